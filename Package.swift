@@ -20,7 +20,8 @@ func room(_ name: String, _ dependencies: [String]) -> Target {
 
 func tests(_ name: String, _ dependencies: [String], resources: [Resource] = []) -> Target {
   .testTarget(
-    name: name, dependencies: dependencies.map { .byName(name: $0) }, resources: resources, swiftSettings: settings)
+    name: name, dependencies: dependencies.map { .byName(name: $0) }, resources: resources,
+    swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)])
 }
 
 let package = Package(
@@ -66,5 +67,7 @@ let package = Package(
 
     // Tests, a folder for each room and one for the whole.
     tests("BasicsTests", ["Basics"]),
+    tests("TelemetryTests", ["Basics", "Telemetry"]),
+    tests("ReactorTests", ["Basics", "Reactor"]),
   ]
 )

@@ -1,11 +1,47 @@
+#define _GNU_SOURCE
 #include "CLinux.h"
 
-#include <stdatomic.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <time.h>
 
 _Thread_local uintptr_t clinux_reactor_of_thread = 0;
-_Thread_local int32_t clinux_thread_number_cached = 0;
+_Thread_local uint64_t *clinux_metric_cells = 0;
 
-int32_t clinux_assign_thread_number(void) {
-  static atomic_int next = 1;
-  return clinux_thread_number_cached = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed);
+uint64_t clinux_monotonic_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+const void *clinux_memmem(const void *hay, size_t hay_length, const void *needle, size_t needle_length) {
+  return memmem(hay, hay_length, needle, needle_length);
+}
+
+int clinux_accept4(int fd, struct sockaddr_storage *address, socklen_t *length, int flags) {
+  return accept4(fd, (struct sockaddr *)address, length, flags);
+}
+
+int clinux_die_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0); }
+
+int clinux_tcp_state(int fd) {
+  struct tcp_info info;
+  socklen_t length = sizeof info;
+  return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 ? info.tcpi_state : -1;
+}
+
+int clinux_unsent_bytes(int fd) {
+  int bytes;
+  return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -1;
+}
+
+void clinux_name_thread(unsigned long thread, const char *name) {
+  char cut[16];
+  strncpy(cut, name, sizeof cut - 1);
+  cut[sizeof cut - 1] = 0;
+  pthread_setname_np(thread, cut);
 }

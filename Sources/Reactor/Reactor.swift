@@ -1,1 +1,127 @@
-// Reactor
+// Reactor: one thread, one epoll, and an executor on top of it.
+//
+// Everything that moves bytes stands on this room: protocols (HTTP, Postgres, Redis) register descriptors and timers
+// here, roles start reactors and run their handlers on them. It calls nobody above: what is ready is handed to the
+// `EventHandler` that was registered. A new kind of event source is an `EventHandler` in a file of its own; a new
+// moment in a turn of the loop belongs into `loop()` below.
+//
+// A turn of the loop, in this order:
+//
+//   jobs of tasks ─► handlers that want to write before sleeping ─► epoll_wait ─► ready descriptors ─► due timers
+
+public import Basics
+import CLinux
+import Glibc
+
+/// The isolation domain of one event-loop thread. State reachable from it is plain and never Sendable: whoever holds an
+/// `isolated Reactor` is on its thread.
+public actor Reactor {
+  /// The executor: a task that prefers it, and this actor itself, run on the reactor's thread.
+  public nonisolated let queue: ReactorQueue
+  /// Which of the process's reactors this is, from 0; for thread names and metrics labels.
+  public nonisolated let index: Int
+
+  /// The monotonic time, read once a turn after `epoll_wait`: what deadlines are counted from.
+  public private(set) var now: MonotonicTime
+
+  let epoll: CInt
+  var slots: SlotTable
+  var timers = TimerHeap()
+  private var flushers = [EventHandler]()
+  private var flushing = [EventHandler]()
+  private var isStopping = false
+
+  /// The serial executor of this actor is its own queue.
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { queue.asUnownedSerialExecutor() }
+
+  /// A reactor that does nothing until a thread runs it.
+  /// - Throws: `SystemError` if the process is out of descriptors.
+  public init(index: Int = 0) throws(SystemError) {
+    self.index = index
+    queue = try ReactorQueue()
+    epoll = try systemCall("epoll_create1") { epoll_create1(CInt(EPOLL_CLOEXEC)) }
+    slots = SlotTable()
+    now = .current()
+    // Level-triggered: a wake-up must not be lost when a turn reads the counter only once.
+    _ = clinux_epoll_add(epoll, queue.wakeFD, EPOLLIN.rawValue, UInt64(UInt32(bitPattern: queue.wakeFD)))
+  }
+
+  deinit { close(epoll) }
+
+  /// Starts a thread that runs `start` on a new reactor and then its loop, until `stop()`.
+  /// - Throws: `SystemError` if the process is out of descriptors or threads.
+  public static func startThread(
+    index: Int = 0, name: String, _ start: @escaping @Sendable (isolated Reactor) -> Void
+  ) throws(SystemError) -> ReactorThread {
+    try ReactorThread(reactor: try Reactor(index: index), name: name, start)
+  }
+
+  /// Runs `start` and then the loop on the calling thread.
+  public nonisolated func runOnCallingThread(_ start: @Sendable (isolated Reactor) -> Void) {
+    clinux_set_current_reactor(UInt(bitPattern: Unmanaged.passUnretained(queue).toOpaque()))
+    assumeIsolated { reactor in
+      start(reactor)
+      reactor.loop()
+    }
+    clinux_set_current_reactor(0)
+  }
+
+  /// Makes the loop end after the turn it is in.
+  public func stop() {
+    isStopping = true
+  }
+
+  /// Calls `handler.flush(on:)` once before the loop sleeps next: all writes of a turn leave together.
+  public func flushBeforeSleep(_ handler: EventHandler) {
+    flushers.append(handler)
+  }
+
+  private func loop() {
+    let capacity = Limits.eventsPerTurn
+    let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: capacity)
+    defer { events.deallocate() }
+    while !isStopping {
+      queue.runLocal()
+      flushAll()
+      let ready = epoll_wait(epoll, events, CInt(capacity), sleepLimitMs())
+      now = .current()
+      if ready > 0 { dispatch(events, Int(ready)) }
+      fireTimers()
+      slots.releaseRetired()
+    }
+    queue.runLocal()
+    flushAll()
+  }
+
+  private func dispatch(_ events: UnsafeMutablePointer<epoll_event>, _ count: Int) {
+    for index in 0..<count {
+      let tag = events[index].data.u64
+      let mask = ReadyEvents(rawValue: events[index].events)
+      let fd = CInt(truncatingIfNeeded: tag & 0xFFFF_FFFF)
+      if fd == queue.wakeFD {
+        queue.drainRemote()
+        continue
+      }
+      // A descriptor that was closed and reused in this very turn has another generation: its event is stale.
+      guard let handler = slots.handler(of: fd, generation: UInt32(truncatingIfNeeded: tag >> 32)) else { continue }
+      handler._withUnsafeGuaranteedRef { $0.ready(mask, on: self) }
+    }
+  }
+
+  private func flushAll() {
+    while !flushers.isEmpty {
+      swap(&flushers, &flushing)
+      for handler in flushing { handler.flush(on: self) }
+      flushing.removeAll(keepingCapacity: true)
+      queue.runLocal()
+    }
+  }
+
+  /// How long `epoll_wait` may sleep: not at all while jobs wait, else until the next timer, rounded up.
+  private func sleepLimitMs() -> CInt {
+    if queue.hasLocalJobs || isStopping { return 0 }
+    guard let next = timers.earliest else { return -1 }
+    let wait = next.since(.current()).nanoseconds
+    return CInt(min((wait + 999_999) / 1_000_000, 3_600_000))
+  }
+}

@@ -1,0 +1,84 @@
+import Basics
+import CLinux
+import Glibc
+
+/// Whoever serves the connections that a `Listener` takes.
+public protocol ConnectionAcceptor: AnyObject {
+  /// A connection has arrived: `fd` is non-blocking and now belongs to the acceptor.
+  func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor)
+}
+
+/// Takes connections from a listening socket. Level-triggered: what was not taken in one turn is reported again.
+///
+/// When the process is out of descriptors it stops asking for a while instead of being told in every turn that there is
+/// something it cannot take; connections wait in the kernel meanwhile.
+public final class Listener: EventHandler {
+  /// Where it listens, with the port that the kernel chose if 0 was asked for.
+  public let address: SocketAddress
+  /// How often accepting had to rest because the process was out of descriptors or memory.
+  public private(set) var pausesTotal = 0
+  private let fd: CInt
+  private let acceptor: any ConnectionAcceptor
+  private lazy var pause = ReactorTimer(self)
+  private var isOpen = true
+
+  /// Starts to take connections from `fd`, a listening socket that now belongs to the listener.
+  /// - Throws: `SystemError` if it cannot be registered.
+  public init(
+    adopting fd: CInt, acceptor: any ConnectionAcceptor, on reactor: isolated Reactor
+  ) throws(SystemError) {
+    self.fd = fd
+    self.acceptor = acceptor
+    address = Socket.localAddress(fd)
+    super.init()
+    try reactor.register(self, fd: fd, events: .readable)
+  }
+
+  /// Listens on `address` and starts to take connections.
+  /// - Throws: `SystemError` if the address is taken or not allowed.
+  public convenience init(
+    on address: SocketAddress, reusePort: Bool = false, acceptor: any ConnectionAcceptor,
+    on reactor: isolated Reactor
+  ) throws(SystemError) {
+    try self.init(adopting: Socket.listen(on: address, reusePort: reusePort), acceptor: acceptor, on: reactor)
+  }
+
+  /// Stops listening; connections that wait in the kernel are refused.
+  public func close(on reactor: isolated Reactor) {
+    guard isOpen else { return }
+    isOpen = false
+    reactor.cancel(pause)
+    reactor.deregister(fd: fd)
+    Glibc.close(fd)
+    if let path = address.unixPath { unlink(path) }
+  }
+
+  /// Takes what waits, up to the bound of a turn.
+  public override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
+    var peer = SocketAddress()
+    for _ in 0..<Limits.acceptsPerTurn where isOpen {
+      peer.length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+      let flags = CInt(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+      let accepted = clinux_accept4(fd, &peer.storage, &peer.length, flags)
+      if accepted >= 0 {
+        if !address.isUnix { Socket.setNoDelay(accepted) }
+        acceptor.accepted(accepted, from: peer, on: reactor)
+        continue
+      }
+      switch errno {
+      case EINTR, ECONNABORTED: continue
+      case EMFILE, ENFILE, ENOBUFS, ENOMEM:
+        pausesTotal += 1
+        reactor.modify(fd: fd, events: [])
+        reactor.arm(pause, after: .milliseconds(Limits.acceptPauseMs))
+        return
+      default: return
+      }
+    }
+  }
+
+  /// The rest is over: ask again.
+  public override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    if isOpen { reactor.modify(fd: fd, events: .readable) }
+  }
+}

@@ -1,0 +1,82 @@
+import CLinux
+import Glibc
+
+/// Makes sockets the way every room here wants them: non-blocking, closed on exec, without Nagle's delay.
+public enum Socket {
+  /// A socket that listens on `address`; with `reusePort` several reactors may each have one, and the kernel spreads
+  /// connections over them. A stale Unix socket file that nobody listens on is replaced.
+  /// - Throws: `SystemError`: `EADDRINUSE` if another process listens there, `EACCES`, …
+  public static func listen(on address: SocketAddress, reusePort: Bool = false) throws(SystemError) -> CInt {
+    let fd = try open(address.family)
+    do {
+      var one: CInt = 1
+      let size = socklen_t(MemoryLayout<CInt>.size)
+      if let path = address.unixPath {
+        try removeStale(path, address)
+      } else {
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, size)
+        if reusePort { try systemCall("setsockopt") { setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, size) } }
+      }
+      try systemCall("bind") { address.withSockaddr { bind(fd, $0, $1) } }
+      try systemCall("listen") { Glibc.listen(fd, Limits.backlog) }
+    } catch {
+      close(fd)
+      throw error
+    }
+    return fd
+  }
+
+  /// Begins to connect; the descriptor becomes writable when the attempt has ended, and `connectError` tells how.
+  /// - Throws: `SystemError` if the attempt fails at once: `ECONNREFUSED`, `ENOENT`, `EAGAIN` (a Unix listener whose
+  ///   backlog is full), `EMFILE`, …
+  public static func beginConnect(to address: SocketAddress) throws(SystemError) -> CInt {
+    let fd = try open(address.family)
+    do {
+      if !address.isUnix { setNoDelay(fd) }
+      try systemCall("connect") {
+        let result = address.withSockaddr { connect(fd, $0, $1) }
+        return result == -1 && errno == EINPROGRESS ? 0 : result
+      }
+    } catch {
+      close(fd)
+      throw error
+    }
+    return fd
+  }
+
+  /// The reason a connect that had begun failed, 0 if it succeeded.
+  public static func connectError(_ fd: CInt) -> CInt {
+    var code: CInt = 0
+    var size = socklen_t(MemoryLayout<CInt>.size)
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) == 0 ? code : errno
+  }
+
+  /// Sends small writes at once (RFC 896 is for terminals).
+  public static func setNoDelay(_ fd: CInt) {
+    var one: CInt = 1
+    setsockopt(fd, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
+  }
+
+  /// Where `fd` listens or is connected from.
+  public static func localAddress(_ fd: CInt) -> SocketAddress {
+    var address = SocketAddress()
+    address.length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    withUnsafeMutablePointer(to: &address.storage) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(fd, $0, &address.length) }
+    }
+    return address
+  }
+
+  private static func open(_ family: CInt) throws(SystemError) -> CInt {
+    try systemCall("socket") {
+      socket(family, CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    }
+  }
+
+  private static func removeStale(_ path: String, _ address: SocketAddress) throws(SystemError) {
+    let probe = try open(AF_UNIX)
+    defer { close(probe) }
+    let answered = address.withSockaddr { connect(probe, $0, $1) } == 0 || errno == EAGAIN
+    if !answered && errno == ECONNREFUSED { unlink(path) }
+  }
+}

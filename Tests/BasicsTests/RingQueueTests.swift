@@ -1,0 +1,71 @@
+import Basics
+import Testing
+
+@Test func `a ring queue behaves like an array used as a queue`() {
+  for seed in 0..<300 as Range<UInt64> {
+    var random = SeededRandom(seed: seed)
+    var ring = RingQueue<Int>()
+    var model: [Int] = []
+    for step in 0..<200 {
+      if Int.random(in: 0..<5, using: &random) < 3 {
+        ring.append(step)
+        model.append(step)
+      } else {
+        #expect(ring.popFirst() == (model.isEmpty ? nil : model.removeFirst()))
+      }
+      #expect(ring.count == model.count && ring.first == model.first)
+    }
+  }
+}
+
+@Test func `a byte buffer keeps the order of what was appended and consumed`() {
+  for seed in 0..<40 as Range<UInt64> {
+    var random = SeededRandom(seed: seed)
+    var buffer = ByteBuffer()
+    var model: [UInt8] = []
+    for _ in 0..<100 {
+      if Bool.random(using: &random) {
+        let bytes = (0..<Int.random(in: 0..<3000, using: &random)).map { UInt8(truncatingIfNeeded: $0) }
+        buffer.append(bytes)
+        model += bytes
+      } else {
+        let amount = Int.random(in: 0...model.count, using: &random)
+        buffer.consume(amount)
+        model.removeFirst(amount)
+      }
+      #expect(buffer.bytes(0..<buffer.count) == model)
+    }
+    buffer.consume(buffer.count)
+    buffer.releaseIfEmpty()
+    #expect(buffer.bytesOwned == 0)
+  }
+}
+
+@Test func `backoff never exceeds its cap and starts again after a success`() {
+  var random = SeededRandom(seed: 7)
+  for _ in 0..<500 {
+    var backoff = Backoff(base: .milliseconds(10), cap: .seconds(2 as UInt64))
+    for attempt in 0..<70 {
+      let wait = backoff.next(using: &random)
+      #expect(wait <= .seconds(2 as UInt64))
+      if attempt == 0 { #expect(wait <= .milliseconds(10)) }
+    }
+    backoff.reset()
+    #expect(backoff.next(using: &random) <= .milliseconds(10))
+  }
+}
+
+@Test(arguments: [
+  (0, "1970-01-01T00:00:00.000000Z"), (951_827_696_000_001, "2000-02-29T12:34:56.000001Z"),
+  (-1, "1969-12-31T23:59:59.999999Z"), (4_102_444_799_999_999, "2099-12-31T23:59:59.999999Z"),
+])
+func `a timestamp is shown as RFC 3339 in UTC`(microseconds: Int64, text: String) {
+  #expect(String(decoding: Timestamp(microseconds: microseconds).rfc3339, as: UTF8.self) == text)
+}
+
+@Test func `hexadecimal decodes what it encodes and nothing else`() {
+  let bytes = (0...255).map { UInt8($0) }
+  #expect(Hex.decode(Hex.encode(bytes)) == bytes)
+  #expect(Hex.decode(Array("0g".utf8)) == nil)
+  #expect(Hex.decode(Array("abc".utf8)) == nil)
+}
