@@ -66,6 +66,9 @@ let package = Package(
       ], swiftSettings: settings),
 
     // Tests, a folder for each room and one for the whole.
+    .target(name: "TestSupport", dependencies: ["Reactor"], path: "Tests/TestSupport"),
+    tests("TaskQueueTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TaskQueue", "TestSupport"]),
+    tests("PostgresTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TestSupport"]),
     tests("BasicsTests", ["Basics"]),
     tests("TelemetryTests", ["Basics", "Telemetry"]),
     tests("ReactorTests", ["Basics", "Reactor"]),

@@ -1,1 +1,23 @@
-// Postgres
+// Postgres: PostgreSQL for code that must never block: libpq's non-blocking half in pipeline mode on a reactor.
+//
+// `PostgresClient` is what rooms above call: it keeps a few connections alive, prepares statements where they are
+// first used, and lets many requests be in flight on one connection at once. `PostgresConnection` is one connection,
+// `PostgresListener` one that hears NOTIFY, `Migrator` brings a schema up to date. It calls the reactor below and
+// libpq, and hands results back through the awaiting task. SQL does not live here but in the room that owns the tables;
+// a new wire type is an encoder in `PostgresParameters.swift` and a reader in `PostgresResult.swift`.
+
+/// The bounds of this room.
+public enum Limits {
+  /// Requests in flight or waiting on one connection before callers are told that the database is too busy.
+  public static let requestsPerConnection = 4096
+  /// How long one request may take before it is cancelled, unless the caller says otherwise.
+  public static let requestSeconds: UInt64 = 15
+  /// How long one attempt to connect may take.
+  public static let connectSeconds: UInt64 = 5
+  /// How long a caller waits for a connection before it gets `unavailable`.
+  public static let waitForConnectionSeconds: UInt64 = 3
+  /// The longest pause between two attempts to connect.
+  public static let backoffCapSeconds: UInt64 = 5
+  /// How long after its deadline a cancelled request may keep the server silent before the connection is given up.
+  public static let silenceSeconds: UInt64 = 10
+}

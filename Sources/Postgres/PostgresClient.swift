@@ -1,0 +1,129 @@
+public import Basics
+public import Reactor
+public import Telemetry
+
+/// Keeps `width` pipelined connections of one reactor alive, reconnecting with backoff and jitter, and gives each request
+/// to the one with the fewest in flight. While there is none, callers wait a bounded time and then get `unavailable`.
+public final class PostgresClient {
+  private let configuration: PostgresConfiguration
+  private let helpers: PostgresConnection.Helpers
+  private let log: Logger
+  private var connections: [PostgresConnection] = []
+  private var waiters: [ConnectionWaiter] = []
+  private var isClosed = false
+  private var lastFailure = "not connected yet"
+  private let reconnects: Counter
+
+  /// A client that connects as soon as `start` is called.
+  public init(
+    _ configuration: PostgresConfiguration, helpers: PostgresConnection.Helpers, log: Logger, metrics: Metrics
+  ) {
+    self.configuration = configuration
+    self.helpers = helpers
+    self.log = log
+    reconnects = metrics.counter(
+      "millrace_postgres_connects_total", "Connections to PostgreSQL that were established.")
+  }
+
+  /// Whether at least one connection is open.
+  public var isConnected: Bool { connections.contains { $0.isOpen } }
+
+  /// Why there is no connection, for `/readyz` and logs.
+  public var reason: String { lastFailure }
+
+  /// Begins to keep `width` connections.
+  public func start(width: Int = 1, on reactor: isolated Reactor) {
+    for _ in 0..<width {
+      Task.immediate(executorPreference: reactor.queue) { await self.keepOne(on: reactor) }
+    }
+  }
+
+  /// Runs one statement on the least busy connection.
+  /// - Throws: `PostgresError`.
+  public func execute(
+    _ statement: PostgresStatement, _ parameters: PostgresParameters = PostgresParameters(),
+    until deadline: MonotonicTime? = nil, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> PostgresResult {
+    let connection = try await self.connection(on: reactor)
+    return try await connection.execute(statement, parameters, until: deadline, on: reactor)
+  }
+
+  /// Runs several statements as one transaction on the least busy connection.
+  /// - Throws: `PostgresError`.
+  public func execute(
+    _ steps: [(PostgresStatement, PostgresParameters)], on reactor: isolated Reactor
+  ) async throws(PostgresError) -> [PostgresResult] {
+    let connection = try await self.connection(on: reactor)
+    return try await connection.execute(steps, on: reactor)
+  }
+
+  /// The open connection with the fewest requests in flight, waiting a bounded time for one.
+  /// - Throws: `PostgresError` with the code `unavailable`.
+  public func connection(on reactor: isolated Reactor) async throws(PostgresError) -> PostgresConnection {
+    if let best = leastBusy { return best }
+    if !isClosed {
+      let waiter = ConnectionWaiter()
+      waiters.append(waiter)
+      await waiter.wait(until: reactor.now + .seconds(Limits.waitForConnectionSeconds), on: reactor)
+      waiters.removeAll { $0 === waiter }
+      if let best = leastBusy { return best }
+    }
+    throw PostgresError(.unavailable, lastFailure)
+  }
+
+  /// Closes all connections for good.
+  public func close(on reactor: isolated Reactor) {
+    isClosed = true
+    for connection in connections { connection.close(on: reactor) }
+    connections.removeAll()
+    for waiter in waiters { waiter.wake() }
+  }
+
+  private var leastBusy: PostgresConnection? {
+    connections.lazy.filter { $0.isOpen }.min { $0.requestsInFlight < $1.requestsInFlight }
+  }
+
+  private func keepOne(on reactor: isolated Reactor) async {
+    var backoff = Backoff(
+      base: .seconds(configuration.baseBackoffSeconds), cap: .seconds(Limits.backoffCapSeconds))
+    var random = SeededRandom.fromSystem()
+    while !isClosed {
+      do {
+        let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+        if isClosed { return connection.close(on: reactor) }
+        backoff.reset()
+        reconnects.increment()
+        log.debug("connected", [("backend", "\(connection.backendProcessId)")])
+        connections.append(connection)
+        for waiter in waiters { waiter.wake() }
+        await connection.whenLost(on: reactor)
+        connections.removeAll { $0 === connection }
+        if !isClosed { log.warning("connection lost, reconnecting") }
+      } catch {
+        lastFailure = error.message
+        if backoff.attempts == configuration.connectionRetries {
+          log.error("PostgreSQL cannot be reached, trying on", [("reason", error.message)])
+        } else {
+          log.debug("connect failed", [("reason", error.message)])
+        }
+        await reactor.sleep(for: backoff.next(using: &random))
+      }
+    }
+  }
+}
+
+/// One caller that waits for a connection.
+private final class ConnectionWaiter: EventHandler {
+  private var continuation: UnsafeContinuation<Void, Never>?
+  private lazy var timer = ReactorTimer(self)
+
+  func wait(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
+    reactor.arm(timer, at: deadline)
+    await withUnsafeContinuation { continuation = $0 }
+    reactor.cancel(timer)
+  }
+
+  func wake() { continuation.take()?.resume() }
+
+  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) { wake() }
+}

@@ -1,0 +1,55 @@
+import Synchronization
+
+/// How to reach a database, and how gently.
+public struct PostgresConfiguration: Sendable {
+  /// Host names, addresses, or the absolute folder of a Unix socket, tried in order.
+  public var hosts: [String] = ["127.0.0.1"]
+  /// The port, the same for all hosts.
+  public var port: UInt16 = 5432
+  /// The role to log in as.
+  public var user = "postgres"
+  /// The password, nil for none; never printed.
+  public var password: String?
+  /// The database's name.
+  public var database = "millrace"
+  /// How the connection is called in `pg_stat_activity`.
+  public var applicationName = "millrace"
+  /// Session settings, name and value: `("plan_cache_mode", "force_generic_plan")`.
+  public var settings: [(name: String, value: String)] = []
+  /// Attempts to connect before the first failure is told to the caller; afterwards connecting goes on in the background.
+  public var connectionRetries = 5
+  /// The first pause between attempts, in seconds; it doubles, with jitter.
+  public var baseBackoffSeconds = 0.5
+  /// Counts the connections of the whole process.
+  public var limiter = ConnectionLimiter(max: 20)
+
+  /// A database on this machine's TCP port 5432.
+  public init() {}
+}
+
+/// At most so many connections of this process to PostgreSQL (`DB_USER_CONNECTION_LIMIT`), shared by all its reactors.
+public final class ConnectionLimiter: Sendable {
+  /// The most connections at a time.
+  public let max: Int
+  private let used = Atomic<Int>(0)
+
+  /// A limiter that allows `max` connections, at least one.
+  public init(max: Int) {
+    self.max = Swift.max(1, max)
+  }
+
+  /// Connections held now.
+  public var count: Int { used.load(ordering: .relaxed) }
+
+  /// Takes a place if there is one.
+  public func acquire() -> Bool {
+    if used.add(1, ordering: .acquiringAndReleasing).newValue <= max { return true }
+    used.subtract(1, ordering: .acquiringAndReleasing)
+    return false
+  }
+
+  /// Gives a place back.
+  public func release() {
+    used.subtract(1, ordering: .acquiringAndReleasing)
+  }
+}

@@ -1,0 +1,159 @@
+import Basics
+import CPostgres
+import Glibc
+public import Reactor
+
+extension PostgresConnection {
+  /// What connecting needs besides the configuration: threads for what blocks.
+  public struct Helpers: Sendable {
+    /// Looks up host names and sends cancels.
+    public let pool: ComputePool
+
+    /// Helpers that block threads of `pool`.
+    public init(pool: ComputePool) {
+      self.pool = pool
+    }
+  }
+
+  /// Makes one attempt to connect and enters pipeline mode.
+  /// - Throws: `PostgresError`: `unavailable` with the reason if no host answers, the limit of connections is reached,
+  ///   or the login is refused.
+  public static func connect(
+    _ configuration: PostgresConfiguration, helpers: Helpers, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> PostgresConnection {
+    guard configuration.limiter.acquire() else {
+      throw PostgresError(.unavailable, "this process holds its limit of \(configuration.limiter.max) connections")
+    }
+    let handle: OpaquePointer
+    do {
+      let parameters = try await connectionParameters(configuration, helpers: helpers, on: reactor)
+      handle = try start(parameters)
+    } catch {
+      configuration.limiter.release()
+      throw error
+    }
+    // From here on the connection object owns the handle and the limiter's place.
+    let connection = PostgresConnection(handle: handle, limiter: configuration.limiter, canceller: helpers.pool)
+    let deadline = reactor.now + .seconds(Limits.connectSeconds)
+    if let reason = await Handshake(handle).run(until: deadline, on: reactor) {
+      connection.close(on: reactor)
+      throw PostgresError(.unavailable, reason)
+    }
+    guard PQsetnonblocking(handle, 1) == 0, PQenterPipelineMode(handle) == 1 else {
+      let reason = String(cString: PQerrorMessage(handle))
+      connection.close(on: reactor)
+      throw PostgresError(.unavailable, reason)
+    }
+    do {
+      try connection.watch(on: reactor)
+    } catch {
+      connection.close(on: reactor)
+      throw PostgresError(.unavailable, "\(error)")
+    }
+    return connection
+  }
+
+  private static func start(_ parameters: [(String, String)]) throws(PostgresError) -> OpaquePointer {
+    var keys = parameters.map { UnsafePointer<CChar>(strdup($0.0)) }
+    var values = parameters.map { UnsafePointer<CChar>(strdup($0.1)) }
+    keys.append(nil)
+    values.append(nil)
+    defer {
+      for pointer in keys + values { free(UnsafeMutablePointer(mutating: pointer)) }
+    }
+    guard let handle = PQconnectStartParams(keys, values, 0) else {
+      throw PostgresError(.unavailable, "libpq is out of memory")
+    }
+    if PQstatus(handle) == CONNECTION_BAD {
+      let reason = String(cString: PQerrorMessage(handle))
+      PQfinish(handle)
+      throw PostgresError(.unavailable, reason)
+    }
+    return handle
+  }
+
+  /// Host names are resolved here, on a helper thread: libpq would look them up on the reactor.
+  private static func connectionParameters(
+    _ configuration: PostgresConfiguration, helpers: Helpers, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> [(String, String)] {
+    var hosts: [String] = []
+    var addresses: [String] = []
+    for host in configuration.hosts {
+      if host.hasPrefix("/") {
+        hosts.append(host)
+        addresses.append("")
+        continue
+      }
+      do {
+        let found = try await Resolver(pool: helpers.pool)
+          .addresses(of: host, port: configuration.port, on: reactor)
+        for address in found {
+          hosts.append(host)
+          addresses.append(address.host)
+        }
+      } catch  where configuration.hosts.count == 1 {
+        throw PostgresError(.unavailable, "\(error)")
+      } catch {
+        continue  // The other hosts may still be found.
+      }
+    }
+    let settings = ([("client_min_messages", "warning")] + configuration.settings).map { "-c \($0.0)=\($0.1)" }.joined(
+      separator: " ")
+    var parameters = [
+      ("host", hosts.joined(separator: ",")), ("port", String(configuration.port)), ("user", configuration.user),
+      ("dbname", configuration.database), ("application_name", configuration.applicationName), ("options", settings),
+      ("client_encoding", "UTF8"), ("gssencmode", "disable"), ("keepalives_idle", "15"), ("keepalives_interval", "5"),
+      ("keepalives_count", "3"),
+    ]
+    if addresses.contains(where: { !$0.isEmpty }) { parameters.append(("hostaddr", addresses.joined(separator: ","))) }
+    if hosts.count > 1 { parameters.append(("target_session_attrs", "read-write")) }
+    if let password = configuration.password { parameters.append(("password", password)) }
+    return parameters
+  }
+}
+
+/// Drives `PQconnectPoll`: waits for the socket that libpq uses now to be ready for what it wants next.
+private final class Handshake: EventHandler {
+  private let handle: OpaquePointer
+  private var waiter: UnsafeContinuation<Bool, Never>?
+  private lazy var timer = ReactorTimer(self)
+
+  init(_ handle: OpaquePointer) {
+    self.handle = handle
+  }
+
+  /// Returns why there is no connection, nil if there is one.
+  func run(until deadline: MonotonicTime, on reactor: isolated Reactor) async -> String? {
+    reactor.arm(timer, at: deadline)
+    defer { reactor.cancel(timer) }
+    var wanted: ReadyEvents = .writable
+    while true {
+      // libpq may change its socket between two polls (another host, or a retry without TLS), so each wait registers
+      // what it has now. Level-triggered.
+      let fd = PQsocket(handle)
+      guard fd >= 0 else { return String(cString: PQerrorMessage(handle)) }
+      do {
+        try reactor.register(self, fd: fd, events: wanted)
+      } catch {
+        return "\(error)"
+      }
+      let isReady = await withUnsafeContinuation { waiter = $0 }
+      reactor.deregister(fd: fd)
+      if !isReady { return "no answer within \(Limits.connectSeconds) s" }
+      switch PQconnectPoll(handle) {
+      case PGRES_POLLING_OK: return nil
+      case PGRES_POLLING_READING: wanted = .readable
+      case PGRES_POLLING_WRITING: wanted = .writable
+      default: return String(cString: PQerrorMessage(handle))
+      }
+    }
+  }
+
+  override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
+    waiter.take()?.resume(returning: true)
+  }
+
+  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    waiter.take()?.resume(returning: false)
+  }
+}

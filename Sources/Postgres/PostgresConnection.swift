@@ -1,0 +1,272 @@
+public import Basics
+import CPostgres
+import Glibc
+public import Reactor
+
+/// One connection in pipeline mode: any number of requests may be in flight, each ended by a sync of its own, so that
+/// one that fails takes no other with it. All statements of a request form one transaction.
+///
+/// Level-triggered: libpq reads a part of what there is at a time. Made by `connect`, ended by `close` or by the server;
+/// `whenLost` tells, and what was in flight fails with `connectionLost`.
+public final class PostgresConnection: EventHandler {
+  /// One request: statements with their parameters, and where its results go.
+  final class Request {
+    let steps: [(statement: PostgresStatement, parameters: PostgresParameters)]
+    let deadline: MonotonicTime
+    var results: [PostgresResult] = []
+    var error: PostgresError?
+    /// What the server has yet to answer, in order: a statement that is being prepared, or nil for an execution.
+    var expected: [PostgresStatement?] = []
+    var waiter: UnsafeContinuation<Void, Never>?
+    var isAbandoned = false
+
+    init(_ steps: [(PostgresStatement, PostgresParameters)], deadline: MonotonicTime) {
+      self.steps = steps.map { (statement: $0.0, parameters: $0.1) }
+      self.deadline = deadline
+    }
+  }
+
+  /// Receives notifications: channel, payload, and the process id of the sending backend.
+  public var notificationReceiver: (any PostgresNotificationReceiver)?
+
+  var handle: OpaquePointer?
+  private var fd: CInt = -1
+  var inFlight = RingQueue<Request>()
+  private var prepared: Set<PostgresStatement> = []
+  private var isWatchingWrites = false
+  private var lostWaiters: [UnsafeContinuation<Void, Never>] = []
+  private let limiter: ConnectionLimiter
+  private let canceller: ComputePool
+  lazy var timer = ReactorTimer(self)
+
+  init(handle: OpaquePointer, limiter: ConnectionLimiter, canceller: ComputePool) {
+    self.handle = handle
+    self.limiter = limiter
+    self.canceller = canceller
+  }
+
+  deinit {
+    if let handle {
+      PQfinish(handle)
+      limiter.release()
+    }
+  }
+
+  /// Whether requests can be sent.
+  public var isOpen: Bool { handle != nil }
+
+  /// How many requests wait for their results.
+  public var requestsInFlight: Int { inFlight.count }
+
+  /// The server process behind this connection.
+  public var backendProcessId: Int32 { handle.map { PQbackendPID($0) } ?? 0 }
+
+  /// Sends one statement and waits for its rows.
+  /// - Throws: `PostgresError`.
+  public func execute(
+    _ statement: PostgresStatement, _ parameters: PostgresParameters = PostgresParameters(),
+    until deadline: MonotonicTime? = nil, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> PostgresResult {
+    try await execute([(statement, parameters)], until: deadline, on: reactor)[0]
+  }
+
+  /// Sends several statements as one transaction, in one write, and waits for the rows of all.
+  /// - Throws: `PostgresError`; nothing of the transaction was kept unless the code is `connectionLost` or `deadline`.
+  public func execute(
+    _ steps: [(PostgresStatement, PostgresParameters)], until deadline: MonotonicTime? = nil,
+    on reactor: isolated Reactor
+  ) async throws(PostgresError) -> [PostgresResult] {
+    guard isOpen else { throw PostgresError(.connectionLost, "the connection is closed") }
+    guard inFlight.count < Limits.requestsPerConnection else {
+      throw PostgresError(.overloaded, "\(inFlight.count) requests are waiting")
+    }
+    let request = Request(steps, deadline: deadline ?? reactor.now + .seconds(Limits.requestSeconds))
+    send(request, on: reactor)
+    await withUnsafeContinuation { request.waiter = $0 }
+    if let error = request.error { throw error }
+    return request.results
+  }
+
+  /// Suspends until the connection is gone, for whatever reason.
+  public func whenLost(on reactor: isolated Reactor) async {
+    guard isOpen else { return }
+    await withUnsafeContinuation { lostWaiters.append($0) }
+  }
+
+  /// Ends the connection; what is in flight fails with `connectionLost`.
+  public func close(on reactor: isolated Reactor) {
+    lose("closed by this side", on: reactor)
+  }
+
+  /// Starts to watch the socket of a connection that has just been established.
+  func watch(on reactor: isolated Reactor) throws(SystemError) {
+    guard let handle else { return }
+    fd = PQsocket(handle)
+    try reactor.register(self, fd: fd, events: .readable)
+  }
+
+  private func send(_ request: Request, on reactor: isolated Reactor) {
+    guard let handle else { return }
+    for step in request.steps {
+      if prepared.insert(step.statement).inserted {
+        request.expected.append(step.statement)
+        if PQsendPrepare(handle, step.statement.name, step.statement.sql, 0, nil) == 0 { break }
+      }
+      request.expected.append(nil)
+      if !PostgresConnection.sendExecute(handle, step.statement, step.parameters) { break }
+    }
+    inFlight.append(request)
+    if PQpipelineSync(handle) == 0 {
+      lose(String(cString: PQerrorMessage(handle)), on: reactor)
+    } else {
+      if inFlight.count == 1 { reactor.arm(timer, at: request.deadline) }
+      reactor.flushBeforeSleep(self)
+    }
+  }
+
+  private static func sendExecute(
+    _ handle: OpaquePointer, _ statement: PostgresStatement, _ parameters: PostgresParameters
+  ) -> Bool {
+    let values = parameters.values
+    let total = values.reduce(0) { $0 + ($1?.count ?? 0) }
+    // libpq copies everything; one block for all values keeps their addresses stable until then.
+    return withUnsafeTemporaryAllocation(byteCount: total + 1, alignment: 8) { block in
+      var pointers: [UnsafePointer<CChar>?] = []
+      var lengths: [CInt] = []
+      var offset = 0
+      for value in values {
+        guard let value else {
+          pointers.append(nil)
+          lengths.append(0)
+          continue
+        }
+        value.withUnsafeBytes { UnsafeMutableRawBufferPointer(rebasing: block[offset...]).copyMemory(from: $0) }
+        pointers.append(UnsafePointer((block.baseAddress! + offset).assumingMemoryBound(to: CChar.self)))
+        lengths.append(CInt(value.count))
+        offset += value.count
+      }
+      let formats = [CInt](repeating: 1, count: values.count)
+      return PQsendQueryPrepared(handle, statement.name, CInt(values.count), pointers, lengths, formats, 1) == 1
+    }
+  }
+
+  /// Writes what libpq has collected.
+  public override func flush(on reactor: isolated Reactor) {
+    guard let handle else { return }
+    switch PQflush(handle) {
+    case 0: watchWrites(false, on: reactor)
+    case 1: watchWrites(true, on: reactor)
+    default: lose(String(cString: PQerrorMessage(handle)), on: reactor)
+    }
+  }
+
+  private func watchWrites(_ on: Bool, on reactor: isolated Reactor) {
+    guard on != isWatchingWrites else { return }
+    isWatchingWrites = on
+    reactor.modify(fd: fd, events: on ? [.readable, .writable] : .readable)
+  }
+
+  /// Reads what the server has sent and hands it to whoever waits.
+  public override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
+    guard let handle else { return }
+    if events.contains(.writable) { flush(on: reactor) }
+    if PQconsumeInput(handle) == 0 { return lose(String(cString: PQerrorMessage(handle)), on: reactor) }
+    while let notification = PQnotifies(handle) {
+      notificationReceiver?.notified(
+        channel: String(cString: notification.pointee.relname), payload: String(cString: notification.pointee.extra),
+        on: reactor)
+      PQfreemem(notification)
+    }
+    takeResults(handle, on: reactor)
+  }
+
+  private func takeResults(_ handle: OpaquePointer, on reactor: isolated Reactor) {
+    var nulls = 0
+    // A null ends one statement's results; two in a row mean that nothing more has arrived.
+    while isOpen, !inFlight.isEmpty, PQisBusy(handle) == 0, nulls < 2 {
+      guard let result = PQgetResult(handle) else {
+        nulls += 1
+        continue
+      }
+      nulls = 0
+      take(result, handle, on: reactor)
+    }
+    if PQstatus(handle) == CONNECTION_BAD { lose(String(cString: PQerrorMessage(handle)), on: reactor) }
+  }
+
+  private func take(_ result: OpaquePointer, _ handle: OpaquePointer, on reactor: isolated Reactor) {
+    guard let request = inFlight.first else { return PQclear(result) }
+    switch PQresultStatus(result) {
+    case PGRES_PIPELINE_SYNC:
+      PQclear(result)
+      finishFirst(on: reactor)
+    case PGRES_TUPLES_OK, PGRES_COMMAND_OK:
+      let isPreparation = !request.expected.isEmpty && request.expected.removeFirst() != nil
+      if isPreparation { PQclear(result) } else { request.results.append(PostgresResult(result)) }
+    case PGRES_PIPELINE_ABORTED:
+      PQclear(result)
+    default:
+      let state = PQresultErrorField(result, CInt(UInt8(ascii: "C"))).map { String(cString: $0) } ?? "08000"
+      let message = String(cString: PQresultErrorMessage(result))
+      PQclear(result)
+      if request.error == nil { request.error = PostgresError(.server(sqlstate: state), message) }
+      // Statements whose preparation failed or was skipped are not known to the server; earlier ones stay prepared.
+      for case let statement? in request.expected { prepared.remove(statement) }
+      request.expected.removeAll()
+    }
+  }
+
+  private func finishFirst(on reactor: isolated Reactor) {
+    guard let request = inFlight.popFirst() else { return }
+    request.waiter.take()?.resume()
+    if let next = inFlight.first {
+      reactor.arm(timer, at: next.deadline)
+    } else {
+      reactor.cancel(timer)
+    }
+  }
+
+  /// A request has passed its deadline: its caller is told, and the server is asked to stop if that request is the one
+  /// it works on. A server that stays silent after that has gone, whatever TCP believes.
+  public override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    guard let handle, let first = inFlight.first else { return }
+    if first.isAbandoned { return lose("the server did not answer after a cancel", on: reactor) }
+    first.isAbandoned = true
+    first.error = PostgresError(.deadline, "no answer in time")
+    first.waiter.take()?.resume()
+    reactor.arm(timer, after: .seconds(Limits.silenceSeconds))
+    guard let cancel = PQgetCancel(handle) else { return }
+    let address = UInt(bitPattern: cancel)
+    let pool = canceller
+    // PQcancel connects and blocks: it must not run on the reactor.
+    Task.immediate(executorPreference: reactor.queue) {
+      _ = try? await pool.run(on: reactor) {
+        let cancel = OpaquePointer(bitPattern: address)
+        var words = [CChar](repeating: 0, count: 256)
+        _ = PQcancel(cancel, &words, CInt(words.count))
+        PQfreeCancel(cancel)
+      }
+    }
+  }
+
+  private func lose(_ message: String, on reactor: isolated Reactor) {
+    guard let handle else { return }
+    self.handle = nil
+    reactor.cancel(timer)
+    if fd >= 0 { reactor.deregister(fd: fd) }
+    PQfinish(handle)
+    limiter.release()
+    while let request = inFlight.popFirst() {
+      if request.error == nil { request.error = PostgresError(.connectionLost, message) }
+      request.waiter.take()?.resume()
+    }
+    for waiter in lostWaiters { waiter.resume() }
+    lostWaiters.removeAll()
+  }
+}
+
+/// Whoever wants to hear NOTIFY.
+public protocol PostgresNotificationReceiver: AnyObject {
+  /// Another session has committed a `NOTIFY channel, 'payload'`.
+  func notified(channel: String, payload: String, on reactor: isolated Reactor)
+}

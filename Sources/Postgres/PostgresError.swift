@@ -1,0 +1,39 @@
+/// Why a request to PostgreSQL has no result.
+public struct PostgresError: Error, Sendable, CustomStringConvertible {
+  /// What happened, as far as a caller can act on it.
+  public enum Code: Sendable, Equatable {
+    /// No connection could be had in the time a caller may wait.
+    case unavailable
+    /// The connection broke while the request was under way: it may or may not have been carried out.
+    case connectionLost
+    /// The request took longer than its deadline and was cancelled.
+    case deadline
+    /// The server refused or failed the statement, with its five-character SQLSTATE.
+    case server(sqlstate: String)
+    /// More requests than `Limits.requestsPerConnection` are waiting.
+    case overloaded
+  }
+
+  /// What happened.
+  public let code: Code
+  /// libpq's or the server's words, for the log; never shown to clients.
+  public let message: String
+
+  /// An error with the server's or libpq's words.
+  public init(_ code: Code, _ message: String) {
+    self.code = code
+    self.message = message.split(whereSeparator: \.isNewline).map { $0.drop { $0 == "\t" } }.joined(separator: "; ")
+  }
+
+  /// Whether the same request may succeed later although nothing is wrong with it: the database is away, shutting down
+  /// (class 57), out of resources (53), or chose this transaction to end a conflict (40).
+  public var isTransient: Bool {
+    switch code {
+    case .unavailable, .connectionLost, .deadline, .overloaded: true
+    case .server(let state): state.hasPrefix("57") || state.hasPrefix("53") || state.hasPrefix("40")
+    }
+  }
+
+  /// The code and the words.
+  public var description: String { "\(code): \(message)" }
+}

@@ -1,0 +1,137 @@
+import Basics
+public import Postgres
+public import Reactor
+
+/// Reads tasks by id, all that are asked for while a read is under way in one statement, and lists them newest first.
+public final class TaskReader: EventHandler {
+  private final class Lookup {
+    var outcome: Result<TaskRecord?, PostgresError>?
+    var waiters: [UnsafeContinuation<Void, Never>] = []
+  }
+
+  private let client: PostgresClient
+  private var open: [Int64: Lookup] = [:]
+  private var isReading = false
+  private var isFlushQueued = false
+
+  /// A reader over `client`.
+  public init(_ client: PostgresClient) {
+    self.client = client
+  }
+
+  /// The task called `id`, nil if there is none.
+  /// - Throws: `PostgresError`.
+  public func task(_ id: Int64, on reactor: isolated Reactor) async throws(PostgresError) -> TaskRecord? {
+    let lookup = open[id] ?? Lookup()
+    open[id] = lookup
+    if !isFlushQueued, !isReading {
+      isFlushQueued = true
+      reactor.flushBeforeSleep(self)
+    }
+    await withUnsafeContinuation { lookup.waiters.append($0) }
+    return try lookup.outcome!.get()
+  }
+
+  /// The turn is over: what it asked for is read.
+  public override func flush(on reactor: isolated Reactor) {
+    isFlushQueued = false
+    guard !isReading, !open.isEmpty else { return }
+    isReading = true
+    Task.immediate(executorPreference: reactor.queue) {
+      while !self.open.isEmpty { await self.readBatch(on: reactor) }
+      self.isReading = false
+    }
+  }
+
+  private func readBatch(on reactor: isolated Reactor) async {
+    let ids = Array(open.keys.prefix(Limits.readsPerBatch))
+    let lookups = ids.map { open.removeValue(forKey: $0)! }
+    do {
+      let found = try await records(ids, on: reactor)
+      for (id, lookup) in zip(ids, lookups) { lookup.outcome = .success(found[id]) }
+    } catch {
+      for lookup in lookups { lookup.outcome = .failure(error) }
+    }
+    for lookup in lookups {
+      for waiter in lookup.waiters { waiter.resume() }
+    }
+  }
+
+  private func records(
+    _ ids: [Int64], on reactor: isolated Reactor
+  ) async throws(PostgresError) -> [Int64: TaskRecord] {
+    var parameters = PostgresParameters()
+    parameters.add(ids)
+    let result = try await client.execute(TaskReader.byIds, parameters, on: reactor)
+    var found: [Int64: TaskRecord] = [:]
+    for row in 0..<result.rowCount { found[result.int64(row, 0)] = TaskReader.record(result, row) }
+    return found
+  }
+
+  /// One page of tasks, newest first.
+  ///
+  /// The key is walked backwards with a bound on rows examined, so a filter that matches nothing costs no more than one
+  /// that matches everything; the cursor then goes on from where the page ended.
+  /// - Parameters:
+  ///   - before: only ids below this one; nil from the newest.
+  ///   - state: only tasks in this state. `running` and `queued` are told apart by the leases.
+  ///   - kinds: only these kinds; nil for all.
+  ///   - limit: rows wanted, cut to 1…`Limits.pageRowsMax`.
+  /// - Returns: the tasks, and the id to pass as `before` for the next page, nil after the last.
+  /// - Throws: `PostgresError`.
+  public func page(
+    before: Int64?, state: TaskState?, kinds: [String]?, limit: Int, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> (tasks: [TaskRecord], next: Int64?) {
+    let wanted = min(max(1, limit), Limits.pageRowsMax)
+    let isFiltered = state != nil || kinds != nil
+    let examinedMax = isFiltered ? Limits.rowsExaminedPerPage : wanted
+    var parameters = PostgresParameters()
+    parameters.add(before ?? Int64.max)
+    parameters.add(Int64(examinedMax))
+    let result = try await client.execute(TaskReader.newest, parameters, on: reactor)
+    var ids: [Int64] = []
+    var last: Int64?
+    for row in 0..<result.rowCount where ids.count < wanted {
+      last = result.int64(row, 0)
+      let effective: TaskState = result.bool(row, 3) ? .running : TaskState(rawValue: result.int16(row, 2)) ?? .queued
+      if let state, state != effective { continue }
+      if let kinds, !kinds.contains(result.text(row, 1) ?? "") { continue }
+      ids.append(result.int64(row, 0))
+    }
+    let reachedOldest = ids.count < wanted && result.rowCount < examinedMax
+    let found = try await records(ids, on: reactor)
+    return (ids.compactMap { found[$0] }, reachedOldest ? nil : last)
+  }
+
+  private static func record(_ result: PostgresResult, _ row: Int) -> TaskRecord {
+    let stored = TaskState(rawValue: result.int16(row, 3)) ?? .queued
+    let claimedAt = stored == .queued ? result.microseconds(row, 11) : nil
+    return TaskRecord(
+      id: result.int64(row, 0), kind: result.text(row, 1) ?? "",
+      priority: Lane.priority(ofNumber: result.int16(row, 2)),
+      state: claimedAt == nil ? stored : .running,
+      attempts: Int(result.int16(row, 4)) + (claimedAt == nil ? 0 : 1),
+      result: result.bytes(row, 5), error: result.text(row, 6),
+      createdAt: Timestamp(microseconds: result.microseconds(row, 7) ?? 0),
+      startedAt: (claimedAt ?? result.microseconds(row, 8)).map(Timestamp.init(microseconds:)),
+      completedAt: result.microseconds(row, 9).map(Timestamp.init(microseconds:)))
+  }
+
+  /// A task is running while its id stands in a lease; leases are one row a batch, so looking through them is cheap.
+  private static let byIds = PostgresStatement(
+    "queue_read",
+    """
+    select t.id, t.kind, t.lane, t.state, t.attempt, t.result, t.error, t.created_at, t.started_at, t.finished_at,
+      t.max_attempts,
+      case when t.state = 0 then (select l.claimed_at from millrace.lease l where t.id = any(l.ids)
+        and not exists (select from millrace.scheduled s where s.id = t.id) limit 1) end
+    from millrace.task t where t.id = any($1::bigint[])
+    """)
+
+  private static let newest = PostgresStatement(
+    "queue_newest",
+    """
+    select t.id, t.kind, t.state, t.state = 0 and exists (select from millrace.lease l where t.id = any(l.ids))
+    from millrace.task t where t.id < $1::bigint order by t.id desc limit $2::bigint
+    """)
+}

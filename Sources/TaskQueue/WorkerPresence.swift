@@ -1,0 +1,99 @@
+public import Postgres
+public import Reactor
+
+/// A worker process's place in the tables, and the session that proves it alive: the advisory lock is held on the
+/// connection that listens, so that a killed process is known within milliseconds and without any clock.
+public struct WorkerPresence: Sendable {
+  /// The worker's id, given by the table.
+  public let id: Int64
+  private static let lockClass: Int32 = 1_296_649_047
+
+  /// What a heartbeat found and did.
+  public struct Report: Sendable {
+    /// Tasks taken over from dead workers.
+    public let rescued: Int64
+    /// Tasks whose time had come.
+    public let promoted: Int64
+    /// Seconds until the next scheduled task, nil if none waits.
+    public let nextDueSeconds: Double?
+    /// Lanes in which tasks are waiting: for a worker that sleeps this should be none.
+    public let readyLanes: [Int16]
+  }
+
+  /// Registers a worker called `name`, takes its lock and begins to listen; `connection` must be its own.
+  /// - Throws: `PostgresError`.
+  public static func register(
+    name: String, connection: PostgresConnection, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> WorkerPresence {
+    var parameters = PostgresParameters()
+    parameters.add(text: name)
+    let id = try await connection.execute(
+      PostgresStatement("worker_register", "insert into millrace.worker (name) values ($1::text) returning id"),
+      parameters, on: reactor
+    ).int64(0, 0)
+    let presence = WorkerPresence(id: id)
+    try await presence.resume(on: connection, on: reactor)
+    return presence
+  }
+
+  /// Takes the lock and listens again on a new connection; also puts the worker's row back if others took it for dead.
+  /// LISTEN comes before the sweep that the caller does next, so that nothing is missed between the two.
+  /// - Throws: `PostgresError`.
+  public func resume(on connection: PostgresConnection, on reactor: isolated Reactor) async throws(PostgresError) {
+    _ = try await connection.execute(
+      PostgresStatement(
+        "worker_lock", "select pg_advisory_lock(\(WorkerPresence.lockClass), \(id % Int64(Int32.max)))"), on: reactor)
+    _ = try await connection.execute(PostgresStatement("worker_listen", "listen millrace_ready"), on: reactor)
+    _ = try await connection.execute(
+      PostgresStatement("worker_listen_self", "listen millrace_self_\(id)"), on: reactor)
+    var parameters = PostgresParameters()
+    parameters.add(id)
+    _ = try await connection.execute(
+      PostgresStatement(
+        "worker_again",
+        """
+        insert into millrace.worker (id, name) overriding system value values ($1::bigint, 'resumed')
+        on conflict (id) do update set heartbeat_at = now()
+        """), parameters, on: reactor)
+  }
+
+  /// Says that the worker lives, and looks after the queue; see `millrace.heartbeat`.
+  /// - Parameters:
+  ///   - leaseSeconds: silence after which a worker whose session still stands counts as dead.
+  ///   - selfTest: also sends a notification to this worker, which proves that listening works.
+  /// - Throws: `PostgresError`.
+  public func heartbeat(
+    leaseSeconds: Double, selfTest: Bool, _ client: PostgresClient, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> Report {
+    var parameters = PostgresParameters()
+    parameters.add(id)
+    parameters.add(leaseSeconds)
+    parameters.add(Int16(selfTest ? 1 : 0))
+    let result = try await client.execute(WorkerPresence.heartbeatStatement, parameters, on: reactor)
+    return Report(
+      rescued: result.int64(0, 0), promoted: result.int64(0, 1),
+      nextDueSeconds: result.isNull(0, 2) ? nil : result.double(0, 2),
+      readyLanes: (result.text(0, 3) ?? "").split(separator: ",").compactMap { Int16($0) })
+  }
+
+  /// Leaves: the row goes, and with it the place among the sleepers.
+  /// - Throws: `PostgresError`.
+  public func leave(_ client: PostgresClient, on reactor: isolated Reactor) async throws(PostgresError) {
+    var parameters = PostgresParameters()
+    parameters.add(id)
+    _ = try await client.execute(
+      PostgresStatement(
+        "worker_leave",
+        """
+        with gone as (delete from millrace.worker where id = $1::bigint)
+        delete from millrace.idle_worker where worker_id = $1::bigint
+        """), parameters, on: reactor)
+  }
+
+  private static let heartbeatStatement = PostgresStatement(
+    "worker_heartbeat",
+    """
+    select rescued, promoted, next_due, array_to_string(ready_lanes, ',')
+    from millrace.heartbeat($1::bigint, $2::float8, $3::smallint = 1)
+    """)
+}

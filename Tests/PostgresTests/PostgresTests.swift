@@ -1,0 +1,223 @@
+import Basics
+import Glibc
+import Reactor
+import Telemetry
+import TestSupport
+import Testing
+
+@testable import Postgres
+
+let pool = try! ComputePool(width: 2)
+let helpers = PostgresConnection.Helpers(pool: pool)
+let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .error)
+
+func configuration(_ server: TestServer) -> PostgresConfiguration {
+  var configuration = PostgresConfiguration()
+  configuration.hosts = [server.directory]
+  configuration.database = "postgres"
+  configuration.baseBackoffSeconds = 0.02
+  return configuration
+}
+
+func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql) }
+
+@Suite(.serialized) struct PostgresTests {
+  static let server = try! TestServer.postgres()
+
+  @Test func `every type arrives as it was sent, null included`() async throws {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      var parameters = PostgresParameters()
+      parameters.add(Int64.min)
+      parameters.add(Int16(-2))
+      parameters.add(1.5)
+      parameters.add(text: "grüße")
+      parameters.add(bytes: [0, 255])
+      parameters.add([1, -1] as [Int64])
+      parameters.add(texts: ["a", nil])
+      parameters.add(byteArrays: [[1], nil, []])
+      parameters.add([] as [Int16])
+      let result = try await connection.execute(
+        statement(
+          """
+          select $1::bigint, $2::smallint, $3::float8, $4::text, $5::bytea, ($6::bigint[])[2], ($7::text[])[2],
+            octet_length(($8::bytea[])[3]), cardinality($9::smallint[]), true, null::text,
+            timestamptz '2026-01-01T00:00:00Z'
+          """), parameters, on: reactor)
+      #expect(result.int64(0, 0) == .min && result.int16(0, 1) == -2 && result.double(0, 2) == 1.5)
+      #expect(result.text(0, 3) == "grüße" && result.bytes(0, 4) == [0, 255] && result.int64(0, 5) == -1)
+      #expect(result.isNull(0, 6) && result.int32(0, 7) == 0 && result.int32(0, 8) == 0 && result.bool(0, 9))
+      #expect(result.text(0, 10) == nil && result.microseconds(0, 11) == 1_767_225_600_000_000)
+      connection.close(on: reactor)
+    }
+  }
+
+  @Test func `hundreds of requests in flight each get their own answer, and one that fails takes no other with it`()
+    async throws
+  {
+    let configuration = configuration(Self.server)
+    let answers = try await onReactor { reactor -> [Int64] in
+      let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      let collector = Collector()
+      for index in 0..<400 as Range<Int64> {
+        Task.immediate(executorPreference: reactor.queue) {
+          await collector.ask(index, connection, on: reactor)
+        }
+      }
+      while collector.answers.count < 400 { await reactor.sleep(for: .milliseconds(1)) }
+      connection.close(on: reactor)
+      return collector.answers
+    }
+    #expect(answers.filter { $0 == -1 }.count == 40)
+    #expect(answers.filter { $0 >= 0 }.sorted() == (0..<400).filter { $0 % 10 != 3 })
+  }
+
+  @Test func `a statement that cannot be prepared fails each time and does not break the connection`() async throws {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      for _ in 0..<2 {
+        do {
+          _ = try await connection.execute(statement("select nonsense from nowhere"), on: reactor)
+          Issue.record("should have failed")
+        } catch {}
+      }
+      #expect(try await connection.execute(statement("select 1"), on: reactor).int32(0, 0) == 1)
+      connection.close(on: reactor)
+    }
+  }
+
+  @Test func `a request past its deadline is cancelled on the server and the connection goes on`() async throws {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      let began = reactor.now
+      do {
+        _ = try await connection.execute(
+          statement("select pg_sleep(30)::text"), until: reactor.now + .milliseconds(50), on: reactor)
+        Issue.record("the deadline did not end the request")
+      } catch {
+        #expect((error as? PostgresError)?.code == .deadline)
+      }
+      #expect(try await connection.execute(statement("select 2"), on: reactor).int32(0, 0) == 2)
+      #expect(reactor.now.since(began) < .seconds(10 as UInt64))
+      connection.close(on: reactor)
+    }
+  }
+
+  @Test func `a notification reaches the listener`() async throws {
+    let configuration = configuration(Self.server)
+    let heard = try await onReactor { reactor -> String in
+      let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      let ear = Ear()
+      connection.notificationReceiver = ear
+      _ = try await connection.execute(statement("listen mill"), on: reactor)
+      let other = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      _ = try await other.execute(statement("select pg_notify('mill', 'turn')"), on: reactor)
+      while ear.heard.isEmpty { await reactor.sleep(for: .milliseconds(1)) }
+      connection.close(on: reactor)
+      other.close(on: reactor)
+      return ear.heard
+    }
+    #expect(heard == "mill:turn")
+  }
+
+  @Test func `a client whose backend is killed fails what was in flight and reconnects`() async throws {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let client = PostgresClient(configuration, helpers: helpers, log: quiet, metrics: Metrics())
+      client.start(on: reactor)
+      let first = try await client.execute(statement("select pg_backend_pid()"), on: reactor).int32(0, 0)
+      do {
+        _ = try await client.execute(statement("select pg_terminate_backend(pg_backend_pid())"), on: reactor)
+        Issue.record("should have failed")
+      } catch {}
+      let second = try await client.execute(statement("select pg_backend_pid()"), on: reactor).int32(0, 0)
+      #expect(first != second)
+      client.close(on: reactor)
+    }
+  }
+
+  @Test func `no more connections than the limit, and an unreachable server is told in bounded time`() async throws {
+    var configuration = configuration(Self.server)
+    configuration.limiter = ConnectionLimiter(max: 1)
+    let limited = configuration
+    try await onReactor { reactor in
+      let only = try await PostgresConnection.connect(limited, helpers: helpers, on: reactor)
+      do {
+        _ = try await PostgresConnection.connect(limited, helpers: helpers, on: reactor)
+        Issue.record("should have failed")
+      } catch {}
+      only.close(on: reactor)
+      try await PostgresConnection.connect(limited, helpers: helpers, on: reactor).close(on: reactor)
+      #expect(limited.limiter.count == 0)
+      var nowhere = limited
+      nowhere.hosts = ["/nonexistent"]
+      let client = PostgresClient(nowhere, helpers: helpers, log: quiet, metrics: Metrics())
+      client.start(on: reactor)
+      do {
+        _ = try await client.execute(statement("select 1"), on: reactor)
+        Issue.record("reached a server that does not exist")
+      } catch {
+        #expect((error as? PostgresError)?.code == .unavailable)
+      }
+      client.close(on: reactor)
+    }
+  }
+
+  @Test func `migrations run once in order whoever starts them, and a newer schema is refused`() async throws {
+    let configuration = configuration(Self.server)
+    let steps = [
+      Migration(1, "make", ["create table millrace.t (a int)", "insert into millrace.t values (1)"]),
+      Migration(2, "more", ["alter table millrace.t add b int default 5"]),
+    ]
+    try await onReactor { reactor in
+      let one = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      let two = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      let counter = Collector()
+      for connection in [one, two] {
+        Task.immediate(executorPreference: reactor.queue) {
+          await counter.migrate(steps, connection, on: reactor)
+        }
+      }
+      while counter.answers.count < 2 { await reactor.sleep(for: .milliseconds(1)) }
+      #expect(counter.answers.sorted() == [0, 2])
+      do {
+        _ = try await Migrator([steps[0]], log: quiet).run(on: one, on: reactor)
+        Issue.record("should have failed")
+      } catch {}
+      #expect(try await one.execute(statement("select sum(b) from millrace.t"), on: reactor).int64(0, 0) == 5)
+      one.close(on: reactor)
+      two.close(on: reactor)
+    }
+  }
+}
+
+private final class Ear: PostgresNotificationReceiver {
+  var heard = ""
+  func notified(channel: String, payload: String, on reactor: isolated Reactor) { heard = "\(channel):\(payload)" }
+}
+
+private final class Collector {
+  var answers: [Int64] = []
+
+  func ask(_ index: Int64, _ connection: PostgresConnection, on reactor: isolated Reactor) async {
+    var parameters = PostgresParameters()
+    parameters.add(index)
+    do {
+      let sql = statement("select $1::bigint + 0 / ($1::bigint % 10 - 3)")
+      answers.append(try await connection.execute(sql, parameters, on: reactor).int64(0, 0))
+    } catch {
+      answers.append(-1)
+    }
+  }
+
+  func migrate(_ steps: [Migration], _ connection: PostgresConnection, on reactor: isolated Reactor) async {
+    do {
+      answers.append(Int64(try await Migrator(steps, log: quiet).run(on: connection, on: reactor).count))
+    } catch {
+      answers.append(-1)
+    }
+  }
+}

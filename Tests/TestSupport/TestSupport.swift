@@ -1,0 +1,85 @@
+// TestSupport: real servers for tests: each starts its own PostgreSQL or Redis in a temporary folder, on a Unix socket.
+//
+// A server's life hangs on a pipe that this process holds: when the process ends, however it ends, the shell on the
+// other side reads the end of the pipe, stops the server and removes the folder. Nothing is left behind.
+
+import Foundation
+
+/// A program started for the length of a test run.
+public final class TestServer: @unchecked Sendable {
+  // Safe because: nothing changes after init; `Process` is only asked for its id.
+  /// Where the server keeps its files and its socket.
+  public let directory: String
+  /// The server's process id.
+  public let processId: Int32
+  private let lifeline: Pipe
+  private let shell = Process()
+
+  public struct Failure: Error, CustomStringConvertible {
+    public let description: String
+  }
+
+  /// Makes a folder, runs `prepare` (a shell line) in it, starts `command` and waits until `isReady` (a shell line)
+  /// succeeds. As root everything runs as the unprivileged user `postgres`, because PostgreSQL refuses root.
+  public init(prepare: String, command: String, isReady: String) throws {
+    let directory = String(cString: mkdtemp(strdup("/tmp/millrace-test-XXXXXX")))
+    self.directory = directory
+    let privileges = getuid() == 0 ? "setpriv --reuid=postgres --regid=postgres --clear-groups" : ""
+    if getuid() == 0 { _ = chown(directory, getpwnam("postgres").pointee.pw_uid, getpwnam("postgres").pointee.pw_gid) }
+    lifeline = Pipe()
+    let script = """
+      cd \(directory) && { \(prepare.replacingOccurrences(of: "RUN", with: privileges)); } >prepare.log 2>&1 || exit 1
+      \(privileges) \(command) >server.log 2>&1 &
+      echo $! >server.pid
+      cat >/dev/null
+      kill -INT $(cat server.pid); wait; rm -rf \(directory)
+      """
+    shell.executableURL = URL(fileURLWithPath: "/bin/sh")
+    shell.arguments = ["-c", script]
+    shell.standardInput = lifeline
+    shell.currentDirectoryURL = URL(fileURLWithPath: "/tmp")
+    try shell.run()
+    let wait = Process()
+    wait.executableURL = URL(fileURLWithPath: "/bin/sh")
+    wait.arguments = [
+      "-c",
+      "cd \(directory); for i in $(seq 500); do [ -s server.pid ] && \(isReady) && exit 0; sleep 0.02; done; exit 1",
+    ]
+    try wait.run()
+    wait.waitUntilExit()
+    guard wait.terminationStatus == 0,
+      let id = Int32(try String(contentsOfFile: directory + "/server.pid", encoding: .utf8).dropLast())
+    else {
+      let log = ["prepare.log", "server.log"].map {
+        (try? String(contentsOfFile: directory + "/" + $0, encoding: .utf8)) ?? ""
+      }
+      throw Failure(description: "server did not start: \(log.joined())")
+    }
+    processId = id
+  }
+
+  /// Stops the server and removes its folder.
+  public func stop() {
+    lifeline.fileHandleForWriting.closeFile()
+    shell.waitUntilExit()
+  }
+
+  /// A PostgreSQL of its own, with durability on as in production; connect through the folder as host.
+  public static func postgres(settings: [String] = []) throws -> TestServer {
+    let bin = "/usr/lib/postgresql/15/bin"
+    let options = (["listen_addresses=", "shared_buffers=64MB"] + settings)
+      .map { "-c \($0)" }.joined(separator: " ")
+    return try TestServer(
+      prepare: "RUN \(bin)/initdb -D data -U postgres -A trust --no-sync -E UTF8 --locale=C",
+      command: "\(bin)/postgres -D data -k $PWD \(options)",
+      isReady: "\(bin)/pg_isready -q -h $PWD -U postgres")
+  }
+
+  /// A Redis of its own without persistence; its socket is `redis.sock` in the folder.
+  public static func redis() throws -> TestServer {
+    try TestServer(
+      prepare: "true",
+      command: "redis-server --port 0 --unixsocket $PWD/redis.sock --save '' --appendonly no --dir $PWD",
+      isReady: "[ \"$(redis-cli -s $PWD/redis.sock ping 2>/dev/null)\" = PONG ]")
+  }
+}
