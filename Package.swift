@@ -72,5 +72,6 @@ let package = Package(
     tests("BasicsTests", ["Basics"]),
     tests("TelemetryTests", ["Basics", "Telemetry"]),
     tests("ReactorTests", ["Basics", "Reactor"]),
+    tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTP"], resources: [.copy("Corpus")]),
   ]
 )

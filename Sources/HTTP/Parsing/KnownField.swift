@@ -1,0 +1,135 @@
+/// The field names that some code here looks at, recognised while a head is parsed, so that nothing later compares
+/// names. All other fields pass through as `other`.
+public enum KnownField: UInt8, Sendable, CaseIterable {
+  /// A field nobody here looks at.
+  case other
+  // Framing and the connection.
+  case host, connection, contentLength, transferEncoding, expect, upgrade, te, trailer, keepAlive, proxyConnection
+  case http2Settings
+  // Who forwarded what.
+  case xForwardedFor, xForwardedProto, xForwardedHost, xRealIP, forwarded, via
+  case xRequestID, traceparent, tracestate
+  // What handlers read.
+  case authorization, proxyAuthorization, prefer, accept, acceptEncoding, contentType, userAgent, cookie
+  case ifMatch, ifNoneMatch, idempotencyKey, lastEventID, range
+  // What answers carry.
+  case date, server, location, retryAfter, cacheControl, etag, age
+
+  /// The name in the case that is sent, empty for `other`.
+  public var name: StaticString {
+    switch self {
+    case .other: ""
+    case .host: "Host"
+    case .connection: "Connection"
+    case .contentLength: "Content-Length"
+    case .transferEncoding: "Transfer-Encoding"
+    case .expect: "Expect"
+    case .upgrade: "Upgrade"
+    case .te: "TE"
+    case .trailer: "Trailer"
+    case .keepAlive: "Keep-Alive"
+    case .proxyConnection: "Proxy-Connection"
+    case .http2Settings: "HTTP2-Settings"
+    case .xForwardedFor: "X-Forwarded-For"
+    case .xForwardedProto: "X-Forwarded-Proto"
+    case .xForwardedHost: "X-Forwarded-Host"
+    case .xRealIP: "X-Real-IP"
+    case .forwarded: "Forwarded"
+    case .via: "Via"
+    case .xRequestID: "X-Request-Id"
+    case .traceparent: "traceparent"
+    case .tracestate: "tracestate"
+    case .authorization: "Authorization"
+    case .proxyAuthorization: "Proxy-Authorization"
+    case .prefer: "Prefer"
+    case .accept: "Accept"
+    case .acceptEncoding: "Accept-Encoding"
+    case .contentType: "Content-Type"
+    case .userAgent: "User-Agent"
+    case .cookie: "Cookie"
+    case .ifMatch: "If-Match"
+    case .ifNoneMatch: "If-None-Match"
+    case .idempotencyKey: "Idempotency-Key"
+    case .lastEventID: "Last-Event-ID"
+    case .range: "Range"
+    case .date: "Date"
+    case .server: "Server"
+    case .location: "Location"
+    case .retryAfter: "Retry-After"
+    case .cacheControl: "Cache-Control"
+    case .etag: "ETag"
+    case .age: "Age"
+    }
+  }
+
+  /// Whether the field concerns one connection only, so that a proxy never passes it on (RFC 9110 §7.6.1), or is framing
+  /// that the proxy writes anew.
+  public var isHopByHop: Bool {
+    switch self {
+    case .connection, .contentLength, .transferEncoding, .expect, .upgrade, .te, .trailer, .keepAlive, .proxyConnection,
+      .http2Settings, .proxyAuthorization:
+      true
+    default: false
+    }
+  }
+
+  /// The field that `bytes[start..<end]`, a checked token, names in any case.
+  static func recognise(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> KnownField {
+    let candidate: KnownField
+    let first = bytes[start] | 0x20
+    switch end - start {
+    case 2: candidate = .te
+    case 3: candidate = first == UInt8(ascii: "v") ? .via : .age
+    case 4: candidate = first == UInt8(ascii: "h") ? .host : first == UInt8(ascii: "d") ? .date : .etag
+    case 5: candidate = .range
+    case 6:
+      switch first {
+      case UInt8(ascii: "a"): candidate = .accept
+      case UInt8(ascii: "e"): candidate = .expect
+      case UInt8(ascii: "p"): candidate = .prefer
+      case UInt8(ascii: "c"): candidate = .cookie
+      default: candidate = .server
+      }
+    case 7: candidate = first == UInt8(ascii: "u") ? .upgrade : .trailer
+    case 8: candidate = first == UInt8(ascii: "i") ? .ifMatch : .location
+    case 9: candidate = first == UInt8(ascii: "x") ? .xRealIP : .forwarded
+    case 10:
+      switch first {
+      case UInt8(ascii: "c"): candidate = .connection
+      case UInt8(ascii: "u"): candidate = .userAgent
+      case UInt8(ascii: "k"): candidate = .keepAlive
+      default: candidate = .tracestate
+      }
+    case 11: candidate = first == UInt8(ascii: "r") ? .retryAfter : .traceparent
+    case 12: candidate = first == UInt8(ascii: "c") ? .contentType : .xRequestID
+    case 13:
+      switch first {
+      case UInt8(ascii: "a"): candidate = .authorization
+      case UInt8(ascii: "c"): candidate = .cacheControl
+      case UInt8(ascii: "l"): candidate = .lastEventID
+      default: candidate = .ifNoneMatch
+      }
+    case 14: candidate = first == UInt8(ascii: "c") ? .contentLength : .http2Settings
+    case 15:
+      switch first {
+      case UInt8(ascii: "x"): candidate = .xForwardedFor
+      case UInt8(ascii: "i"): candidate = .idempotencyKey
+      default: candidate = .acceptEncoding
+      }
+    case 16: candidate = first == UInt8(ascii: "x") ? .xForwardedHost : .proxyConnection
+    case 17: candidate = first == UInt8(ascii: "x") ? .xForwardedProto : .transferEncoding
+    case 19: candidate = .proxyAuthorization
+    default: return .other
+    }
+    return equals(bytes, start, end, candidate.name) ? candidate : .other
+  }
+}
+
+/// Whether `bytes[start..<end]` and `text`, letters, digits and `-` only, are the same but for case.
+@inline(__always)
+func equals(_ bytes: Span<UInt8>, _ start: Int, _ end: Int, _ text: StaticString) -> Bool {
+  guard end - start == text.utf8CodeUnitCount else { return false }
+  let expected = text.utf8Start
+  for offset in 0..<(end - start) where bytes[start + offset] | 0x20 != expected[offset] | 0x20 { return false }
+  return true
+}
