@@ -69,5 +69,8 @@ let package = Package(
     tests("BasicsTests", ["Basics"]),
     tests("TelemetryTests", ["Basics", "Telemetry"]),
     tests("ReactorTests", ["Basics", "Reactor"]),
+    tests("HashingTests", ["Basics", "Hashing"]),
+    tests("BalancingTests", ["Basics", "Balancing"]),
+    tests("CachingTests", ["Basics", "Caching"]),
   ]
 )
