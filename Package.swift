@@ -73,5 +73,8 @@ let package = Package(
     tests("TelemetryTests", ["Basics", "Telemetry"]),
     tests("ReactorTests", ["Basics", "Reactor"]),
     tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTP"], resources: [.copy("Corpus")]),
+    tests("HashingTests", ["Basics", "Hashing"]),
+    tests("BalancingTests", ["Basics", "Balancing"]),
+    tests("CachingTests", ["Basics", "Caching"]),
   ]
 )

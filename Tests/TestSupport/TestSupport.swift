@@ -15,7 +15,9 @@ public final class TestServer: @unchecked Sendable {
   private let lifeline: Pipe
   private let shell = Process()
 
+  /// Why a server did not start.
   public struct Failure: Error, CustomStringConvertible {
+    /// What the server and its preparation printed.
     public let description: String
   }
 

@@ -1,0 +1,30 @@
+/// What one cache level has done so far.
+public struct CacheStatistics: Equatable, Sendable {
+  /// Lookups that were answered.
+  public var hits = 0
+  /// Lookups that were not, expired entries included.
+  public var misses = 0
+  /// Values stored, replacements included.
+  public var sets = 0
+  /// Entries dropped for want of room.
+  public var evictions = 0
+  /// Entries found past their time.
+  public var expirations = 0
+
+  /// Nothing done yet.
+  public init() {}
+
+  /// Hits per lookup, 0 to 1; 0 before the first.
+  public var hitRate: Double { hits + misses == 0 ? 0 : Double(hits) / Double(hits + misses) }
+
+  /// The sum of two levels or instances.
+  public static func + (left: CacheStatistics, right: CacheStatistics) -> CacheStatistics {
+    var sum = left
+    sum.hits += right.hits
+    sum.misses += right.misses
+    sum.sets += right.sets
+    sum.evictions += right.evictions
+    sum.expirations += right.expirations
+    return sum
+  }
+}
