@@ -1,1 +1,21 @@
-// Balancing
+// Balancing: what decides where a request goes and whether it may go at all.
+//
+// Called by the balancer (later by the store's gateway too); calls nobody but Basics. Nothing here opens a socket,
+// reads a clock or locks: several reactors share one `BackendPool` and one `RateLimiter` through atomics, time and
+// randomness are passed in. A new strategy is a case of `Strategy` and a function in `BackendPool+Strategies.swift`.
+
+/// The bounds of this room.
+public enum Limits {
+  /// Places of each backend on the hash ring.
+  public static let virtualNodesPerBackend = 150
+  /// The weight of a backend, inclusive.
+  public static let weights = 1...256
+  /// Backends of one pool.
+  public static let backendsMax = 1024
+  /// Places of one address's set in the rate table: how many addresses are looked at to find one.
+  public static let rateTableWays = 8
+  /// The most requests that a rate limiter can count in a window; a limit above never limits.
+  public static let rateCountMax = (1 << 20) - 1
+  /// Tries to take the gate of a set in the rate table before the thread gives way to others.
+  public static let gateSpinsMax = 100
+}
