@@ -30,7 +30,7 @@ public struct Claims: Sendable {
   ///   - count: how many to claim at most, cut to the largest prepared size.
   ///   - floor: the `seq` to start from: 0 looks at everything. It keeps a claim from walking over dead rows that an old
   ///     snapshot elsewhere keeps from being removed.
-  ///   - wakes: also takes the worker off the list of sleepers.
+  ///   - wakes: also takes the worker's group off the list of sleepers.
   /// - Throws: `PostgresError`. After `connectionLost` or `deadline` it is not known whether it happened; the fence
   ///   makes it safe to complete again, and what was claimed without being seen comes back when the lease is rescued.
   public func turn(
@@ -41,9 +41,10 @@ public struct Claims: Sendable {
     if !completions.isEmpty || !endedLeases.isEmpty {
       steps.append((Claims.complete, Claims.parameters(completions, endedLeases)))
     }
-    if wakes { steps.append((Claims.wake, parameters())) }
+    if wakes, let lane { steps.append((Claims.wake, parameters(lane.group))) }
     if let lane, count > 0 {
-      var claim = parameters()
+      var claim = PostgresParameters()
+      claim.add(worker)
       claim.add(lane.number)
       claim.add(floor)
       steps.append((Claims.claim(atMost: count), claim))
@@ -58,18 +59,13 @@ public struct Claims: Sendable {
     return turn
   }
 
-  /// Says that this worker is about to sleep. It must claim once more after this has returned, and only then sleep:
+  /// Says that the slots of `group` are about to sleep. It must claim once more after this has returned, and only then sleep:
   /// whoever submits after the row was committed sends a NOTIFY, whoever did before is found by that claim.
   /// - Throws: `PostgresError`.
-  public func announceIdle(_ connection: PostgresConnection, on reactor: isolated Reactor) async throws(PostgresError) {
-    _ = try await connection.execute(Claims.sleep, parameters(), on: reactor)
-  }
-
-  /// Takes this worker off the list of sleepers.
-  /// - Throws: `PostgresError`.
-  public func announceAwake(_ connection: PostgresConnection, on reactor: isolated Reactor) async throws(PostgresError)
-  {
-    _ = try await connection.execute(Claims.wake, parameters(), on: reactor)
+  public func announceIdle(
+    group: Int16, _ connection: PostgresConnection, on reactor: isolated Reactor
+  ) async throws(PostgresError) {
+    _ = try await connection.execute(Claims.sleep, parameters(group), on: reactor)
   }
 
   /// Gives back tasks that were claimed and not begun, without counting an attempt.
@@ -83,9 +79,10 @@ public struct Claims: Sendable {
     _ = try await connection.execute(Claims.releaseStatement, parameters, on: reactor)
   }
 
-  private func parameters() -> PostgresParameters {
+  private func parameters(_ group: Int16) -> PostgresParameters {
     var parameters = PostgresParameters()
     parameters.add(worker)
+    parameters.add(group)
     return parameters
   }
 
@@ -194,10 +191,11 @@ public struct Claims: Sendable {
     """)
 
   private static let sleep = PostgresStatement(
-    "queue_sleep", "insert into millrace.idle_worker (worker_id) values ($1::bigint) on conflict do nothing")
+    "queue_sleep",
+    "insert into millrace.idle_worker (worker_id, slot_group) values ($1::bigint, $2::smallint) on conflict do nothing")
 
   private static let wake = PostgresStatement(
-    "queue_wake", "delete from millrace.idle_worker where worker_id = $1::bigint")
+    "queue_wake", "delete from millrace.idle_worker where worker_id = $1::bigint and slot_group = $2::smallint")
 
   private static let releaseStatement = PostgresStatement(
     "queue_release",

@@ -51,8 +51,13 @@ public enum QueueSchema {
       started_at timestamptz not null default now(), heartbeat_at timestamptz not null default now()
     ) with (fillfactor = 50)
     """,
-    // One row per sleeping process: whether a NOTIFY is worth sending. Losing it in a crash costs one safety sweep.
-    "create unlogged table millrace.idle_worker (worker_id bigint primary key)",
+    // One row per process and group of slots that sleeps: whether a NOTIFY is worth sending. Unlogged: losing it in a
+    // crash costs one safety sweep.
+    """
+    create unlogged table millrace.idle_worker (
+      worker_id bigint not null, slot_group smallint not null, primary key (slot_group, worker_id)
+    ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)
+    """,
     """
     create table millrace.unique_key (digest bytea primary key, task_id bigint not null, expires_at timestamptz not null)
       with (autovacuum_vacuum_scale_factor = 0.02)
@@ -86,9 +91,9 @@ public enum QueueSchema {
     // Takes leases away from whoever held them. The row lock of the delete waits for a completion that holds the lease
     // and is then too late, or wins and makes the completion find nothing: exactly one result is stored.
     """
-    create function millrace.rescue(workers bigint[]) returns bigint language sql as $$
+    create function millrace.rescue(leases bigint[]) returns bigint language sql as $$
       with gone as (
-        delete from millrace.lease where worker_id = any(workers) returning ids
+        delete from millrace.lease where id = any(leases) returning ids
       ), lost as (
         select unnest(ids) as id from gone
       ), changed as (
@@ -109,16 +114,19 @@ public enum QueueSchema {
     """,
     // Once every few seconds per worker process: says "alive", promotes what is due, takes over from the dead.
     // A worker is dead when nobody holds its advisory lock (its session is gone), or when it was silent for so long that
-    // its lease is over although its session stands (stopped, or cut off without a word).
+    // its lease is over although its session stands (stopped, or cut off without a word). A lease of our own that we
+    // do not know of comes from a claim whose answer was lost.
     """
-    create function millrace.heartbeat(me bigint, lease_seconds double precision, self_test boolean)
+    create function millrace.heartbeat(
+      me bigint, held bigint[], lease_seconds double precision, self_test boolean)
     returns table (rescued bigint, promoted bigint, next_due double precision, ready_lanes smallint[])
     language plpgsql as $$
     declare
       dead bigint[];
       candidate bigint;
     begin
-      update millrace.worker set heartbeat_at = now() where id = me;
+      insert into millrace.worker (id, name) overriding system value values (me, 'worker ' || me)
+        on conflict (id) do update set heartbeat_at = now();
       dead := '{}';
       for candidate in
         select w.id from millrace.worker w where w.id <> me and w.heartbeat_at < now() - interval '2 seconds'
@@ -131,9 +139,11 @@ public enum QueueSchema {
           dead := dead || candidate;
         end if;
       end loop;
-      rescued := 0;
+      rescued := millrace.rescue(array(
+        select l.id from millrace.lease l where l.worker_id = any(dead)
+          or (l.worker_id = me and l.id <> all(held) and l.claimed_at < now() - make_interval(secs => lease_seconds))
+          or not exists (select from millrace.worker w where w.id = l.worker_id)));
       if dead <> '{}' then
-        rescued := millrace.rescue(dead);
         delete from millrace.idle_worker where worker_id = any(dead);
         delete from millrace.worker where id = any(dead);
       end if;
@@ -150,7 +160,7 @@ public enum QueueSchema {
       select array(select distinct lane from millrace.ready limit 64) into ready_lanes;
       perform millrace.ensure_partitions();
       if self_test then perform pg_notify('millrace_self_' || me, ''); end if;
-      if rescued + promoted > 0 then perform pg_notify('millrace_ready', (rescued + promoted)::text); end if;
+      if rescued + promoted > 0 then perform pg_notify('millrace_ready', ''); end if;
       return next;
     end $$
     """,

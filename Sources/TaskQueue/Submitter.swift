@@ -133,7 +133,7 @@ public final class Submitter: EventHandler {
       let connection = try await client.connection(on: reactor)
       let result = try await insert(batch, connection, on: reactor)
       let queued = deliver(result, to: batch)
-      if queued > 0 { notify(queued, connection, on: reactor) }
+      if !queued.isEmpty { notify(queued, connection, on: reactor) }
     } catch {
       log.warning("submissions failed", [("tasks", "\(batch.count)"), ("reason", error.description)])
       for pending in batch { pending.outcome = .failure(error) }
@@ -164,14 +164,15 @@ public final class Submitter: EventHandler {
     }
   }
 
-  /// Gives each pending submission its outcome and returns how many are new.
-  private func deliver(_ result: PostgresResult, to batch: [Pending]) -> Int {
-    var queued = 0
+  /// Gives each pending submission its outcome and returns how many are new, by group of slots.
+  private func deliver(_ result: PostgresResult, to batch: [Pending]) -> [Int16: Int] {
+    var queued: [Int16: Int] = [:]
     for row in 0..<result.rowCount {
       let id = result.int64(row, 1)
       if !result.isNull(row, 0) {
-        batch[Int(result.int64(row, 0)) - 1].outcome = .success(.queued(id: id))
-        queued += 1
+        let pending = batch[Int(result.int64(row, 0)) - 1]
+        pending.outcome = .success(.queued(id: id))
+        queued[pending.submission.lane.group, default: 0] += 1
         continue
       }
       guard let digest = result.bytes(row, 2), let pending = byDigest[digest] else { continue }
@@ -190,10 +191,11 @@ public final class Submitter: EventHandler {
 
   /// Wakes workers, in a transaction of its own after the commit and only if one of them says that it sleeps: NOTIFY
   /// takes a lock that all committing transactions share.
-  private func notify(_ count: Int, _ connection: PostgresConnection, on reactor: isolated Reactor) {
+  private func notify(_ queued: [Int16: Int], _ connection: PostgresConnection, on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
       var parameters = PostgresParameters()
-      parameters.add(text: String(count))
+      parameters.add(text: WakeUp(queued).payload)
+      parameters.add(Array(queued.keys))
       do {
         _ = try await connection.execute(Submitter.notifyStatement, parameters, on: reactor)
       } catch {
@@ -207,7 +209,10 @@ public final class Submitter: EventHandler {
 
   private static let notifyStatement = PostgresStatement(
     "queue_notify",
-    "select pg_notify('millrace_ready', $1::text) where exists (select from millrace.idle_worker)")
+    """
+    select pg_notify('millrace_ready', $1::text)
+    where exists (select from millrace.idle_worker where slot_group = any($2::smallint[]))
+    """)
 
   /// A new key is ours when it holds the id we drew. On a conflict the row is written back unchanged, because only a
   /// row that was written is returned, and only then is it the latest one: a plain read would not see what a concurrent

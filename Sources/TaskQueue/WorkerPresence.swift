@@ -36,7 +36,7 @@ public struct WorkerPresence: Sendable {
     return presence
   }
 
-  /// Takes the lock and listens again on a new connection; also puts the worker's row back if others took it for dead.
+  /// Takes the lock and listens again on a new connection.
   /// LISTEN comes before the sweep that the caller does next, so that nothing is missed between the two.
   /// - Throws: `PostgresError`.
   public func resume(on connection: PostgresConnection, on reactor: isolated Reactor) async throws(PostgresError) {
@@ -46,27 +46,20 @@ public struct WorkerPresence: Sendable {
     _ = try await connection.execute(PostgresStatement("worker_listen", "listen millrace_ready"), on: reactor)
     _ = try await connection.execute(
       PostgresStatement("worker_listen_self", "listen millrace_self_\(id)"), on: reactor)
-    var parameters = PostgresParameters()
-    parameters.add(id)
-    _ = try await connection.execute(
-      PostgresStatement(
-        "worker_again",
-        """
-        insert into millrace.worker (id, name) overriding system value values ($1::bigint, 'resumed')
-        on conflict (id) do update set heartbeat_at = now()
-        """), parameters, on: reactor)
   }
 
   /// Says that the worker lives, and looks after the queue; see `millrace.heartbeat`.
   /// - Parameters:
+  ///   - held: the leases this worker knows of; others in its name come from lost answers and are given up.
   ///   - leaseSeconds: silence after which a worker whose session still stands counts as dead.
   ///   - selfTest: also sends a notification to this worker, which proves that listening works.
   /// - Throws: `PostgresError`.
   public func heartbeat(
-    leaseSeconds: Double, selfTest: Bool, _ client: PostgresClient, on reactor: isolated Reactor
+    held: [Int64], leaseSeconds: Double, selfTest: Bool, _ client: PostgresClient, on reactor: isolated Reactor
   ) async throws(PostgresError) -> Report {
     var parameters = PostgresParameters()
     parameters.add(id)
+    parameters.add(held)
     parameters.add(leaseSeconds)
     parameters.add(Int16(selfTest ? 1 : 0))
     let result = try await client.execute(WorkerPresence.heartbeatStatement, parameters, on: reactor)
@@ -94,6 +87,6 @@ public struct WorkerPresence: Sendable {
     "worker_heartbeat",
     """
     select rescued, promoted, next_due, array_to_string(ready_lanes, ',')
-    from millrace.heartbeat($1::bigint, $2::float8, $3::smallint = 1)
+    from millrace.heartbeat($1::bigint, $2::bigint[], $3::float8, $4::smallint = 1)
     """)
 }

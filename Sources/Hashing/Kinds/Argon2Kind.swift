@@ -1,0 +1,6 @@
+extension HashKind {
+  /// Argon2id (RFC 9106) with a random salt, as a PHC string.
+  public static let argon2 = HashKind(
+    name: "argon2", displayName: "Argon2", resultField: "argon2_hash", isHeavy: true, isSecret: true
+  ) { (input, parameters) throws(HashingError) in try Argon2.hash(input, parameters: parameters.argon2) }
+}

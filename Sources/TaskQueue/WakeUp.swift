@@ -1,0 +1,28 @@
+/// What a NOTIFY tells: how many tasks are new in which group of slots, so that a process wakes no more of its slots than
+/// there is work for. An empty payload means "look everywhere".
+public struct WakeUp: Equatable, Sendable {
+  /// New tasks by group; empty for "look everywhere".
+  public let tasks: [Int16: Int]
+
+  /// A wake-up for `tasks`.
+  public init(_ tasks: [Int16: Int]) {
+    self.tasks = tasks
+  }
+
+  /// What `payload` says; a part that is no `group:count` is passed over, and if nothing is left it means everywhere.
+  public init(payload: String) {
+    var tasks: [Int16: Int] = [:]
+    for part in payload.split(separator: ",") {
+      let numbers = part.split(separator: ":")
+      if numbers.count == 2, let group = Int16(numbers[0]), let count = Int(numbers[1]), count > 0 {
+        tasks[group] = count
+      }
+    }
+    self.tasks = tasks
+  }
+
+  /// `0:12,2:1`
+  public var payload: String {
+    tasks.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value)" }.joined(separator: ",")
+  }
+}
