@@ -1,0 +1,80 @@
+public import Basics
+public import Reactor
+
+/// A request as a handler sees it: the parsed head, the whole body, and what the router found. One object serves a
+/// connection for its whole life, so a handler must not keep it past its answer.
+public final class HTTPRequest {
+  /// The parsed head; its ranges are offsets into `headBytes`.
+  public let head = RequestHead()
+  /// The bytes of the head.
+  public internal(set) var headBytes: [UInt8] = []
+  /// The decoded body.
+  public internal(set) var body: [UInt8] = []
+  /// Where the connection comes from.
+  public let peer: SocketAddress
+  /// The name of this request, in answers and logs.
+  public internal(set) var id: [UInt8] = []
+  /// When its head was complete.
+  public internal(set) var receivedAt = MonotonicTime(nanoseconds: 0)
+  /// What stood in the places of the route's parameters, decoded.
+  public internal(set) var parameters: [(name: String, value: String)] = []
+  /// The position of the route that was found for it; kept between admission and answer.
+  var route: Int?
+
+  init(peer: SocketAddress) {
+    self.peer = peer
+  }
+
+  /// The method.
+  public var method: HTTPMethod { head.method }
+
+  /// The path, still escaped.
+  public var path: ArraySlice<UInt8> { headBytes[head.path] }
+
+  /// The value of the first field that is `known`, nil if there is none.
+  public func value(of known: KnownField) -> ArraySlice<UInt8>? {
+    head.value(of: known).map { headBytes[$0] }
+  }
+
+  /// The value of the first field that is `known` as text, nil if there is none or it is not UTF-8.
+  public func text(of known: KnownField) -> String? {
+    value(of: known).flatMap { String(validating: $0, as: UTF8.self) }
+  }
+
+  /// The decoded route parameter called `name`; it is a fault of the route not to have it.
+  public func parameter(_ name: StaticString) -> String {
+    for parameter in parameters where parameter.name == name.description { return parameter.value }
+    preconditionFailure("the route has no parameter \(name)")
+  }
+
+  /// The route parameter called `name`, declared as `{name:int}`.
+  public func integer(_ name: StaticString) -> Int {
+    guard let value = Int(parameter(name)) else { preconditionFailure("\(name) is not declared as int") }
+    return value
+  }
+
+  /// The decoded value of the first query parameter called `name`, nil if there is none.
+  /// - Throws: `Problem` 400 for an escape that is broken.
+  public func query(_ name: StaticString) throws(Problem) -> String? {
+    var pairs = QueryPairs(headBytes.span, head.query)
+    while let pair = pairs.next(headBytes.span) {
+      guard try decoded(pair.name) == name.description else { continue }
+      return try decoded(pair.value)
+    }
+    return nil
+  }
+
+  private func decoded(_ range: Range<Int>) throws(Problem) -> String {
+    let escaped = Array(headBytes[range])
+    do throws(EscapeError) {
+      return try percentDecoded(escaped.span, plusIsSpace: true)
+    } catch {
+      throw Problem(400, "The query holds an escape that is not valid.")
+    }
+  }
+
+  /// The answer that tells the client of `problem`.
+  public func answer(_ problem: Problem) -> HTTPResponse {
+    problem.response(requestID: id)
+  }
+}

@@ -1,0 +1,72 @@
+/// What a handler answers: a status, fields, and a body that is either at hand or written bit by bit.
+///
+/// The server adds `Date`, framing, `Connection` and `X-Request-Id`; a handler that sets one of them would contradict it,
+/// so it cannot.
+public struct HTTPResponse {
+  /// Where the body comes from.
+  public enum Body {
+    /// The whole body.
+    case bytes([UInt8])
+    /// Something that writes it bit by bit; the server frames it in chunks.
+    case stream(any HTTPBodySource)
+  }
+
+  /// The status code, 200 to 599.
+  public var status: Int
+  /// The body; nothing of it is sent after HEAD, with 204 and with 304.
+  public var body: Body
+  /// The fields, ready to be sent.
+  private(set) var fields: [UInt8] = []
+
+  /// A response without a body.
+  public init(_ status: Int) {
+    self.status = status
+    body = .bytes([])
+  }
+
+  /// A response with a body of the media type `type`.
+  public init(_ status: Int, _ type: StaticString, _ bytes: [UInt8]) {
+    self.status = status
+    body = .bytes(bytes)
+    set("Content-Type", type)
+  }
+
+  /// A response whose body `source` produces while the client reads it.
+  public init(_ status: Int, _ type: StaticString, streaming source: any HTTPBodySource) {
+    self.status = status
+    body = .stream(source)
+    set("Content-Type", type)
+  }
+
+  /// A response with a JSON body.
+  public static func json(_ status: Int, _ bytes: [UInt8]) -> HTTPResponse {
+    HTTPResponse(status, "application/json", bytes)
+  }
+
+  /// A response with a text body.
+  public static func text(_ status: Int, _ text: String) -> HTTPResponse {
+    HTTPResponse(status, "text/plain; charset=utf-8", Array(text.utf8))
+  }
+
+  /// Adds a field.
+  public mutating func set(_ name: StaticString, _ value: StaticString) {
+    fields.append(name)
+    fields.append(": ")
+    fields.append(value)
+    fields.append("\r\n")
+  }
+
+  /// Adds a field; whatever in `value` could end the field or the head becomes a space, so that what a client sent can
+  /// never become a field of its own.
+  public mutating func set(_ name: StaticString, _ value: some Sequence<UInt8>) {
+    fields.append(name)
+    fields.append(": ")
+    for byte in value { fields.append(byte < 0x20 || byte == 0x7F ? 0x20 : byte) }
+    fields.append("\r\n")
+  }
+
+  /// Adds a field; see `set(_:_:)` for bytes.
+  public mutating func set(_ name: StaticString, _ value: String) {
+    set(name, value.utf8)
+  }
+}

@@ -1,0 +1,283 @@
+import Basics
+import Reactor
+
+/// One client connection of an `HTTPServer`: reads a request, has it answered, and goes on until either side has enough.
+/// All answers of one turn leave in one write, because the stream writes before the loop sleeps.
+final class HTTPConnection {
+  private let server: HTTPServer
+  private let stream: Stream
+  private let request: HTTPRequest
+  private var isIdle = true
+  private var answersThisTurn = 0
+
+  init(server: HTTPServer, stream: Stream, peer: SocketAddress) {
+    self.server = server
+    self.stream = stream
+    request = HTTPRequest(peer: peer)
+  }
+
+  /// What reading a part of a request ended with.
+  private enum Outcome {
+    case whole
+    case refused(Problem)
+    /// The client is gone or was silent too long; there is nobody to answer.
+    case gone
+  }
+
+  /// Serves the connection to its end.
+  func serve(on reactor: isolated Reactor) async {
+    var goesOn = true
+    while goesOn {
+      switch await readHead(on: reactor) {
+      case .gone: goesOn = false
+      case .refused(let problem):
+        await answer(request.answer(problem), closing: true, on: reactor)
+        await linger(on: reactor)
+        goesOn = false
+      case .whole: goesOn = await serveRequest(on: reactor)
+      }
+    }
+    await stream.drain(until: reactor.now + HTTPLimits.writeStall, on: reactor)
+    stream.close(on: reactor)
+    server.ended(self, on: reactor)
+  }
+
+  /// Ends the connection if no request is in progress.
+  func closeIfIdle(on reactor: isolated Reactor) {
+    if isIdle { stream.close(on: reactor) }
+  }
+
+  /// Ends the connection at once.
+  func cut(on reactor: isolated Reactor) {
+    stream.close(on: reactor)
+  }
+
+  /// Reads the body of the request whose head was read, and answers it. Whether the connection goes on.
+  private func serveRequest(on reactor: isolated Reactor) async -> Bool {
+    let limit: Int
+    switch server.handler.admit(request, on: reactor) {
+    case .body(let bytesMax): limit = bytesMax
+    case .refuse(let response):
+      // A small body is read all the same: a connection costs more than 64 KiB do.
+      if case .whole = await readBody(bytesMax: HTTPLimits.unwantedBodyBytesMax, isWanted: false, on: reactor) {
+        return await answer(response, closing: false, on: reactor)
+      }
+      await answer(response, closing: true, on: reactor)
+      await linger(on: reactor)
+      return false
+    }
+    switch await readBody(bytesMax: limit, isWanted: true, on: reactor) {
+    case .gone: return false
+    case .refused(let problem):
+      await answer(request.answer(problem), closing: true, on: reactor)
+      await linger(on: reactor)
+      return false
+    case .whole:
+      let response = await server.handler.respond(to: request, on: reactor)
+      return await answer(response, closing: false, on: reactor)
+    }
+  }
+
+  // MARK: Reading
+
+  private func readHead(on reactor: isolated Reactor) async -> Outcome {
+    let head = request.head
+    head.reset()
+    request.route = nil
+    request.id.removeAll(keepingCapacity: true)
+    isIdle = stream.input.isEmpty
+    if isIdle {
+      if server.isDraining { return .gone }
+      stream.releaseMemory()
+      guard await stream.read(until: reactor.now + HTTPLimits.idle, on: reactor) == .bytes else { return .gone }
+      isIdle = false
+    }
+    let deadline = reactor.now + HTTPLimits.head
+    while true {
+      switch stream.input.withReadable({ head.parse($0.bindMemory(to: UInt8.self).span) }) {
+      case .complete(let bytes):
+        request.headBytes = stream.input.bytes(0..<bytes)
+        stream.input.consume(bytes)
+        request.receivedAt = reactor.now
+        nameRequest()
+        return .whole
+      case .malformed(let error):
+        head.reset()
+        nameRequest()
+        return .refused(Problem(error.status, "The request was refused: \(error.explanation)."))
+      case .incomplete:
+        switch await stream.read(until: deadline, on: reactor) {
+        case .bytes: continue
+        case .deadline:
+          head.reset()
+          nameRequest()
+          return .refused(Problem(408, "The head of the request took too long."))
+        case .endOfStream, .failed: return .gone
+        }
+      }
+    }
+  }
+
+  /// Takes the client's request id over, or makes one.
+  private func nameRequest() {
+    if let given = request.value(of: .xRequestID), RequestID.isAcceptable(given.span) {
+      request.id = Array(given)
+    } else {
+      RequestID.make(&server.random) { request.id.append($0) }
+    }
+  }
+
+  private func readBody(bytesMax: Int, isWanted: Bool, on reactor: isolated Reactor) async -> Outcome {
+    request.body = []
+    let tooLarge = Problem(413, "The body is larger than \(bytesMax) bytes.")
+    switch request.head.framing {
+    case .none, .untilClose: return .whole
+    case .length(let length):
+      if length > bytesMax { return .refused(tooLarge) }
+      if stream.input.count < length, !invite(isWanted, on: reactor) { return .refused(tooLarge) }
+      return await readBody(length: length, on: reactor)
+    case .chunked:
+      if stream.input.isEmpty, !invite(isWanted, on: reactor) { return .refused(tooLarge) }
+      return await readChunks(bytesMax: bytesMax, tooLarge: tooLarge, on: reactor)
+    }
+  }
+
+  /// Sends `100 Continue` to a client that waits for it. False if its body is not wanted: then it must not be invited.
+  private func invite(_ isWanted: Bool, on reactor: isolated Reactor) -> Bool {
+    guard request.head.expectsContinue else { return true }
+    if isWanted { stream.write(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8), on: reactor) }
+    return isWanted
+  }
+
+  private func readBody(length: Int, on reactor: isolated Reactor) async -> Outcome {
+    let start = reactor.now
+    while stream.input.count < length {
+      if let outcome = await readMore(since: start, received: stream.input.count, on: reactor) { return outcome }
+    }
+    request.body = stream.input.bytes(0..<length)
+    stream.input.consume(length)
+    return .whole
+  }
+
+  private func readChunks(bytesMax: Int, tooLarge: Problem, on reactor: isolated Reactor) async -> Outcome {
+    let start = reactor.now
+    var decoder = ChunkedDecoder()
+    while true {
+      var consumed = 0
+      var refusal: Problem?
+      stream.input.withReadable { raw in
+        let bytes = raw.bindMemory(to: UInt8.self)
+        reading: while true {
+          switch decoder.next(bytes.span, from: consumed) {
+          case .data(let range):
+            consumed = range.upperBound
+            if request.body.count + range.count > bytesMax {
+              refusal = tooLarge
+              break reading
+            }
+            request.body.append(contentsOf: bytes[range])
+          case .incomplete:
+            consumed = bytes.count
+            break reading
+          case .complete(let next):
+            consumed = next
+            break reading
+          case .malformed(let error):
+            refusal = Problem(error.status, "The request was refused: \(error.explanation).")
+            break reading
+          }
+        }
+      }
+      stream.input.consume(consumed)
+      if let refusal { return .refused(refusal) }
+      if decoder.isComplete { return .whole }
+      if let outcome = await readMore(since: start, received: request.body.count, on: reactor) { return outcome }
+    }
+  }
+
+  /// Waits for more of a body; nil if some came. A body must be done within the time of grace plus what it may take at
+  /// the slowest rate.
+  private func readMore(since start: MonotonicTime, received: Int, on reactor: isolated Reactor) async -> Outcome? {
+    let allowance = TimeSpan.seconds(UInt64(received / HTTPLimits.bodyBytesPerSecondMin))
+    let deadline = start + TimeSpan(nanoseconds: HTTPLimits.bodyGrace.nanoseconds + allowance.nanoseconds)
+    if deadline <= reactor.now { return .refused(Problem(408, "The body of the request took too long.")) }
+    switch await stream.read(until: deadline, on: reactor) {
+    case .bytes: return nil
+    case .deadline: return .refused(Problem(408, "The body of the request took too long."))
+    case .endOfStream, .failed: return .gone
+    }
+  }
+
+  // MARK: Answering
+
+  /// Writes `response`. Whether the connection may go on.
+  @discardableResult
+  private func answer(_ response: HTTPResponse, closing: Bool, on reactor: isolated Reactor) async -> Bool {
+    let isOld = request.head.minorVersion == 0
+    var keeps = !closing && request.head.keepsAlive && !server.isDraining
+    let isSilent = request.method == .head || response.status == 204 || response.status == 304
+    if case .stream = response.body, isOld { keeps = false }
+    writeHead(response, keeps: keeps, isOld: isOld, on: reactor)
+    switch response.body {
+    case .bytes(let bytes):
+      if !isSilent { stream.write(bytes, on: reactor) }
+    case .stream(let source):
+      let writer = HTTPBodyWriter(stream: stream, isChunked: !isOld, isSilent: isSilent)
+      if !isSilent { await source.write(to: writer, on: reactor) }
+      writer.finish(on: reactor)
+    }
+    server.metrics.count(status: response.status, after: MonotonicTime.current().since(request.receivedAt))
+    answersThisTurn += 1
+    if answersThisTurn >= HTTPLimits.pipelinedPerTurn {
+      answersThisTurn = 0
+      await reactor.sleep(for: TimeSpan(nanoseconds: 0))
+    }
+    let hasRoom = await stream.waitForRoom(until: reactor.now + HTTPLimits.writeStall, on: reactor)
+    return keeps && hasRoom
+  }
+
+  private func writeHead(_ response: HTTPResponse, keeps: Bool, isOld: Bool, on reactor: isolated Reactor) {
+    server.date.update(.current())
+    server.scratch.removeAll(keepingCapacity: true)
+    server.scratch.append("HTTP/1.1 ")
+    server.scratch.append(decimal: response.status)
+    server.scratch.append(" ")
+    server.scratch.append(HTTPStatus.reason(response.status))
+    server.scratch.append("\r\n")
+    server.scratch += server.date.line
+    server.scratch += response.fields
+    server.scratch.append("X-Request-Id: ")
+    server.scratch += request.id
+    server.scratch.append("\r\n")
+    switch response.body {
+    case .bytes(let bytes):
+      if response.status != 204 && response.status != 304 {
+        server.scratch.append("Content-Length: ")
+        server.scratch.append(decimal: bytes.count)
+        server.scratch.append("\r\n")
+      }
+    case .stream:
+      if !isOld { server.scratch.append("Transfer-Encoding: chunked\r\n") }
+    }
+    if !keeps {
+      server.scratch.append("Connection: close\r\n")
+    } else if isOld {
+      server.scratch.append("Connection: keep-alive\r\n")
+    }
+    server.scratch.append("\r\n")
+    stream.write(server.scratch, on: reactor)
+  }
+
+  /// Reads and drops what the client still sends, for a while: closing with unread bytes would reset the connection and
+  /// could destroy the answer before the client has read it (RFC 9112 §9.6).
+  private func linger(on reactor: isolated Reactor) async {
+    stream.shutdownWriting(on: reactor)
+    let deadline = reactor.now + HTTPLimits.linger
+    var dropped = stream.input.count
+    stream.input.removeAll()
+    while dropped < HTTPLimits.lingerBytesMax, await stream.read(until: deadline, on: reactor) == .bytes {
+      dropped += stream.input.count
+      stream.input.removeAll()
+    }
+  }
+}

@@ -1,0 +1,140 @@
+public import Basics
+import Glibc
+public import Reactor
+public import Telemetry
+
+/// Whoever answers the requests that a server reads.
+public protocol HTTPHandler: AnyObject {
+  /// Decides, when only the head is known, whether the body is wanted.
+  func admit(_ request: HTTPRequest, on reactor: isolated Reactor) -> HTTPAdmission
+  /// Answers a request that was admitted and is now complete.
+  func respond(to request: HTTPRequest, on reactor: isolated Reactor) async -> HTTPResponse
+}
+
+/// What a handler says to a request's head.
+public enum HTTPAdmission {
+  /// Read the body up to this many bytes, then ask `respond`.
+  case body(bytesMax: Int)
+  /// Answer at once.
+  case refuse(HTTPResponse)
+}
+
+/// Serves HTTP/1.1 on one reactor: takes connections, reads requests strictly and within limits, and has a handler
+/// answer them in order. One long-lived task a connection, straight-line code in `HTTPConnection`.
+public final class HTTPServer: ConnectionAcceptor {
+  let handler: any HTTPHandler
+  let metrics: HTTPServerMetrics
+  var date = DateField()
+  var random = SeededRandom.fromSystem()
+  /// A head while it is put together; every connection uses it in turn, never across an await.
+  var scratch: [UInt8] = []
+
+  /// Whether the server takes no more connections and ends those it has.
+  public private(set) var isDraining = false
+  private var listeners: [Listener] = []
+  private var connections: [ObjectIdentifier: HTTPConnection] = [:]
+  private let connectionsMax: Int
+  private var drainWaiter: DrainWaiter?
+
+  /// A server for `handler` that listens nowhere yet.
+  public init(handler: any HTTPHandler, metrics: HTTPServerMetrics, connectionsMax: Int = HTTPLimits.connectionsMax) {
+    self.handler = handler
+    self.metrics = metrics
+    self.connectionsMax = connectionsMax
+  }
+
+  /// Listens on `address`; may be called for several.
+  /// - Returns: the address with the port that the kernel chose.
+  /// - Throws: `SystemError` if the address is taken or not allowed.
+  @discardableResult
+  public func listen(
+    on address: SocketAddress, reusePort: Bool = false, on reactor: isolated Reactor
+  ) throws(SystemError) -> SocketAddress {
+    let listener = try Listener(on: address, reusePort: reusePort, acceptor: self, on: reactor)
+    listeners.append(listener)
+    return listener.address
+  }
+
+  /// How many connections are open.
+  public var connectionCount: Int { connections.count }
+
+  /// Serves a connection that was accepted; one too many is closed at once.
+  public func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor) {
+    guard connections.count < connectionsMax, !isDraining else {
+      close(fd)
+      return
+    }
+    do {
+      let stream = try Stream(adopting: fd, on: reactor)
+      let connection = HTTPConnection(server: self, stream: stream, peer: peer)
+      connections[ObjectIdentifier(connection)] = connection
+      metrics.connectionsOpen.add(1)
+      Task.immediate(executorPreference: reactor.queue) { await connection.serve(on: reactor) }
+    } catch {
+      close(fd)
+    }
+  }
+
+  /// Stops listening, ends idle connections, lets requests in progress end with `Connection: close`, and returns when
+  /// all connections are gone; at `deadline` it cuts what is left.
+  public func drain(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
+    isDraining = true
+    for listener in listeners { listener.close(on: reactor) }
+    listeners.removeAll()
+    for connection in connections.values { connection.closeIfIdle(on: reactor) }
+    if !connections.isEmpty {
+      let waiter = DrainWaiter()
+      drainWaiter = waiter
+      await waiter.wait(until: deadline, on: reactor)
+      drainWaiter = nil
+    }
+    for connection in connections.values { connection.cut(on: reactor) }
+  }
+
+  func ended(_ connection: HTTPConnection, on reactor: isolated Reactor) {
+    guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
+    metrics.connectionsOpen.add(-1)
+    if connections.isEmpty { drainWaiter?.allEnded(on: reactor) }
+  }
+}
+
+/// The metrics of all servers of a process.
+public struct HTTPServerMetrics: Sendable {
+  let connectionsOpen: Gauge
+  let requestSeconds: Histogram
+  private let answers: [Counter]
+
+  /// Registers the metrics.
+  public init(_ metrics: Metrics) {
+    connectionsOpen = metrics.gauge("millrace_http_connections_open", "Open client connections.")
+    requestSeconds = metrics.histogram("millrace_http_request_seconds", "From the whole head to the answer.")
+    answers = (1...5).map {
+      metrics.counter("millrace_http_answers_total", "Answers by class of status.", [("class", "\($0)xx")])
+    }
+  }
+
+  func count(status: Int, after span: TimeSpan) {
+    answers[min(max(status / 100, 1), 5) - 1].increment()
+    requestSeconds.observe(span)
+  }
+}
+
+/// Suspends a task until the last connection has ended, or a deadline.
+private final class DrainWaiter: EventHandler {
+  private var continuation: UnsafeContinuation<Void, Never>?
+  private lazy var timer = ReactorTimer(self)
+
+  func wait(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
+    reactor.arm(timer, at: deadline)
+    await withUnsafeContinuation { continuation = $0 }
+  }
+
+  func allEnded(on reactor: isolated Reactor) {
+    reactor.cancel(timer)
+    continuation.take()?.resume()
+  }
+
+  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    continuation.take()?.resume()
+  }
+}
