@@ -1,1 +1,75 @@
-// API
+// API: the HTTP interface for hash tasks: validates, answers from the cache, queues, and lets clients wait.
+//
+// The executable starts one `APIProcess`; the balancer and people call its routes. It calls Caching for memory, Redis
+// for the shared cache and for news of completed tasks, TaskQueue for everything that must last, and Hashing for digests
+// and sealing. It is stateless but for its L1 cache, so it may be killed at any moment.
+//
+//   APIProcess        start and stop
+//   APIService        what all routes share; routes stand in `APIService+….swift`, one file a group of paths
+//   ResultCache       L1 (memory) and L2 (Redis) of immutable results
+//   CompletionBoard   clients that wait for a task
+//
+// A route is one line in `APIService.routes` and a method; a new hash kind needs nothing here.
+
+public import Basics
+public import Hashing
+public import Postgres
+public import Reactor
+public import Redis
+
+/// How an API process runs.
+public struct APIConfiguration: Sendable {
+  /// Its name in answers and logs.
+  public var instance = "api-1"
+  /// How the service calls itself in `/health`.
+  public var service = "hash-api"
+  /// Where it listens.
+  public var endpoints: [SocketAddress] = []
+  /// How to reach the queue.
+  public var postgres = PostgresConfiguration()
+  /// Connections to PostgreSQL.
+  public var postgresWidth = 2
+  /// How to reach the shared cache; nil works without one.
+  public var redis: RedisConfiguration?
+  /// The secret that inputs of secret kinds are sealed with.
+  public var secret: SecretKey
+  /// How long results stay in L1 and L2.
+  public var cacheTTL = TimeSpan.seconds(3600 as UInt64)
+  /// How long results are found again in PostgreSQL.
+  public var retention = TimeSpan.seconds(86_400 as UInt64)
+  /// Results in L1.
+  public var l1EntriesMax = 50_000
+  /// Bytes of results in L1.
+  public var l1BytesMax = 64 << 20
+  /// The token that allows admin calls; nil allows none by token.
+  public var adminToken: String?
+  /// Whether a call from the loopback address without forwarding fields is an admin's.
+  public var trustsLoopback = false
+  /// How long a stop waits for requests under way.
+  public var drain = TimeSpan.seconds(10 as UInt64)
+
+  /// An API that seals with `secret`.
+  public init(secret: SecretKey) {
+    self.secret = secret
+  }
+}
+
+/// The bounds of this room.
+public enum Limits {
+  /// The longest a client may wait for a task, in seconds.
+  public static let waitSecondsMax = 30
+  /// Clients that may wait in one process; further ones get their 202 at once.
+  public static let waitersMax = 20_000
+  /// Completed ids remembered, so that a completion which overtakes its submission's answer is not missed.
+  public static let recentCompletionsMax = 65_536
+  /// How often a waiting client's task is looked up although nobody said that it is over.
+  public static let safetyCheck = TimeSpan.seconds(2 as UInt64)
+  /// The same while no news can arrive.
+  public static let blindCheck = TimeSpan.milliseconds(200)
+  /// Bytes of a request body with one string: 1 MiB of text, each byte of which may be escaped in six.
+  public static let hashBodyBytesMax = 6 * (1 << 20) + 1024
+  /// Bytes of a string to be hashed.
+  public static let stringBytesMax = 1 << 20
+  /// The largest result that is cached.
+  public static let cachedResultBytesMax = 1 << 20
+}

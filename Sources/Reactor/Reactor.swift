@@ -56,14 +56,23 @@ public actor Reactor {
     try ReactorThread(reactor: try Reactor(index: index), name: name, start)
   }
 
-  /// Runs `start` and then the loop on the calling thread.
-  public nonisolated func runOnCallingThread(_ start: @Sendable (isolated Reactor) -> Void) {
+  /// Runs `start` and then, unless that throws, the loop on the calling thread.
+  /// - Throws: what `start` throws.
+  public nonisolated func runOnCallingThread<E: Error>(
+    _ start: @Sendable (isolated Reactor) throws(E) -> Void
+  ) throws(E) {
     clinux_set_current_reactor(UInt(bitPattern: Unmanaged.passUnretained(queue).toOpaque()))
-    assumeIsolated { reactor in
-      start(reactor)
+    defer { clinux_set_current_reactor(0) }
+    let result: Result<Void, E> = assumeIsolated { reactor in
+      do throws(E) {
+        try start(reactor)
+      } catch {
+        return .failure(error)
+      }
       reactor.loop()
+      return .success(())
     }
-    clinux_set_current_reactor(0)
+    try result.get()
   }
 
   /// Makes the loop end after the turn it is in.

@@ -5,12 +5,14 @@ public import Telemetry
 extension Router {
   /// Adds what every role answers: `/livez` (the process turns), `/readyz` (200 while `notReady` names nothing, else 503
   /// with what is missing), and `/metrics` in the Prometheus text format.
-  public func addCommon(metrics: Metrics, notReady: @escaping (Context, isolated Reactor) -> [String]) {
+  public func addCommon(
+    metrics: Metrics, notReady: @escaping (Context, isolated Reactor) async -> [String]
+  ) {
     on(.get, "/livez") { (_, _, _) throws(Problem) in
       HTTPResponse.json(200, Array(#"{"status":"alive"}"#.utf8))
     }
     on(.get, "/readyz") { (context, _, reactor) throws(Problem) in
-      let missing = notReady(context, reactor)
+      let missing = await notReady(context, reactor)
       var json = JSONWriter()
       json.object { json in
         json.field("status", missing.isEmpty ? "ready" : "not ready")

@@ -1,0 +1,92 @@
+import Basics
+import Glibc
+import HTTP
+import Postgres
+public import Reactor
+import Redis
+import TaskQueue
+public import Telemetry
+
+/// A whole API process on one reactor: starts everything in order, and on SIGTERM or SIGINT lets requests under way end.
+public final class APIProcess: SignalReceiver {
+  private let configuration: APIConfiguration
+  private let log: Logger
+  private let metrics: Metrics
+  private let service: APIService
+  private let server: HTTPServer
+  private var subscriber: RedisSubscriber?
+  private var signals: SignalWatcher?
+  private var isStopping = false
+
+  /// Runs an API process on the calling thread until it is told to stop by a signal, which must be blocked already.
+  /// - Throws: `SystemError` if the process lacks descriptors or threads, or an address is taken.
+  public static func run(_ configuration: APIConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
+    let pool = try ComputePool(width: 1, name: "helper")
+    try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
+      let process = APIProcess(configuration, pool: pool, log: log, metrics: metrics, on: reactor)
+      try process.start(pool: pool, on: reactor)
+    }
+  }
+
+  private init(
+    _ configuration: APIConfiguration, pool: ComputePool, log: Logger, metrics: Metrics, on reactor: isolated Reactor
+  ) {
+    self.configuration = configuration
+    self.log = log
+    self.metrics = metrics
+    var postgres = configuration.postgres
+    postgres.settings += QueueSchema.submitterSettings
+    let client = PostgresClient(
+      postgres, helpers: PostgresConnection.Helpers(pool: pool), log: log.named("postgres"), metrics: metrics)
+    let redis = configuration.redis.map {
+      RedisClient($0, resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), on: reactor)
+    }
+    service = APIService(configuration, client: client, redis: redis, log: log, metrics: metrics)
+    server = HTTPServer(
+      handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics))
+  }
+
+  private func start(pool: ComputePool, on reactor: isolated Reactor) throws(SystemError) {
+    signals = try SignalWatcher([SIGTERM, SIGINT], receiver: self, on: reactor)
+    service.client.start(width: configuration.postgresWidth, on: reactor)
+    for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
+    if let redis = configuration.redis {
+      subscriber = RedisSubscriber(
+        redis, channels: [TaskEvents.channel, APIService.clearChannel].map { Array($0.utf8) },
+        receiver: self, resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), on: reactor)
+    }
+    log.info(
+      "ready", [("instance", configuration.instance), ("listens", "\(configuration.endpoints)")])
+  }
+
+  /// SIGTERM or SIGINT: no new connections, requests under way end, then everything closes.
+  public func signalled(_ signal: CInt, on reactor: isolated Reactor) {
+    guard !isStopping else { return }
+    isStopping = true
+    log.info("stopping")
+    Task.immediate(executorPreference: reactor.queue) {
+      await self.server.drain(until: reactor.now + self.configuration.drain, on: reactor)
+      self.subscriber?.close(on: reactor)
+      self.service.redis?.close(on: reactor)
+      self.service.client.close(on: reactor)
+      self.log.info("stopped")
+      reactor.stop()
+    }
+  }
+}
+
+extension APIProcess: RedisReceiver {
+  /// Subscriptions stand or fall, or another process has told something.
+  public func received(_ event: RedisSubscriber.Event, on reactor: isolated Reactor) {
+    switch event {
+    case .connected: service.board.hasNews = true
+    case .disconnected: service.board.hasNews = false
+    case .message(let channel, let payload):
+      if channel.elementsEqual(TaskEvents.channel.utf8) {
+        service.board.completed(TaskEvents.ids(in: payload))
+      } else {
+        service.cache.clearMemory()
+      }
+    }
+  }
+}

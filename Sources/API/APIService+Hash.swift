@@ -1,0 +1,132 @@
+import Basics
+import Caching
+import HTTP
+import Hashing
+import Reactor
+import TaskQueue
+
+/// Waits for the lookup that another request for the same result has begun.
+typealias FlightWaiter = UnsafeContinuation<Void, Never>
+
+extension APIService {
+  /// What became of a submission: a result at once, or a task to wait for.
+  private enum Answer {
+    case cached(ResultCache.Hit)
+    case task(id: Int64, state: TaskState)
+  }
+
+  private static let bodyFields = JSONFields("string")
+
+  /// `POST /hash/<kind>`
+  func submitHash(
+    _ kind: HashKind, _ request: HTTPRequest, on reactor: isolated Reactor
+  ) async throws(Problem) -> HTTPResponse {
+    let input = try APIService.input(of: request)
+    let wait = try WaitPreference(request)
+    switch try await answer(kind, input, request, on: reactor) {
+    case .cached(let hit): return APIService.cachedResponse(hit)
+    case .task(let id, let state):
+      if let wait, let task = try await waitForEnd(of: id, wait, request, on: reactor) {
+        return wait.applied(to: .json(200, task.json))
+      }
+      return APIService.queuedResponse(kind, id, state)
+    }
+  }
+
+  /// Memory, then Redis, then the statement that finds the result in PostgreSQL or queues the task.
+  private func answer(
+    _ kind: HashKind, _ input: [UInt8], _ request: HTTPRequest, on reactor: isolated Reactor
+  ) async throws(Problem) -> Answer {
+    guard let digest = kind.digest(of: input), let key = kind.cacheKey(of: input) else {
+      return try await queue(kind, input, nil, request, on: reactor)
+    }
+    if let hit = cache.inMemory(digest, at: reactor.now) { return .cached(hit) }
+    if let hit = await sharedHit(digest, key: key, on: reactor) { return .cached(hit) }
+    return try await queue(kind, input, (digest, key), request, on: reactor)
+  }
+
+  /// Looks into Redis, once for all requests that want the same result at the same time.
+  private func sharedHit(
+    _ digest: Digest256, key: [UInt8], on reactor: isolated Reactor
+  ) async -> ResultCache.Hit? {
+    switch flights.join(digest) {
+    case .lead(let flight):
+      let hit = await cache.inRedis(digest, key: key, on: reactor)
+      for waiter in flights.land(flight).waiters { waiter.resume() }
+      return hit
+    case .follow(let flight):
+      await withUnsafeContinuation { flights.wait($0, for: flight) }
+      return cache.inMemory(digest, at: reactor.now)
+    case .refused:
+      return nil
+    }
+  }
+
+  private func queue(
+    _ kind: HashKind, _ input: [UInt8], _ identity: (digest: Digest256, key: [UInt8])?, _ request: HTTPRequest,
+    on reactor: isolated Reactor
+  ) async throws(Problem) -> Answer {
+    let submission = Submission(
+      kind: kind.name,
+      lane: Lane(group: kind.slotGroup(inputBytes: input.count).rawValue, priority: .normal),
+      payload: kind.isSecret ? sealer.seal(input, context: Array(kind.name.utf8)) : input,
+      digest: identity?.digest.bytes, trace: String(decoding: request.id, as: UTF8.self))
+    do {
+      switch try await submitter.submit(submission, on: reactor) {
+      case .queued(let id): return .task(id: id, state: .queued)
+      case .underWay(let id, let state): return .task(id: id, state: state)
+      case .completed(let id, let result, let age):
+        guard let identity else { return .task(id: id, state: .completed) }
+        return .cached(
+          cache.promote(
+            identity.digest, key: identity.key, result: result, ageSeconds: age, retention: configuration.retention,
+            on: reactor))
+      }
+    } catch {
+      throw problem(error, request)
+    }
+  }
+
+  /// The string to be hashed, from `{"string": "…"}`.
+  private static func input(of request: HTTPRequest) throws(Problem) -> [UInt8] {
+    let input: [UInt8]
+    do throws(JSONError) {
+      input = try JSONScanner.read(request.body) { (scanner: inout JSONScanner) throws(JSONError) in
+        var text: [UInt8]?
+        try scanner.object(bodyFields) { (scanner, _) throws(JSONError) in text = try scanner.string() }
+        return try scanner.required(text, "string")
+      }
+    } catch {
+      throw Problem(error)
+    }
+    guard input.count <= Limits.stringBytesMax else {
+      throw Problem(413, "The string is longer than \(Limits.stringBytesMax) bytes.")
+    }
+    return input
+  }
+
+  private static func cachedResponse(_ hit: ResultCache.Hit) -> HTTPResponse {
+    var json = JSONWriter(capacity: hit.result.count + 40)
+    json.object { json in
+      json.key("result")
+      json.raw(hit.result)
+      json.field("source", "cache")
+    }
+    var response = HTTPResponse.json(200, json.bytes)
+    response.set("Cache-Status", "millrace; hit; detail=\(hit.level)")
+    response.set("Age", String(hit.ageSeconds))
+    return response
+  }
+
+  private static func queuedResponse(_ kind: HashKind, _ id: Int64, _ state: TaskState) -> HTTPResponse {
+    var json = JSONWriter()
+    json.object { json in
+      json.field("task_id", id)
+      json.field("status", state.name)
+      json.field("message", "\(kind.displayName) hash calculation \(state.name)")
+    }
+    var response = HTTPResponse.json(202, json.bytes)
+    response.set("Location", "/task/\(id)")
+    return response
+  }
+}

@@ -1,0 +1,147 @@
+import Basics
+import Caching
+import HTTP
+import Postgres
+import Reactor
+import Redis
+import Telemetry
+
+/// How many workers live, asked of PostgreSQL at most once a second.
+struct LiveWorkers {
+  var count: Int64 = 0
+  var askedAt: MonotonicTime?
+}
+
+extension APIService {
+  /// The Redis channel on which processes tell each other to forget what they have cached.
+  static let clearChannel = "millrace:clear"
+  private static let keyPattern = "millrace:*"
+
+  /// `GET /health`
+  func health() -> HTTPResponse {
+    var json = JSONWriter(capacity: 96)
+    json.object { json in
+      json.field("status", "healthy")
+      json.field("service", configuration.service)
+      json.field("instance", configuration.instance)
+    }
+    return .json(200, json.bytes)
+  }
+
+  /// For `GET /readyz`: what keeps a task submitted now from being stored and run.
+  func missing(on reactor: isolated Reactor) async -> [String] {
+    if !client.isConnected { return ["PostgreSQL"] }
+    return await workers(on: reactor) == 0 ? ["a worker"] : []
+  }
+
+  private func workers(on reactor: isolated Reactor) async -> Int64 {
+    if let askedAt = liveWorkers.askedAt, reactor.now.since(askedAt) < .seconds(1 as UInt64) {
+      return liveWorkers.count
+    }
+    let statement = PostgresStatement(
+      "live_workers", "select count(*) from millrace.worker where heartbeat_at > now() - interval '30 seconds'")
+    let count = (try? await client.execute(statement, on: reactor).int64(0, 0)) ?? 0
+    // Only a good answer is worth remembering: whoever waits for the first worker should see it at once.
+    liveWorkers = LiveWorkers(count: count, askedAt: count > 0 ? reactor.now : nil)
+    return count
+  }
+
+  /// `GET /cache/stats`
+  func cacheStatistics(on reactor: isolated Reactor) async -> HTTPResponse {
+    let l1 = cache.l1
+    let l2 = cache.l2
+    // A request asks L1 first and L2 only after that has missed, so the whole misses what L2 misses.
+    var total = CacheStatistics()
+    total.hits = l1.statistics.hits + l2.hits
+    total.misses = redis == nil ? l1.statistics.misses : l2.misses
+    total.sets = l1.statistics.sets
+    total.evictions = l1.statistics.evictions
+    let server = await redisReport(on: reactor)
+    var json = JSONWriter(capacity: 1024)
+    json.object { json in
+      APIService.write(total, size: l1.count, &json)
+      json.key("levels")
+      json.object { json in
+        json.key("L1")
+        json.object { json in
+          APIService.write(l1.statistics, size: l1.count, &json)
+          json.field("current_bytes", l1.bytes)
+          json.field("max_size", configuration.l1EntriesMax)
+        }
+        json.key("L2")
+        json.object { json in APIService.write(l2, size: server?.keys ?? 0, &json) }
+      }
+      json.key("redis")
+      guard let server else { return json.null() }
+      json.object { json in
+        json.field("keys", server.keys)
+        for (name, value) in server.info {
+          json.key(name)
+          json.raw(value.utf8)
+        }
+      }
+    }
+    return .json(200, json.bytes)
+  }
+
+  private static func write(_ statistics: CacheStatistics, size: Int, _ json: inout JSONWriter) {
+    json.field("hits", statistics.hits)
+    json.field("misses", statistics.misses)
+    json.field("sets", statistics.sets)
+    json.field("evictions", statistics.evictions)
+    json.field("hit_rate", statistics.hitRate)
+    json.field("total_requests", statistics.hits + statistics.misses)
+    json.field("current_size", size)
+  }
+
+  /// The numbers of Redis' own INFO that tell whether the cache does its work; nil if it does not answer.
+  private func redisReport(on reactor: isolated Reactor) async -> (keys: Int, info: [(String, String)])? {
+    guard let redis,
+      let answers = try? await redis.pipeline([[Array("DBSIZE".utf8)], [Array("INFO".utf8)]], on: reactor),
+      answers.count == 2, let keys = answers[0].integer, let text = answers[1].bytes
+    else { return nil }
+    let wanted = ["used_memory", "maxmemory", "keyspace_hits", "keyspace_misses", "evicted_keys", "expired_keys"]
+    var info: [(String, String)] = []
+    for line in String(decoding: text, as: UTF8.self).split(whereSeparator: \.isNewline) {
+      let parts = line.split(separator: ":", maxSplits: 1)
+      if parts.count == 2, wanted.contains(String(parts[0])), let number = Int(parts[1]) {
+        info.append((String(parts[0]), String(number)))
+      }
+    }
+    return (Int(keys), info)
+  }
+
+  /// `POST /cache/clear`: every cached entry of this system, in Redis and in the memory of all API processes. What
+  /// PostgreSQL stores are results, not a cache of them, and stays.
+  func clearCache(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
+    try admin.check(request)
+    cache.clearMemory()
+    if let redis {
+      do {
+        try await APIService.unlinkAll(redis, on: reactor)
+        _ = try await redis.command(
+          [Array("PUBLISH".utf8), Array(APIService.clearChannel.utf8), Array(configuration.instance.utf8)], on: reactor)
+      } catch {
+        log.warning("the shared cache could not be cleared", [("reason", error.description)])
+        throw Problem(503, "The shared cache cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
+      }
+    }
+    return .json(200, Array(#"{"message":"Cache cleared successfully"}"#.utf8))
+  }
+
+  /// Walks over the keys with SCAN, which never holds Redis up, and unlinks them.
+  private static func unlinkAll(_ redis: RedisClient, on reactor: isolated Reactor) async throws(RedisError) {
+    var cursor: [UInt8] = Array("0".utf8)
+    repeat {
+      let answer = try await redis.command(
+        [Array("SCAN".utf8), cursor, Array("MATCH".utf8), Array(keyPattern.utf8), Array("COUNT".utf8), Array("500".utf8)],
+        on: reactor)
+      guard let parts = answer.array, parts.count == 2, let next = parts[0].bytes, let keys = parts[1].array else {
+        throw .malformedReply
+      }
+      let names = keys.compactMap(\.bytes)
+      if !names.isEmpty { _ = try await redis.command([Array("UNLINK".utf8)] + names, on: reactor) }
+      cursor = next
+    } while cursor != Array("0".utf8)
+  }
+}

@@ -1,0 +1,127 @@
+import Basics
+import HTTP
+import Hashing
+import Postgres
+import Reactor
+import TaskQueue
+
+extension APIService {
+  /// `GET /task/{id}`
+  func showTask(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
+    let id = Int64(request.integer("id"))
+    let wait = try WaitPreference(request)
+    guard let task = try await task(id, request, on: reactor) else {
+      throw Problem(404, "There is no task \(id).")
+    }
+    guard !task.state.isTerminal, let wait else { return .json(200, task.json) }
+    let ended = try await waitForEnd(of: id, wait, request, on: reactor)
+    return wait.applied(to: .json(200, (ended ?? task).json))
+  }
+
+  /// Waits until task `id` is over; nil if it is not in time, or too many clients wait already.
+  func waitForEnd(
+    of id: Int64, _ wait: WaitPreference, _ request: HTTPRequest, on reactor: isolated Reactor
+  ) async throws(Problem) -> TaskRecord? {
+    guard board.count < Limits.waitersMax else { return nil }
+    let deadline = reactor.now + .seconds(UInt64(wait.seconds))
+    while true {
+      // News comes over Redis; the truth is in PostgreSQL, and is asked now and then in case news was lost.
+      let pause = board.hasNews ? Limits.safetyCheck : Limits.blindCheck
+      _ = await board.wait(for: id, until: min(deadline, reactor.now + pause), on: reactor)
+      if let task = try await task(id, request, on: reactor), task.state.isTerminal { return task }
+      if reactor.now >= deadline { return nil }
+    }
+  }
+
+  private func task(
+    _ id: Int64, _ request: HTTPRequest, on reactor: isolated Reactor
+  ) async throws(Problem) -> TaskRecord? {
+    do { return try await reader.task(id, on: reactor) } catch { throw problem(error, request) }
+  }
+
+  /// `GET /tasks?status=&type=&limit=&cursor=`
+  func listTasks(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
+    var state: TaskState?
+    if let name = try request.query("status") {
+      guard let known = TaskState(name: name) else {
+        throw Problem(400, "status takes one of: \(TaskState.allCases.map(\.name).joined(separator: ", ")).")
+      }
+      state = known
+    }
+    let kind = try request.query("type")
+    return try await list("/tasks", state: state, kinds: kind.map { [$0] }, request, on: reactor)
+  }
+
+  /// `GET /hashes?limit=&cursor=`: completed results.
+  func listHashes(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
+    try await list("/hashes", state: .completed, kinds: HashKind.all.map(\.name), request, on: reactor)
+  }
+
+  private func list(
+    _ path: String, state: TaskState?, kinds: [String]?, _ request: HTTPRequest, on reactor: isolated Reactor
+  ) async throws(Problem) -> HTTPResponse {
+    let limit = try APIService.positive("limit", request) ?? 50
+    let cursor = try APIService.positive("cursor", request)
+    let page: (tasks: [TaskRecord], next: Int64?)
+    do {
+      page = try await reader.page(
+        before: cursor, state: state, kinds: kinds, limit: Int(min(limit, Int64(Int32.max))), on: reactor)
+    } catch {
+      throw problem(error, request)
+    }
+    var json = JSONWriter(capacity: 4096)
+    json.object { json in
+      json.key("items")
+      json.array { json in
+        for task in page.tasks { json.raw(task.json) }
+      }
+      json.field("next_cursor", page.next.map(String.init))
+    }
+    var response = HTTPResponse.json(200, json.bytes)
+    if let next = page.next {
+      var link = "<\(path)?limit=\(limit)&cursor=\(next)"
+      if path == "/tasks" {
+        if let state { link += "&status=\(state.name)" }
+        if let kind = kinds?.first, HashKind.named(kind) != nil { link += "&type=\(kind)" }
+      }
+      response.set("Link", link + ">; rel=\"next\"")
+    }
+    return response
+  }
+
+  private static func positive(_ name: StaticString, _ request: HTTPRequest) throws(Problem) -> Int64? {
+    guard let text = try request.query(name) else { return nil }
+    guard let number = Int64(text), number > 0 else {
+      throw Problem(
+        400, "The query parameter \(name) takes a whole number above 0.",
+        errors: [Problem.FieldError("\(name)", "is not a whole number above 0")])
+    }
+    return number
+  }
+}
+
+extension TaskRecord {
+  /// The task as clients see it.
+  var json: [UInt8] {
+    var json = JSONWriter(capacity: 320 + (result?.count ?? 0))
+    json.object { json in
+      json.field("id", id)
+      json.field("type", kind)
+      json.field("status", state.name)
+      json.field("priority", priority.name)
+      json.field("attempts", attempts)
+      json.key("result")
+      if let result { json.raw(result) } else { json.null() }
+      json.field("error", error)
+      TaskRecord.write("created_at", createdAt, &json)
+      TaskRecord.write("started_at", startedAt, &json)
+      TaskRecord.write("completed_at", completedAt, &json)
+    }
+    return json.bytes
+  }
+
+  private static func write(_ name: StaticString, _ time: Timestamp?, _ json: inout JSONWriter) {
+    json.key(name)
+    if let time { json.string(time.rfc3339) } else { json.null() }
+  }
+}

@@ -1,0 +1,85 @@
+import Basics
+import Caching
+import HTTP
+import Hashing
+import Postgres
+import Reactor
+import Redis
+import TaskQueue
+import Telemetry
+
+/// What all routes work on. It lives on its reactor and is handed to each route's action by the router.
+final class APIService {
+  let configuration: APIConfiguration
+  let log: Logger
+  let client: PostgresClient
+  let submitter: Submitter
+  let reader: TaskReader
+  let redis: RedisClient?
+  let cache: ResultCache
+  let board: CompletionBoard
+  let sealer: Sealer
+  let admin: AdminAccess
+  var flights = SingleFlight<Digest256, FlightWaiter>()
+  var liveWorkers = LiveWorkers()
+
+  init(
+    _ configuration: APIConfiguration, client: PostgresClient, redis: RedisClient?, log: Logger, metrics: Metrics
+  ) {
+    self.configuration = configuration
+    self.log = log
+    self.client = client
+    self.redis = redis
+    submitter = Submitter(
+      client, retentionSeconds: configuration.retention.seconds, log: log.named("queue"), metrics: metrics)
+    reader = TaskReader(client)
+    cache = ResultCache(
+      entriesMax: configuration.l1EntriesMax, bytesMax: configuration.l1BytesMax, ttl: configuration.cacheTTL,
+      redis: redis, log: log.named("cache"))
+    board = CompletionBoard()
+    sealer = Sealer(key: configuration.secret.derived(for: "queue"))
+    admin = AdminAccess(token: configuration.adminToken, trustsLoopback: configuration.trustsLoopback)
+  }
+
+  /// Every path there is, and what answers it.
+  static func routes(_ service: APIService, metrics: Metrics) -> Router<APIService> {
+    let router = Router(service)
+    for kind in HashKind.all {
+      router.on(.post, "/hash/\(kind.name)", bodyBytesMax: Limits.hashBodyBytesMax) {
+        (service, request, reactor) throws(Problem) in
+        try await service.submitHash(kind, request, on: reactor)
+      }
+    }
+    router.on(.get, "/task/{id:int}") { (service, request, reactor) throws(Problem) in
+      try await service.showTask(request, on: reactor)
+    }
+    router.on(.get, "/tasks") { (service, request, reactor) throws(Problem) in
+      try await service.listTasks(request, on: reactor)
+    }
+    router.on(.get, "/hashes") { (service, request, reactor) throws(Problem) in
+      try await service.listHashes(request, on: reactor)
+    }
+    router.on(.get, "/health") { (service, _, _) throws(Problem) in service.health() }
+    router.on(.get, "/cache/stats") { (service, _, reactor) throws(Problem) in
+      await service.cacheStatistics(on: reactor)
+    }
+    router.on(.post, "/cache/clear") { (service, request, reactor) throws(Problem) in
+      try await service.clearCache(request, on: reactor)
+    }
+    router.addCommon(metrics: metrics) { (service, reactor) in await service.missing(on: reactor) }
+    return router
+  }
+
+  /// What a client is told when PostgreSQL has no answer; the log has the reason under the same request id.
+  func problem(_ error: PostgresError, _ request: HTTPRequest) -> Problem {
+    log.warning(
+      "request failed",
+      [
+        ("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", error.description),
+      ])
+    if error.isTransient {
+      return Problem(503, "The task store cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
+    }
+    return Problem(500, "Something went wrong on our side.")
+  }
+}

@@ -1,0 +1,113 @@
+import Basics
+import Caching
+import Hashing
+import Reactor
+import Redis
+import Telemetry
+
+/// Results of hash tasks in two levels: this process's memory and the shared Redis. A result never changes, so nothing
+/// has to be invalidated; a promoted entry never outlives the one it came from.
+///
+/// Keys are SHA-256 digests of kind and input, compared whole: two inputs with one key would be a collision of SHA-256.
+final class ResultCache {
+  /// A stored result: the bytes as clients see them, and when it was stored in the level it lives longest in.
+  struct Entry {
+    let result: [UInt8]
+    let storedAt: MonotonicTime
+  }
+
+  /// A result that was found.
+  struct Hit {
+    let result: [UInt8]
+    /// `L1`, `L2` or `L3`, as `Cache-Status` tells it.
+    let level: StaticString
+    let ageSeconds: Int
+  }
+
+  private var memory: S3FIFO<Digest256, Entry>
+  private let redis: RedisClient?
+  private let ttl: TimeSpan
+  private let log: Logger
+  private(set) var l2 = CacheStatistics()
+
+  init(entriesMax: Int, bytesMax: Int, ttl: TimeSpan, redis: RedisClient?, log: Logger) {
+    memory = S3FIFO(entriesMax: entriesMax, bytesMax: bytesMax)
+    self.redis = redis
+    self.ttl = ttl
+    self.log = log
+  }
+
+  /// What L1 has done, and how much it holds.
+  var l1: (statistics: CacheStatistics, count: Int, bytes: Int) { (memory.statistics, memory.count, memory.bytes) }
+
+  /// Looks in this process's memory.
+  func inMemory(_ digest: Digest256, at now: MonotonicTime) -> Hit? {
+    guard let found = memory.value(for: digest, at: now) else { return nil }
+    let age = now.since(found.value.storedAt).seconds
+    return Hit(result: found.value.result, level: "L1", ageSeconds: Int(age))
+  }
+
+  /// Looks into Redis and keeps what it finds in memory; a Redis that is away, slow or full is a miss.
+  func inRedis(_ digest: Digest256, key: [UInt8], on reactor: isolated Reactor) async -> Hit? {
+    guard let redis else { return nil }
+    do {
+      let answers = try await redis.pipeline([[Array("GET".utf8), key], [Array("PTTL".utf8), key]], on: reactor)
+      guard answers.count == 2, case .string(let result) = answers[0], let left = answers[1].integer, left > 0 else {
+        l2.misses += 1
+        return nil
+      }
+      l2.hits += 1
+      let remaining = TimeSpan.milliseconds(UInt64(left))
+      let age = ttl > remaining ? TimeSpan(nanoseconds: ttl.nanoseconds - remaining.nanoseconds) : TimeSpan.seconds(0.0)
+      remember(digest, result, age: age, remaining: min(remaining, ttl), at: reactor.now)
+      return Hit(result: result, level: "L2", ageSeconds: Int(age.seconds))
+    } catch {
+      l2.misses += 1
+      log.debug("no answer from the shared cache", [("reason", error.description)])
+      return nil
+    }
+  }
+
+  /// Keeps in both levels a result that PostgreSQL had, for as long as it would be kept there at most.
+  func promote(
+    _ digest: Digest256, key: [UInt8], result: [UInt8], ageSeconds: Double, retention: TimeSpan,
+    on reactor: isolated Reactor
+  ) -> Hit {
+    let age = TimeSpan.seconds(ageSeconds)
+    let hit = Hit(result: result, level: "L3", ageSeconds: Int(ageSeconds))
+    guard retention > age, result.count <= Limits.cachedResultBytesMax else { return hit }
+    let remaining = min(ttl, TimeSpan(nanoseconds: retention.nanoseconds - age.nanoseconds))
+    remember(digest, result, age: age, remaining: remaining, at: reactor.now)
+    if let redis {
+      Task.immediate(executorPreference: reactor.queue) {
+        await self.store(key, result, remaining, redis, on: reactor)
+      }
+    }
+    return hit
+  }
+
+  /// Forgets everything in memory.
+  func clearMemory() {
+    memory.removeAll()
+  }
+
+  private func store(
+    _ key: [UInt8], _ result: [UInt8], _ remaining: TimeSpan, _ redis: RedisClient, on reactor: isolated Reactor
+  ) async {
+    let milliseconds = Array(String(max(1, remaining.milliseconds)).utf8)
+    do {
+      _ = try await redis.command([Array("SET".utf8), key, result, Array("PX".utf8), milliseconds], on: reactor)
+      l2.sets += 1
+    } catch {
+      log.debug("the shared cache did not take a result", [("reason", error.description)])
+    }
+  }
+
+  private func remember(
+    _ digest: Digest256, _ result: [UInt8], age: TimeSpan, remaining: TimeSpan, at now: MonotonicTime
+  ) {
+    let storedAt = MonotonicTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, age.nanoseconds))
+    memory.set(
+      Entry(result: result, storedAt: storedAt), for: digest, bytes: result.count + 96, expiry: now + remaining, at: now)
+  }
+}

@@ -1,0 +1,69 @@
+import Basics
+import Hashing
+import Reactor
+import Redis
+import TaskQueue
+import Telemetry
+
+/// Passes accepted completions on through Redis: results into the shared cache, and one message a batch to the API
+/// processes whose clients wait. Redis makes this fast; nothing depends on it, so a failure is counted and forgotten.
+final class ResultPublisher {
+  private let configuration: WorkerConfiguration
+  private let log: Logger
+  private let metrics: Metrics
+  private var redis: RedisClient?
+  private var batchesUnderWay = 0
+  private let failures: Counter
+
+  init(_ configuration: WorkerConfiguration, log: Logger, metrics: Metrics) {
+    self.configuration = configuration
+    self.log = log
+    self.metrics = metrics
+    failures = metrics.counter(
+      "millrace_worker_publish_failures_total", "Batches of results that Redis did not take.")
+  }
+
+  /// Connects, if there is a Redis.
+  func start(resolver: Resolver, on reactor: isolated Reactor) {
+    guard let redis = configuration.redis else { return }
+    self.redis = RedisClient(redis, resolver: resolver, logger: log, metrics: RedisMetrics(metrics), on: reactor)
+  }
+
+  /// Hands over what was accepted and returns at once.
+  func publish(_ completions: [Completion], inputs: [Int64: ClaimedTask], on reactor: isolated Reactor) {
+    guard let redis else { return }
+    let seconds = Array(String(max(1, configuration.resultTTL.nanoseconds / 1_000_000_000)).utf8)
+    var commands: [[[UInt8]]] = []
+    var ended: [UInt8] = []
+    for completion in completions {
+      switch completion.outcome {
+      case .retry: continue
+      case .failed: break
+      case .completed(let result):
+        guard result.count <= Limits.cachedResultBytesMax, let task = inputs[completion.id],
+          let key = HashKind.named(task.kind)?.cacheKey(of: task.payload)
+        else { break }
+        commands.append([Array("SET".utf8), key, result, Array("EX".utf8), seconds])
+      }
+      if !ended.isEmpty { ended.append(UInt8(ascii: ",")) }
+      ended += Array(String(completion.id).utf8)
+    }
+    if !ended.isEmpty { commands.append([Array("PUBLISH".utf8), Array(TaskEvents.channel.utf8), ended]) }
+    batchesUnderWay += 1
+    Task.immediate(executorPreference: reactor.queue) {
+      do {
+        _ = try await redis.pipeline(commands, on: reactor)
+      } catch {
+        failures.increment()
+        log.debug("results were not cached", [("reason", error.description)])
+      }
+      batchesUnderWay -= 1
+    }
+  }
+
+  /// Waits for what is under way, which Redis' own timeouts bound.
+  func drain(on reactor: isolated Reactor) async {
+    while batchesUnderWay > 0 { await reactor.sleep(for: .milliseconds(1)) }
+    redis?.close(on: reactor)
+  }
+}

@@ -1,0 +1,65 @@
+import Basics
+import Hashing
+import Postgres
+import Reactor
+import TaskQueue
+
+/// Where the slots of one group sleep while there is nothing to do, and who wakes them.
+///
+/// A slot may sleep only after a claim that found nothing *and was sent after this process's idle row was committed*:
+/// whoever submits later sees the row and notifies, whoever submitted before was in reach of that claim.
+final class SlotGate {
+  let group: HashKind.SlotGroup
+  /// Grows whenever the idle row is put in place; a claim sent under an older number proves nothing.
+  private(set) var announcement = 0
+  private(set) var isAnnounced = false
+  private var sleepers = RingQueue<UnsafeContinuation<Void, Never>>()
+  private var isStopping = false
+
+  init(group: HashKind.SlotGroup) {
+    self.group = group
+  }
+
+  /// How many slots sleep.
+  var sleeperCount: Int { sleepers.count }
+
+  /// Puts the idle row in place unless it is there.
+  func announce(
+    _ claims: Claims, _ connection: PostgresConnection, on reactor: isolated Reactor
+  ) async throws(PostgresError) {
+    guard !isAnnounced else { return }
+    try await claims.announceIdle(group: group.rawValue, connection, on: reactor)
+    isAnnounced = true
+    announcement += 1
+  }
+
+  /// Whether a claim that found nothing, sent when `announcement` was `seen`, allows sleeping.
+  func maySleep(seen: Int?) -> Bool { isAnnounced && seen == announcement }
+
+  /// Suspends until there may be work.
+  func sleep(on reactor: isolated Reactor) async {
+    if isStopping { return }
+    await withUnsafeContinuation { sleepers.append($0) }
+  }
+
+  /// A slot goes to work: if it was the last one that slept, its next claim takes the idle row away.
+  func takeAnnouncement() -> Bool {
+    guard isAnnounced, sleepers.isEmpty else { return false }
+    isAnnounced = false
+    return true
+  }
+
+  /// The row is gone for another reason: the connection was lost, or others took this worker for dead.
+  func forgetAnnouncement() { isAnnounced = false }
+
+  /// Wakes up to `count` slots.
+  func wake(_ count: Int) {
+    for _ in 0..<min(count, sleepers.count) { sleepers.popFirst()?.resume() }
+  }
+
+  /// Wakes all slots for good.
+  func stop() {
+    isStopping = true
+    wake(sleepers.count)
+  }
+}
