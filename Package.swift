@@ -76,5 +76,6 @@ let package = Package(
     tests("HashingTests", ["Basics", "Hashing"]),
     tests("BalancingTests", ["Basics", "Balancing"]),
     tests("CachingTests", ["Basics", "Caching"]),
+    tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis"]),
   ]
 )

@@ -1,1 +1,33 @@
-// Redis
+// Redis: commands and messages over our own sockets, with hiredis' formatter and reply parser.
+//
+// Called by the roles that share a cache and events (API, worker); calls the reactor for bytes and timers. hiredis'
+// own asynchronous client of this version has no timeouts, so only its parser and formatter are used. A new command is
+// a method in `RedisClient+Commands.swift`; what decides (the breaker) is a value without sockets.
+
+/// The bounds of this room.
+public enum Limits {
+  /// Commands that may wait for their answers on one connection before more are refused.
+  public static let pendingMax = 65_536
+  /// Bytes of one answer before the connection is given up as broken.
+  public static let replyBytesMax = 64 << 20
+  /// How long a command may take, in milliseconds, unless configured otherwise.
+  public static let commandTimeoutMs: UInt64 = 50
+  /// How much later than that an answer may be read if our own loop was held up, in milliseconds.
+  public static let graceMs: UInt64 = 10
+  /// How long connecting and logging in may take, in milliseconds.
+  public static let connectTimeoutMs: UInt64 = 1000
+  /// The first pause before connecting again, in milliseconds; doubles, with jitter.
+  public static let reconnectBaseMs: UInt64 = 20
+  /// The longest pause before connecting again, in milliseconds.
+  public static let reconnectMaxMs: UInt64 = 2000
+  /// Failures in a row that open the breaker.
+  public static let breakerFailures = 3
+  /// How long the breaker stays open the first time, in milliseconds; doubles up to `breakerOpenMaxMs`.
+  public static let breakerOpenMs: UInt64 = 200
+  /// The longest time that the breaker stays open before it tries again, in milliseconds.
+  public static let breakerOpenMaxMs: UInt64 = 2000
+  /// Silence on a subscription after which the server is asked whether it is still there, in milliseconds.
+  public static let heartbeatMs: UInt64 = 2000
+  /// Keys looked at by one step of a scan.
+  public static let scanCount = 500
+}

@@ -1,0 +1,95 @@
+import Basics
+import Reactor
+
+/// One connection that is logged in: commands go out, answers come in, in order. Nothing is remembered of what was
+/// asked; that is its owner's business.
+final class RedisConnection {
+  private let stream: Stream
+  private let parser = ReplyParser()
+
+  private init(_ stream: Stream) {
+    self.stream = stream
+  }
+
+  /// Connects, logs in, and waits until the server has answered a PING: a frozen server's kernel still accepts
+  /// connections, so only an answer proves that it is there.
+  static func open(
+    _ configuration: RedisConfiguration, _ resolver: Resolver, on reactor: isolated Reactor
+  ) async throws(RedisError) -> RedisConnection {
+    let deadline = reactor.now + configuration.connectTimeout
+    let address = try await resolve(configuration.endpoint, resolver, on: reactor)
+    let connection: RedisConnection
+    do {
+      let fd = try await Connector.connect(to: address, until: deadline, on: reactor)
+      connection = RedisConnection(try Stream(adopting: fd, on: reactor))
+    } catch {
+      throw .cannotConnect(reason: "\(error)")
+    }
+    do {
+      try await connection.logIn(configuration, until: deadline, on: reactor)
+    } catch {
+      connection.close(on: reactor)
+      throw error
+    }
+    return connection
+  }
+
+  private static func resolve(
+    _ endpoint: String, _ resolver: Resolver, on reactor: isolated Reactor
+  ) async throws(RedisError) -> SocketAddress {
+    if let address = SocketAddress(endpoint) { return address }
+    guard let colon = endpoint.lastIndex(of: ":"), let port = UInt16(endpoint[endpoint.index(after: colon)...]) else {
+      throw .cannotConnect(reason: "\(endpoint) is no address")
+    }
+    do {
+      let addresses = try await resolver.addresses(of: String(endpoint[..<colon]), port: port, on: reactor)
+      if let first = addresses.first { return first }
+    } catch {
+      throw .cannotConnect(reason: "\(error)")
+    }
+    throw .cannotConnect(reason: "\(endpoint) has no address")
+  }
+
+  private func logIn(
+    _ configuration: RedisConfiguration, until deadline: MonotonicTime, on reactor: isolated Reactor
+  ) async throws(RedisError) {
+    var commands: [[String]] = []
+    if let password = configuration.password {
+      commands.append(["AUTH"] + (configuration.user.map { [$0] } ?? []) + [password])
+    }
+    if configuration.database != 0 { commands.append(["SELECT", String(configuration.database)]) }
+    commands.append(["CLIENT", "SETNAME", configuration.clientName])
+    commands.append(["PING"])
+    for command in commands { send(command.map { Array($0.utf8) }, on: reactor) }
+    for command in commands {
+      if case .error(let message) = try await reply(until: deadline, on: reactor) {
+        throw .cannotConnect(reason: "\(command[0]) refused: \(message)")
+      }
+    }
+  }
+
+  /// Appends a command to what leaves before the loop sleeps next.
+  func send(_ arguments: [[UInt8]], on reactor: isolated Reactor) {
+    CommandFormatter.format(arguments) { stream.write($0, on: reactor) }
+  }
+
+  /// The next answer.
+  func reply(until deadline: MonotonicTime = .never, on reactor: isolated Reactor) async throws(RedisError)
+    -> RedisValue
+  {
+    while true {
+      if let value = try parser.next() { return value }
+      switch await stream.read(until: deadline, on: reactor) {
+      case .bytes:
+        stream.input.withReadable { parser.feed($0) }
+        stream.input.removeAll()
+      case .deadline: throw .timeout
+      case .endOfStream, .failed: throw .connectionLost
+      }
+    }
+  }
+
+  func close(on reactor: isolated Reactor) {
+    stream.close(on: reactor)
+  }
+}

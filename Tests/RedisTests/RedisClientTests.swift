@@ -1,0 +1,277 @@
+import Basics
+import Glibc
+import Reactor
+import Redis
+import Telemetry
+import Testing
+
+private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
+
+/// Runs `body` on a reactor of its own with a client of `server`.
+private func withClient<R: Sendable>(
+  _ server: RedisServer, _ body: @escaping @Sendable (RedisClient, Tools, isolated Reactor) async -> R
+) async throws -> R {
+  let tools = try Tools()
+  let endpoint = server.endpoint
+  return await withCheckedContinuation { continuation in
+    let run = body
+    let thread = try? Reactor.startThread(name: "redis-test") { reactor in
+      Task.immediate(executorPreference: reactor.queue) {
+        let client = RedisClient(
+          RedisConfiguration(endpoint: endpoint), resolver: tools.resolver, logger: tools.logger,
+          metrics: tools.metrics, on: reactor)
+        await untilAvailable(client, on: reactor)
+        let result = await run(client, tools, reactor)
+        client.close(on: reactor)
+        reactor.stop()
+        continuation.resume(returning: result)
+      }
+    }
+    precondition(thread != nil, "no thread")
+  }
+}
+
+struct Tools: Sendable {
+  let resolver: Resolver
+  let logger = Logger(sink: LogSink(fd: open("/dev/null", O_WRONLY)), subsystem: "test")
+  let metrics = RedisMetrics(Metrics())
+
+  init() throws { resolver = Resolver(pool: try ComputePool(width: 1)) }
+}
+
+/// Waits until commands are answered, 10 s at most.
+@discardableResult
+private func untilAvailable(_ client: RedisClient, on reactor: isolated Reactor) async -> Bool {
+  for _ in 0..<2000 {
+    if (try? await client.command([bytes("PING")], on: reactor)) == .status("PONG") { return true }
+    await reactor.sleep(for: .milliseconds(5))
+  }
+  return false
+}
+
+/// What a command ended with, as text.
+private func outcome(_ client: RedisClient, _ command: String, on reactor: isolated Reactor) async -> String {
+  let words = command.split(separator: " ").map { Array($0.utf8) }
+  do { return "\(try await client.command(words, on: reactor))" } catch { return "\(error)" }
+}
+
+@Suite struct RedisClientTests {
+  @Test func storesReadsAndForgetsInTheServersOwnTerms() async throws {
+    let log = try await withClient(RedisServer()) { client, _, reactor -> [String] in
+      var log: [String] = []
+      do {
+        let binary: [UInt8] = [0, 13, 10, 255]
+        try await client.set(bytes("millrace:a"), binary, lifetimeMs: 60_000, on: reactor)
+        log.append("\(try await client.get(bytes("millrace:a"), on: reactor) == binary)")
+        log.append("\(try await client.get(bytes("absent"), on: reactor) == nil)")
+        let found = try await client.getWithLifetime(bytes("millrace:a"), on: reactor)
+        log.append("\(found!.value == binary && (50_000...60_000).contains(found!.lifetimeMs))")
+        log.append("\(try await client.getWithLifetime(bytes("absent"), on: reactor) == nil)")
+        _ = try await client.command([bytes("SET"), bytes("eternal"), []], on: reactor)
+        log.append("\(try await client.getWithLifetime(bytes("eternal"), on: reactor)! == ([], .max))")
+        log.append("\(try await client.remove([bytes("eternal"), bytes("absent")], on: reactor))")
+        log.append("\(try await client.info(section: "server", on: reactor)["redis_mode"] ?? "none")")
+        log.append("\(try await client.info(on: reactor)["maxmemory_policy"] ?? "none")")
+      } catch {
+        log.append("\(error)")
+      }
+      return log
+    }
+    #expect(log == ["true", "true", "true", "true", "true", "1", "standalone", "allkeys-lfu"])
+  }
+
+  @Test func removesByPrefixAloneAlsoWithPatternCharacters() async throws {
+    let counts = try await withClient(RedisServer()) { client, _, reactor -> [Int64] in
+      do {
+        let entries = (0..<2000).map { (key: bytes("a*[1]:\($0)"), value: bytes("v")) }
+        try await client.setAll(entries, lifetimeMs: 60_000, on: reactor)
+        try await client.setAll([(bytes("axx1:0"), []), (bytes("b"), [])], lifetimeMs: 60_000, on: reactor)
+        let removed = try await client.removeAll(prefix: bytes("a*[1]:"), on: reactor)
+        return [removed, try await client.command([bytes("DBSIZE")], on: reactor).integer ?? -1]
+      } catch {
+        return []
+      }
+    }
+    #expect(counts == [2000, 2])
+  }
+
+  @Test func commandsOfManyTasksGetTheirOwnAnswers() async throws {
+    let wrong = try await withClient(RedisServer()) { client, _, reactor -> Int in
+      let tally = Tally()
+      for number in 0..<500 {
+        tally.running += 1
+        Task.immediate(executorPreference: reactor.queue) {
+          let text = bytes("\(number)" + String(repeating: "x", count: number))
+          let single = try? await client.command([bytes("ECHO"), text], on: reactor)
+          let several = try? await client.pipeline([[bytes("ECHO"), text], [bytes("NONSENSE")]], on: reactor)
+          if single?.bytes != text || several?.first?.bytes != text { tally.wrong += 1 }
+          if case .error? = several?.last {} else { tally.wrong += 1 }
+          tally.running -= 1
+        }
+      }
+      while tally.running > 0 { await reactor.sleep(for: .milliseconds(1)) }
+      return tally.wrong
+    }
+    #expect(wrong == 0)
+  }
+
+  @Test func aRefusalIsThrownInTheServersWords() async throws {
+    let text = try await withClient(RedisServer()) { client, _, reactor -> String in
+      await outcome(client, "INCRBY k x", on: reactor)
+    }
+    #expect(text == "ERR value is not an integer or out of range")
+  }
+
+  @Test func aFrozenServerCostsOneTimeoutThenNothingAndRecovers() async throws {
+    let server = RedisServer()
+    let log = try await withClient(server) { client, _, reactor -> [String] in
+      server.signal(SIGSTOP)
+      var log = [await outcome(client, "PING", on: reactor)]
+      // From now on nothing may take as long as a timeout.
+      var slowest: UInt64 = 0
+      for _ in 0..<200 {
+        let start = MonotonicTime.current()
+        log.append(await outcome(client, "PING", on: reactor))
+        slowest = max(slowest, MonotonicTime.current().since(start).milliseconds)
+        await reactor.sleep(for: .milliseconds(2))
+      }
+      server.signal(SIGCONT)
+      log.append("fast: \(slowest < 40)")
+      log.append("recovered: \(await untilAvailable(client, on: reactor))")
+      return log
+    }
+    #expect(log.first == "no answer in time")
+    #expect(Set(log[1...200]).isSubset(of: ["not connected", "not tried after too many failures"]))
+    #expect(log.suffix(2) == ["fast: true", "recovered: true"])
+  }
+
+  @Test func aKilledServerFailsWhatWaitsAndIsFoundAgain() async throws {
+    let server = RedisServer()
+    let log = try await withClient(server) { client, _, reactor -> [String] in
+      let waiting = Tally()
+      Task.immediate(executorPreference: reactor.queue) {
+        // Blocks in the server until it is killed.
+        waiting.log.append(await outcome(client, "BLPOP q 0", on: reactor))
+      }
+      await reactor.sleep(for: .milliseconds(5))
+      server.kill9()
+      await waiting.waitFor(1, on: reactor)
+      var log = waiting.log
+      log.append(await outcome(client, "PING", on: reactor))
+      server.start()
+      log.append("recovered: \(await untilAvailable(client, on: reactor))")
+      return log
+    }
+    #expect(log == ["connection lost", "not connected", "recovered: true"])
+  }
+
+  @Test func subscribersHearOfMessagesAndOfEveryGap() async throws {
+    let server = RedisServer()
+    let endpoint = server.endpoint
+    let log = try await withClient(server) { client, tools, reactor -> [String] in
+      let heard = Tally()
+      let subscriber = RedisSubscriber(
+        RedisConfiguration(endpoint: endpoint), channels: [bytes("a"), bytes("b")], resolver: tools.resolver,
+        logger: tools.logger, metrics: tools.metrics, receiver: heard, on: reactor)
+      await heard.waitFor(1, on: reactor)
+      _ = try? await client.publish(bytes("1"), to: bytes("a"), on: reactor)
+      _ = try? await client.publish(bytes("2"), to: bytes("c"), on: reactor)
+      _ = try? await client.publish(bytes("3"), to: bytes("b"), on: reactor)
+      await heard.waitFor(3, on: reactor)
+      server.kill9()
+      await heard.waitFor(4, on: reactor)
+      server.start()
+      await heard.waitFor(5, on: reactor)
+      await untilAvailable(client, on: reactor)
+      _ = try? await client.publish(bytes("4"), to: bytes("a"), on: reactor)
+      await heard.waitFor(6, on: reactor)
+      // A frozen server is silent, but a silent server is asked.
+      server.signal(SIGSTOP)
+      await heard.waitFor(7, on: reactor)
+      server.signal(SIGCONT)
+      await heard.waitFor(8, on: reactor)
+      subscriber.close(on: reactor)
+      return heard.log
+    }
+    #expect(
+      log == ["connected", "a=1", "b=3", "disconnected", "connected", "a=4", "disconnected", "connected"])
+  }
+
+  @Test func aServerThatSpeaksSomethingElseIsGivenUp() async throws {
+    let answers = ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n?\r\n", "*-5\r\n", "$99999999999999\r\n"]
+    for answer in answers {
+      let parsed = await Task { () -> Bool in
+        let listener = OddServer(answer: answer)
+        let tools = try! Tools()
+        return await withCheckedContinuation { continuation in
+          _ = try? Reactor.startThread(name: "odd") { reactor in
+            Task.immediate(executorPreference: reactor.queue) {
+              let client = RedisClient(
+                RedisConfiguration(endpoint: "unix:" + listener.path), resolver: tools.resolver,
+                logger: tools.logger, metrics: tools.metrics, on: reactor)
+              await listener.served(on: reactor)
+              let isAvailable = client.isAvailable
+              client.close(on: reactor)
+              reactor.stop()
+              continuation.resume(returning: isAvailable)
+            }
+          }
+        }
+      }.value
+      #expect(!parsed, "\(answer)")
+    }
+  }
+}
+
+/// What tasks of one reactor count together.
+final class Tally: MessageReceiver {
+  var running = 0
+  var wrong = 0
+  var log: [String] = []
+
+  func received(_ event: RedisSubscriber.Event, on reactor: isolated Reactor) {
+    switch event {
+    case .connected: log.append("connected")
+    case .disconnected: log.append("disconnected")
+    case .message(let channel, let payload): log.append(String(decoding: channel + [0x3D] + payload, as: UTF8.self))
+    }
+  }
+
+  /// Waits until `count` lines were heard, 15 s at most.
+  func waitFor(_ count: Int, on reactor: isolated Reactor) async {
+    for _ in 0..<7500 where log.count < count { await reactor.sleep(for: .milliseconds(2)) }
+  }
+}
+
+/// Answers every connection with the same bytes.
+final class OddServer: @unchecked Sendable {
+  // Safe because: set up before it is shared, and the descriptor never changes.
+  let path: String
+  private let fd: CInt
+  private let answer: String
+
+  init(answer: String) {
+    self.answer = answer
+    path = "/tmp/millrace-odd-\(getpid())-\(UInt32.random(in: 0 ... .max))"
+    fd = try! Socket.listen(on: SocketAddress(unixPath: path)!)
+  }
+
+  deinit {
+    close(fd)
+    unlink(path)
+  }
+
+  /// Answers three connections and waits until each was closed by the other side, 5 s at most.
+  func served(on reactor: isolated Reactor) async {
+    var clients: [CInt] = []
+    for _ in 0..<2500 where clients.count < 3 {
+      let client = accept(fd, nil, nil)
+      if client >= 0 {
+        _ = write(client, answer, answer.utf8.count)
+        clients.append(client)
+      }
+      await reactor.sleep(for: .milliseconds(2))
+    }
+    for client in clients { close(client) }
+  }
+}
