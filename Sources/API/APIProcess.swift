@@ -3,7 +3,7 @@ import Glibc
 import HTTP
 import Postgres
 public import Reactor
-import Redis
+public import Redis
 import TaskQueue
 public import Telemetry
 
@@ -53,7 +53,7 @@ public final class APIProcess: SignalReceiver {
     if let redis = configuration.redis {
       subscriber = RedisSubscriber(
         redis, channels: [TaskEvents.channel, APIService.clearChannel].map { Array($0.utf8) },
-        receiver: self, resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), on: reactor)
+        resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), receiver: self, on: reactor)
     }
     log.info(
       "ready", [("instance", configuration.instance), ("listens", "\(configuration.endpoints)")])
@@ -75,7 +75,7 @@ public final class APIProcess: SignalReceiver {
   }
 }
 
-extension APIProcess: RedisReceiver {
+extension APIProcess: MessageReceiver {
   /// Subscriptions stand or fall, or another process has told something.
   public func received(_ event: RedisSubscriber.Event, on reactor: isolated Reactor) {
     switch event {

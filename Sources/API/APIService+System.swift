@@ -122,7 +122,7 @@ extension APIService {
         _ = try await redis.command(
           [Array("PUBLISH".utf8), Array(APIService.clearChannel.utf8), Array(configuration.instance.utf8)], on: reactor)
       } catch {
-        log.warning("the shared cache could not be cleared", [("reason", error.description)])
+        log.warning("the shared cache could not be cleared", [("reason", "\(error)")])
         throw Problem(503, "The shared cache cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
       }
     }
@@ -134,7 +134,10 @@ extension APIService {
     var cursor: [UInt8] = Array("0".utf8)
     repeat {
       let answer = try await redis.command(
-        [Array("SCAN".utf8), cursor, Array("MATCH".utf8), Array(keyPattern.utf8), Array("COUNT".utf8), Array("500".utf8)],
+        [
+          Array("SCAN".utf8), cursor, Array("MATCH".utf8), Array(keyPattern.utf8), Array("COUNT".utf8),
+          Array("500".utf8),
+        ],
         on: reactor)
       guard let parts = answer.array, parts.count == 2, let next = parts[0].bytes, let keys = parts[1].array else {
         throw .malformedReply

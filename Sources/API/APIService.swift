@@ -75,7 +75,7 @@ final class APIService {
     log.warning(
       "request failed",
       [
-        ("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", error.description),
+        ("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", "\(error)"),
       ])
     if error.isTransient {
       return Problem(503, "The task store cannot be reached at the moment. Try again.", retryAfterSeconds: 1)

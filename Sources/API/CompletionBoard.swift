@@ -53,7 +53,9 @@ final class CompletionBoard {
     for id in ids {
       if recent.insert(id).inserted {
         recentOrder.append(id)
-        if recentOrder.count > Limits.recentCompletionsMax, let oldest = recentOrder.popFirst() { recent.remove(oldest) }
+        if recentOrder.count > Limits.recentCompletionsMax, let oldest = recentOrder.popFirst() {
+          recent.remove(oldest)
+        }
       }
       for waiter in waiters[id] ?? [] { waiter.tell() }
     }

@@ -63,7 +63,7 @@ final class ResultCache {
       return Hit(result: result, level: "L2", ageSeconds: Int(age.seconds))
     } catch {
       l2.misses += 1
-      log.debug("no answer from the shared cache", [("reason", error.description)])
+      log.debug("no answer from the shared cache", [("reason", "\(error)")])
       return nil
     }
   }
@@ -99,7 +99,7 @@ final class ResultCache {
       _ = try await redis.command([Array("SET".utf8), key, result, Array("PX".utf8), milliseconds], on: reactor)
       l2.sets += 1
     } catch {
-      log.debug("the shared cache did not take a result", [("reason", error.description)])
+      log.debug("the shared cache did not take a result", [("reason", "\(error)")])
     }
   }
 
@@ -108,6 +108,7 @@ final class ResultCache {
   ) {
     let storedAt = MonotonicTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, age.nanoseconds))
     memory.set(
-      Entry(result: result, storedAt: storedAt), for: digest, bytes: result.count + 96, expiry: now + remaining, at: now)
+      Entry(result: result, storedAt: storedAt), for: digest, bytes: result.count + 96, expiry: now + remaining, at: now
+    )
   }
 }

@@ -55,7 +55,7 @@ final class ResultPublisher {
         _ = try await redis.pipeline(commands, on: reactor)
       } catch {
         failures.increment()
-        log.debug("results were not cached", [("reason", error.description)])
+        log.debug("results were not cached", [("reason", "\(error)")])
       }
       batchesUnderWay -= 1
     }

@@ -40,7 +40,7 @@ final class Slot {
         backoff.reset()
       } catch {
         // What was computed stays here and is reported again: the fence makes that safe.
-        work.log.warning("a turn failed, trying again", [("group", "\(group)"), ("reason", error.description)])
+        work.log.warning("a turn failed, trying again", [("group", "\(group)"), ("reason", "\(error)")])
         gate.forgetAnnouncement()
         floor = 0
         await reactor.sleep(for: backoff.next(using: &work.random))
@@ -115,7 +115,7 @@ final class Slot {
         lease: tasks[0].lease, ids: tasks.map(\.id), connection: connection, on: reactor)
       work.metrics.released.add(tasks.count)
     } catch {
-      work.log.warning("could not release tasks; they are rescued later", [("reason", error.description)])
+      work.log.warning("could not release tasks; they are rescued later", [("reason", "\(error)")])
     }
     work.letGo(tasks[0].lease)
   }

@@ -79,7 +79,7 @@ public final class WorkerProcess: SignalReceiver {
       room = try WorkRoom(
         configuration, client: client, publisher: publisher, worker: presence.id, log: log, metrics: metrics)
     } catch {
-      log.error("cannot start", [("reason", error.description)])
+      log.error("cannot start", [("reason", "\(error)")])
       return reactor.stop()
     }
     self.room = room
@@ -158,7 +158,8 @@ public final class WorkerProcess: SignalReceiver {
       let deadline = reactor.now + self.configuration.drain
       while self.slotsRunning > 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(5)) }
       if self.slotsRunning > 0 {
-        self.log.warning("tasks were still under way; other workers take them over", [("slots", "\(self.slotsRunning)")])
+        self.log.warning(
+          "tasks were still under way; other workers take them over", [("slots", "\(self.slotsRunning)")])
       }
       await self.publisher.drain(on: reactor)
       if let presence = self.lifeline.presence { _ = try? await presence.leave(self.client, on: reactor) }

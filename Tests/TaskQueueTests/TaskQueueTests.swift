@@ -77,7 +77,8 @@ import Testing
       let quick = Claims(worker: try await WorkerPresence.register(name: "quick", connection: second, on: reactor).id)
       _ = try await queue.submitter.submit(queue.submission("x"), on: reactor)
       let held = try await queue.claim(slow, 1, first, on: reactor)
-      let rescue = PostgresStatement("rescue", "select millrace.rescue(array(select id from millrace.lease where worker_id = \(slow.worker)))")
+      let rescue = PostgresStatement(
+        "rescue", "select millrace.rescue(array(select id from millrace.lease where worker_id = \(slow.worker)))")
       #expect(try await queue.client.execute(rescue, on: reactor).int64(0, 0) == 1)
       #expect(try await queue.complete(slow, held, first, on: reactor).isEmpty)
       let taken = try await queue.claim(quick, 1, second, on: reactor)
@@ -104,12 +105,14 @@ import Testing
         "backdate", "update millrace.worker set heartbeat_at = now() - interval '3 seconds'")
       _ = try await queue.client.execute(backdate, on: reactor)
       #expect(
-        try await presence.heartbeat(held: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor).rescued == 0)
+        try await presence.heartbeat(held: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor).rescued
+          == 0)
       dying.close(on: reactor)
       var rescued: Int64 = 0
       for _ in 0..<200 where rescued == 0 {
         _ = try await queue.client.execute(backdate, on: reactor)
-        rescued = try await presence.heartbeat(held: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor).rescued
+        rescued = try await presence.heartbeat(held: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor)
+          .rescued
       }
       #expect(rescued == 3)
       let alive = Claims(worker: presence.id)
@@ -137,7 +140,8 @@ import Testing
       #expect(try await queue.reader.task(tasks[0].id, on: reactor)?.error == "later")
       var promoted: Int64 = 0
       while promoted == 0 {
-        promoted = try await presence.heartbeat(held: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor).promoted
+        promoted = try await presence.heartbeat(held: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor)
+          .promoted
       }
       let retried = try await queue.claim(claims, 16, connection, on: reactor)
       #expect(retried.map(\.id) == [tasks[0].id] && retried[0].attemptsBefore == 1)
@@ -248,7 +252,8 @@ private final class Ledger {
       held += try await queue.claim(claims, [1, 16, 64].randomElement(using: &random)!, connection, on: reactor)
       if held.isEmpty { await reactor.sleep(for: .milliseconds(1)) }
       if Int.random(in: 0..<8, using: &random) == 0 {
-        let rescue = PostgresStatement("rescue", "select millrace.rescue(array(select id from millrace.lease where worker_id = \(presence.id)))")
+        let rescue = PostgresStatement(
+          "rescue", "select millrace.rescue(array(select id from millrace.lease where worker_id = \(presence.id)))")
         _ = try await connection.execute(rescue, on: reactor)
       }
       if Int.random(in: 0..<3, using: &random) == 0 { continue }
