@@ -56,8 +56,10 @@ public final class HTTPRequest {
   /// The decoded value of the first query parameter called `name`, nil if there is none.
   /// - Throws: `Problem` 400 for an escape that is broken.
   public func query(_ name: StaticString) throws(Problem) -> String? {
-    var pairs = QueryPairs(headBytes.span, head.query)
-    while let pair = pairs.next(headBytes.span) {
+    let bytes = headBytes
+    let span = bytes.span
+    var pairs = QueryPairs(span, head.query)
+    while let pair = pairs.next(span) {
       guard try decoded(pair.name) == name.description else { continue }
       return try decoded(pair.value)
     }
