@@ -118,7 +118,7 @@ public enum QueueSchema {
     // do not know of comes from a claim whose answer was lost.
     """
     create function millrace.heartbeat(
-      me bigint, held bigint[], lease_seconds double precision, self_test boolean)
+      me bigint, held bigint[], idle_groups smallint[], lease_seconds double precision, self_test boolean)
     returns table (rescued bigint, promoted bigint, next_due double precision, ready_lanes smallint[])
     language plpgsql as $$
     declare
@@ -159,7 +159,11 @@ public enum QueueSchema {
       select extract(epoch from min(run_at) - now()) into next_due from millrace.scheduled;
       select array(select distinct lane from millrace.ready limit 64) into ready_lanes;
       perform millrace.ensure_partitions();
-      if self_test then perform pg_notify('millrace_self_' || me, ''); end if;
+      -- Who has missed its last heartbeats may be stopped: it must not be the one that is notified.
+      delete from millrace.idle_worker i where i.worker_id <> me and not exists (
+        select from millrace.worker w where w.id = i.worker_id and w.heartbeat_at > now() - interval '8 seconds');
+      insert into millrace.idle_worker (worker_id, slot_group) select me, unnest(idle_groups) on conflict do nothing;
+      if self_test then perform pg_notify('millrace_worker_' || me, 'self'); end if;
       if rescued + promoted > 0 then perform pg_notify('millrace_ready', ''); end if;
       return next;
     end $$

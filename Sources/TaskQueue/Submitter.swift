@@ -196,6 +196,7 @@ public final class Submitter: EventHandler {
       var parameters = PostgresParameters()
       parameters.add(text: WakeUp(queued).payload)
       parameters.add(Array(queued.keys))
+      parameters.add(queued.values.map { Int64($0 / Limits.tasksPerWakeUp + 1) })
       do {
         _ = try await connection.execute(Submitter.notifyStatement, parameters, on: reactor)
       } catch {
@@ -207,11 +208,17 @@ public final class Submitter: EventHandler {
   private static let partitionStatement = PostgresStatement(
     "queue_ensure_partitions", "select millrace.ensure_partitions()")
 
+  /// As many sleeping workers as the tasks are worth, each on a channel of its own: of those who do not listen there
+  /// nobody is woken. A worker whose lock can be had is dead, and notifying it would wake nobody.
   private static let notifyStatement = PostgresStatement(
     "queue_notify",
     """
-    select pg_notify('millrace_ready', $1::text)
-    where exists (select from millrace.idle_worker where slot_group = any($2::smallint[]))
+    select pg_notify('millrace_worker_' || worker_id, $1::text)
+    from unnest($2::smallint[], $3::bigint[]) as u (wanted_group, workers) cross join lateral (
+      select i.worker_id from millrace.idle_worker i
+      where i.slot_group = wanted_group
+        and not pg_try_advisory_xact_lock_shared(\(WorkerPresence.lockClass), i.worker_id::integer)
+      order by i.slot_group, i.worker_id limit workers) chosen
     """)
 
   /// A new key is ours when it holds the id we drew. On a conflict the row is written back unchanged, because only a

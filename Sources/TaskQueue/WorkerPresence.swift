@@ -6,7 +6,7 @@ public import Reactor
 public struct WorkerPresence: Sendable {
   /// The worker's id, given by the table.
   public let id: Int64
-  private static let lockClass: Int32 = 1_296_649_047
+  static let lockClass: Int32 = 1_296_649_047
 
   /// What a heartbeat found and did.
   public struct Report: Sendable {
@@ -45,21 +45,24 @@ public struct WorkerPresence: Sendable {
         "worker_lock", "select pg_advisory_lock(\(WorkerPresence.lockClass), \(id % Int64(Int32.max)))"), on: reactor)
     _ = try await connection.execute(PostgresStatement("worker_listen", "listen millrace_ready"), on: reactor)
     _ = try await connection.execute(
-      PostgresStatement("worker_listen_self", "listen millrace_self_\(id)"), on: reactor)
+      PostgresStatement("worker_listen_own", "listen millrace_worker_\(id)"), on: reactor)
   }
 
   /// Says that the worker lives, and looks after the queue; see `millrace.heartbeat`.
   /// - Parameters:
   ///   - held: the leases this worker knows of; others in its name come from lost answers and are given up.
+  ///   - idleGroups: groups whose slots sleep; their idle rows are put back if others took this worker for stopped.
   ///   - leaseSeconds: silence after which a worker whose session still stands counts as dead.
   ///   - selfTest: also sends a notification to this worker, which proves that listening works.
   /// - Throws: `PostgresError`.
   public func heartbeat(
-    held: [Int64], leaseSeconds: Double, selfTest: Bool, _ client: PostgresClient, on reactor: isolated Reactor
+    held: [Int64], idleGroups: [Int16], leaseSeconds: Double, selfTest: Bool, _ client: PostgresClient,
+    on reactor: isolated Reactor
   ) async throws(PostgresError) -> Report {
     var parameters = PostgresParameters()
     parameters.add(id)
     parameters.add(held)
+    parameters.add(idleGroups)
     parameters.add(leaseSeconds)
     parameters.add(Int16(selfTest ? 1 : 0))
     let result = try await client.execute(WorkerPresence.heartbeatStatement, parameters, on: reactor)
@@ -87,6 +90,6 @@ public struct WorkerPresence: Sendable {
     "worker_heartbeat",
     """
     select rescued, promoted, next_due, array_to_string(ready_lanes, ',')
-    from millrace.heartbeat($1::bigint, $2::bigint[], $3::float8, $4::smallint = 1)
+    from millrace.heartbeat($1::bigint, $2::bigint[], $3::smallint[], $4::float8, $5::smallint = 1)
     """)
 }

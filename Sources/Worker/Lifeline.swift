@@ -82,7 +82,7 @@ final class Lifeline: PostgresNotificationReceiver {
 
   /// Somebody has submitted tasks, or has promoted or rescued some, or this is the self-test.
   func notified(channel: String, payload: String, on reactor: isolated Reactor) {
-    if channel != "millrace_ready" {
+    if payload == WakeUp.selfTest {
       selfTestSent = false
       return
     }

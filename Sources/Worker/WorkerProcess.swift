@@ -129,7 +129,8 @@ public final class WorkerProcess: SignalReceiver {
     let asleep = gates.filter { $0.sleeperCount > 0 }
     do {
       let report = try await presence.heartbeat(
-        held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds, selfTest: selfTest, client,
+        held: Array(room.heldLeases), idleGroups: asleep.map(\.group.rawValue),
+        leaseSeconds: configuration.leaseSeconds, selfTest: selfTest, client,
         on: reactor)
       if report.rescued > 0 { log.warning("took over tasks of a lost worker", [("tasks", "\(report.rescued)")]) }
       let groups = Set(report.readyLanes.map { $0 / 8 })

@@ -105,14 +105,18 @@ import Testing
         "backdate", "update millrace.worker set heartbeat_at = now() - interval '3 seconds'")
       _ = try await queue.client.execute(backdate, on: reactor)
       #expect(
-        try await presence.heartbeat(held: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor).rescued
+        try await presence.heartbeat(
+          held: [], idleGroups: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor
+        ).rescued
           == 0)
       dying.close(on: reactor)
       var rescued: Int64 = 0
       for _ in 0..<200 where rescued == 0 {
         _ = try await queue.client.execute(backdate, on: reactor)
-        rescued = try await presence.heartbeat(held: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor)
-          .rescued
+        rescued = try await presence.heartbeat(
+          held: [], idleGroups: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor
+        )
+        .rescued
       }
       #expect(rescued == 3)
       let alive = Claims(worker: presence.id)
@@ -140,8 +144,10 @@ import Testing
       #expect(try await queue.reader.task(tasks[0].id, on: reactor)?.error == "later")
       var promoted: Int64 = 0
       while promoted == 0 {
-        promoted = try await presence.heartbeat(held: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor)
-          .promoted
+        promoted = try await presence.heartbeat(
+          held: [], idleGroups: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor
+        )
+        .promoted
       }
       let retried = try await queue.claim(claims, 16, connection, on: reactor)
       #expect(retried.map(\.id) == [tasks[0].id] && retried[0].attemptsBefore == 1)
@@ -213,7 +219,7 @@ import Testing
       try await claims.announceIdle(group: 0, connection, on: reactor)
       _ = try await queue.submitter.submit(queue.submission("heard"), on: reactor)
       while ear.heard.isEmpty { await reactor.sleep(for: .milliseconds(1)) }
-      #expect(ear.heard == ["millrace_ready:0:1"])
+      #expect(ear.heard == ["millrace_worker_\(presence.id):0:1"])
       let turn = try await claims.turn(
         completing: [], endedLeases: [], claimingFrom: queue.lane, count: 16, floor: 0, wakes: true,
         connection: connection, on: reactor)
