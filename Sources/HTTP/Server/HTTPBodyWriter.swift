@@ -12,12 +12,14 @@ public final class HTTPBodyWriter {
   private let stream: Stream
   private let isChunked: Bool
   private let isSilent: Bool
+  private let stall: TimeSpan
   private var sizeLine: [UInt8] = []
 
-  init(stream: Stream, isChunked: Bool, isSilent: Bool) {
+  init(stream: Stream, isChunked: Bool, isSilent: Bool, stall: TimeSpan) {
     self.stream = stream
     self.isChunked = isChunked
     self.isSilent = isSilent
+    self.stall = stall
   }
 
   /// Writes `bytes` and waits while the client reads too slowly.
@@ -34,7 +36,7 @@ public final class HTTPBodyWriter {
     }
     stream.write(bytes, on: reactor)
     if isChunked { stream.write([0x0D, 0x0A], on: reactor) }
-    return await stream.waitForRoom(until: reactor.now + HTTPLimits.writeStall, on: reactor)
+    return await stream.waitForRoom(until: reactor.now + stall, on: reactor)
   }
 
   func finish(on reactor: isolated Reactor) {

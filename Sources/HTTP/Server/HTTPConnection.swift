@@ -37,7 +37,7 @@ final class HTTPConnection {
       case .whole: goesOn = await serveRequest(on: reactor)
       }
     }
-    await stream.drain(until: reactor.now + HTTPLimits.writeStall, on: reactor)
+    await stream.drain(until: reactor.now + server.times.writeStall, on: reactor)
     stream.close(on: reactor)
     server.ended(self, on: reactor)
   }
@@ -89,10 +89,10 @@ final class HTTPConnection {
     if isIdle {
       if server.isDraining { return .gone }
       stream.releaseMemory()
-      guard await stream.read(until: reactor.now + HTTPLimits.idle, on: reactor) == .bytes else { return .gone }
+      guard await stream.read(until: reactor.now + server.times.idle, on: reactor) == .bytes else { return .gone }
       isIdle = false
     }
-    let deadline = reactor.now + HTTPLimits.head
+    let deadline = reactor.now + server.times.head
     while true {
       switch stream.input.withReadable({ head.parse($0.bindMemory(to: UInt8.self).span) }) {
       case .complete(let bytes):
@@ -199,7 +199,7 @@ final class HTTPConnection {
   /// the slowest rate.
   private func readMore(since start: MonotonicTime, received: Int, on reactor: isolated Reactor) async -> Outcome? {
     let allowance = TimeSpan.seconds(UInt64(received / HTTPLimits.bodyBytesPerSecondMin))
-    let deadline = start + TimeSpan(nanoseconds: HTTPLimits.bodyGrace.nanoseconds + allowance.nanoseconds)
+    let deadline = start + TimeSpan(nanoseconds: server.times.bodyGrace.nanoseconds + allowance.nanoseconds)
     if deadline <= reactor.now { return .refused(Problem(408, "The body of the request took too long.")) }
     switch await stream.read(until: deadline, on: reactor) {
     case .bytes: return nil
@@ -222,7 +222,8 @@ final class HTTPConnection {
     case .bytes(let bytes):
       if !isSilent { stream.write(bytes, on: reactor) }
     case .stream(let source):
-      let writer = HTTPBodyWriter(stream: stream, isChunked: !isOld, isSilent: isSilent)
+      let writer = HTTPBodyWriter(
+        stream: stream, isChunked: !isOld, isSilent: isSilent, stall: server.times.writeStall)
       if !isSilent { await source.write(to: writer, on: reactor) }
       writer.finish(on: reactor)
     }
@@ -232,7 +233,7 @@ final class HTTPConnection {
       answersThisTurn = 0
       await reactor.sleep(for: TimeSpan(nanoseconds: 0))
     }
-    let hasRoom = await stream.waitForRoom(until: reactor.now + HTTPLimits.writeStall, on: reactor)
+    let hasRoom = await stream.waitForRoom(until: reactor.now + server.times.writeStall, on: reactor)
     return keeps && hasRoom
   }
 
@@ -272,7 +273,7 @@ final class HTTPConnection {
   /// could destroy the answer before the client has read it (RFC 9112 §9.6).
   private func linger(on reactor: isolated Reactor) async {
     stream.shutdownWriting(on: reactor)
-    let deadline = reactor.now + HTTPLimits.linger
+    let deadline = reactor.now + server.times.linger
     var dropped = stream.input.count
     stream.input.removeAll()
     while dropped < HTTPLimits.lingerBytesMax, await stream.read(until: deadline, on: reactor) == .bytes {

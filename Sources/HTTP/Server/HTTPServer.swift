@@ -24,6 +24,7 @@ public enum HTTPAdmission {
 public final class HTTPServer: ConnectionAcceptor {
   let handler: any HTTPHandler
   let metrics: HTTPServerMetrics
+  let times: HTTPServerTimes
   var date = DateField()
   var random = SeededRandom.fromSystem()
   /// A head while it is put together; every connection uses it in turn, never across an await.
@@ -37,9 +38,13 @@ public final class HTTPServer: ConnectionAcceptor {
   private var drainWaiter: DrainWaiter?
 
   /// A server for `handler` that listens nowhere yet.
-  public init(handler: any HTTPHandler, metrics: HTTPServerMetrics, connectionsMax: Int = HTTPLimits.connectionsMax) {
+  public init(
+    handler: any HTTPHandler, metrics: HTTPServerMetrics, times: HTTPServerTimes = HTTPServerTimes(),
+    connectionsMax: Int = HTTPLimits.connectionsMax
+  ) {
     self.handler = handler
     self.metrics = metrics
+    self.times = times
     self.connectionsMax = connectionsMax
   }
 

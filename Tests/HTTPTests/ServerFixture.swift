@@ -1,0 +1,106 @@
+import Basics
+import HTTP
+import Reactor
+import Telemetry
+
+/// Runs `body` on a reactor of its own and waits for it without blocking the test's thread.
+func onReactor<R: Sendable>(_ body: @escaping @Sendable (isolated Reactor) async -> R) async throws -> R {
+  await withCheckedContinuation { continuation in
+    do throws(SystemError) {
+      _ = try Reactor.startThread(name: "test") { reactor in
+        Task.immediate(executorPreference: reactor.queue) {
+          let result = await body(reactor)
+          reactor.stop()
+          continuation.resume(returning: result)
+        }
+      }
+    } catch {
+      fatalError("no thread: \(error)")
+    }
+  }
+}
+
+/// What the test routes work on.
+final class Fixture {
+  var served = 0
+  var gate: UnsafeContinuation<Void, Never>?
+
+  /// A server on a free loopback port with routes for the tests.
+  static func start(
+    times: HTTPServerTimes = HTTPServerTimes(), on reactor: isolated Reactor
+  ) throws(SystemError) -> (server: HTTPServer, address: SocketAddress, fixture: Fixture) {
+    let fixture = Fixture()
+    let router = Router(fixture)
+    let metrics = Metrics()
+    router.addCommon(metrics: metrics) { (_, _) in [] }
+    router.on(.get, "/hello") { (fixture, _, _) throws(Problem) in
+      fixture.served += 1
+      return .text(200, "hello")
+    }
+    router.on(.post, "/echo", bodyBytesMax: 1000) { (_, request, _) throws(Problem) in
+      HTTPResponse(200, "application/octet-stream", request.body)
+    }
+    router.on(.get, "/task/{id:int}") { (_, request, _) throws(Problem) in .text(200, "task \(request.integer("id"))") }
+    router.on(.get, "/data/{key}") { (_, request, _) throws(Problem) in
+      let query = try request.query("q") ?? "-"
+      return .text(200, "\(request.parameter("key"))|\(query)")
+    }
+    router.on(.get, "/stream") { (_, _, _) throws(Problem) in
+      HTTPResponse(200, "text/plain", streaming: Counting())
+    }
+    router.on(.get, "/gate") { (fixture, _, _) throws(Problem) in
+      await withUnsafeContinuation { fixture.gate = $0 }
+      return .text(200, "open")
+    }
+    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics), times: times)
+    let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
+    return (server, address, fixture)
+  }
+}
+
+private final class Counting: HTTPBodySource {
+  func write(to writer: HTTPBodyWriter, on reactor: isolated Reactor) async {
+    for number in 1...3 { await writer.write(Array("\(number);".utf8), on: reactor) }
+  }
+}
+
+/// A connection that sends bytes as they are and reads what comes.
+struct RawClient {
+  let stream: Stream
+
+  init(_ address: SocketAddress, on reactor: isolated Reactor) async throws(SystemError) {
+    let fd = try await Connector.connect(to: address, until: reactor.now + .seconds(2 as UInt64), on: reactor)
+    stream = try Stream(adopting: fd, on: reactor)
+  }
+
+  func send(_ text: String, on reactor: isolated Reactor) {
+    stream.write(Array(text.utf8), on: reactor)
+    stream.flushNow(on: reactor)
+  }
+
+  /// Reads until `text` has come, or the end; what came so far, without `Date` and request ids.
+  func read(until text: String? = nil, on reactor: isolated Reactor) async -> String {
+    let deadline = reactor.now + .seconds(20 as UInt64)
+    while true {
+      let got = String(decoding: stream.input.bytes(0..<stream.input.count), as: UTF8.self)
+      if let text, got.contains(text) { return got }
+      guard await stream.read(until: deadline, on: reactor) == .bytes else { return got }
+    }
+  }
+
+  /// Sends `text` on a new connection and returns all that comes until the server closes.
+  static func exchange(
+    _ text: String, _ address: SocketAddress, halfClose: Bool = false, on reactor: isolated Reactor
+  ) async -> String {
+    do throws(SystemError) {
+      let client = try await RawClient(address, on: reactor)
+      client.send(text, on: reactor)
+      if halfClose { client.stream.shutdownWriting(on: reactor) }
+      let got = await client.read(on: reactor)
+      client.stream.close(on: reactor)
+      return got
+    } catch {
+      return "\(error)"
+    }
+  }
+}
