@@ -55,6 +55,7 @@ let package = Package(
     room("Balancer", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTP", "Balancing"]),
     room("API", ["Basics", "Telemetry", "Reactor", "HTTP", "Postgres", "Redis", "Caching", "Hashing", "TaskQueue"]),
     room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Postgres", "Redis", "Hashing", "TaskQueue"]),
+    room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),
     room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor"]),
 
     // Floor 5: the executable.
@@ -62,7 +63,7 @@ let package = Package(
       name: "Millrace",
       dependencies: [
         "CLinux", "Basics", "Telemetry", "Reactor", "HTTP", "Postgres", "Redis", "TaskQueue", "Hashing", "Balancing",
-        "Balancer", "API", "Worker", "Launcher",
+        "Balancer", "API", "Worker", "Launcher", "LoadTest",
       ], swiftSettings: settings),
 
     // Tests, a folder for each room and one for the whole.

@@ -65,7 +65,7 @@ final class Slot {
       if work.isStopping { return }
       try await rest(after: announcement, startedAtZero: startedAtZero, connection, on: reactor)
     } else {
-      floor = turn.firstSeq ?? 0
+      floor = turn.firstSeq ?? floor
       work.hold(turn.claimed[0].lease)
       if work.isStopping {
         await release(turn.claimed, claims, connection, on: reactor)
@@ -76,18 +76,16 @@ final class Slot {
     }
   }
 
-  /// Nothing was found: look again from the start, announce, look once more, sleep.
+  /// Nothing was found above the floor. Before it may sleep, a slot looks from the start, after its idle row is in place.
   private func rest(
     after announcement: Int?, startedAtZero: Bool, _ connection: PostgresConnection, on reactor: isolated Reactor
   ) async throws(PostgresError) {
-    if !startedAtZero {
-      floor = 0
-    } else if gate.maySleep(seen: announcement) {
+    if startedAtZero, gate.maySleep(seen: announcement) {
       await gate.sleep(on: reactor)
-      floor = 0
     } else {
       try await gate.announce(work.claims, connection, on: reactor)
     }
+    floor = 0
   }
 
   /// Counts what was accepted and passes it on; what was not is somebody else's now.

@@ -1,0 +1,13 @@
+// LoadTest: measurements of single rooms, for `millrace bench`. The executable calls it; it calls the room it measures
+// just as a role would. Measurements of whole processes are scripts in `deploy/bench`, which use these where they need
+// something that no outside tool can drive.
+//
+// A new measurement is a type with a `run` that returns rows for a table, and a case in `Benchmark.all`.
+
+/// The bounds of this room.
+public enum Limits {
+  /// Tasks of one measurement, which bounds time and disk.
+  public static let tasksMax = 2_000_000
+  /// Connections of one measurement.
+  public static let connectionsMax = 64
+}
