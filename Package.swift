@@ -68,6 +68,11 @@ let package = Package(
 
     // Tests, a folder for each room and one for the whole.
     .target(name: "TestSupport", dependencies: ["Reactor"], path: "Tests/TestSupport"),
+    tests(
+      "APITests",
+      [
+        "API", "Basics", "HTTP", "Hashing", "Postgres", "Reactor", "Redis", "TaskQueue", "Telemetry", "TestSupport",
+      ]),
     tests("TaskQueueTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TaskQueue", "TestSupport"]),
     tests("PostgresTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TestSupport"]),
     tests("BasicsTests", ["Basics"]),

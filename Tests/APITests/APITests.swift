@@ -1,0 +1,196 @@
+import Basics
+import Glibc
+import HTTP
+import Hashing
+import Postgres
+import Reactor
+import TestSupport
+import Testing
+
+@testable import API
+
+@Suite(.serialized) struct APITests {
+  static let redis = try! TestServer.redis()
+
+  @Test func `a new hash is queued, an identical one finds it, and its result is served from L3, L1 and L2 in turn`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("levels", redis: Self.redis, on: reactor)
+      let body = #"{"string":"hello world"}"#
+      let first = try await api.send(.post, "/hash/md5", body, on: reactor)
+      #expect(first.status == 202 && first.field("location") == "/task/1")
+      #expect(first.text == #"{"task_id":1,"status":"queued","message":"MD5 hash calculation queued"}"#)
+      let second = try await api.send(.post, "/hash/md5", body, on: reactor)
+      #expect(second.status == 202 && second.field("location") == "/task/1")
+      try await api.work(on: reactor)
+      for level in ["L3", "L1"] {
+        let hit = try await api.send(.post, "/hash/md5", body, on: reactor)
+        #expect(hit.status == 200 && hit.field("cache-status") == "millrace; hit; detail=\(level)")
+        #expect(hit.field("age") == "0")
+        #expect(
+          hit.text.hasPrefix(
+            #"{"result":{"original_string":"hello world","md5_hash":"5eb63bbbe01eeed093cb22bb8f5acdc3","#))
+        #expect(hit.text.hasSuffix(#"},"source":"cache"}"#))
+      }
+      api.service.cache.clearMemory()
+      let shared = try await api.send(.post, "/hash/md5", body, on: reactor)
+      #expect(shared.field("cache-status") == "millrace; hit; detail=L2")
+      // The same input under another kind is another key.
+      #expect(try await api.send(.post, "/hash/sha256", body, on: reactor).status == 202)
+      await api.stop(on: reactor)
+    }
+  }
+
+  @Test(arguments: [
+    ("", 400), ("{", 400), (#"{"string":"a"} x"#, 400), (#"{"string":"\ud800"}"#, 400), ("[]", 422), ("{}", 422),
+    (#"{"string":5}"#, 422), (#"{"string":null}"#, 422), (#"{"strings":["a"]}"#, 422),
+  ])
+  func `a body that is no JSON gives 400 and one of the wrong shape 422, as a problem with the request's id`(
+    body: String, status: Int
+  ) async throws {
+    let name = "bad\(body.utf8.reduce(0) { ($0 &* 31 &+ Int($1)) & 0xFFFFFF })"
+    try await onReactor { reactor in
+      let api = try await APIHarness.start(name, redis: nil, on: reactor)
+      let answer = try await api.send(.post, "/hash/md5", body, fields: [("X-Request-Id", "r-1")], on: reactor)
+      #expect(answer.status == status && answer.field("content-type") == "application/problem+json")
+      #expect(answer.text.contains(#""request_id":"r-1""#) && answer.field("x-request-id") == "r-1")
+      if status == 422 { #expect(answer.text.contains(#""errors":[{"field":"#)) }
+      await api.stop(on: reactor)
+    }
+  }
+
+  @Test func `strings of every kind are hashed as their UTF-8 bytes, up to a mebibyte`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("strings", redis: nil, on: reactor)
+      let million = String(repeating: "x", count: 1 << 20)
+      let cases = [
+        ("", "d41d8cd98f00b204e9800998ecf8427e"), (#"\ud83d\ude00"#, "8cb9caa2e8e0ea9e13f5ef2ff1f8c66e"), ("\u{0}", ""),
+        (million, ""), (#"a\n\"\\\u0041"#, ""),
+      ]
+      for (escaped, _) in cases where !escaped.contains("\u{0}") {
+        #expect(try await api.send(.post, "/hash/md5", "{\"string\":\"\(escaped)\"}", on: reactor).status == 202)
+      }
+      try await api.work(on: reactor)
+      let empty = try await api.send(.post, "/hash/md5", #"{"string":""}"#, on: reactor)
+      #expect(empty.text.contains("d41d8cd98f00b204e9800998ecf8427e"))
+      let face = try await api.send(.post, "/hash/md5", "{\"string\":\"😀\"}", on: reactor)
+      let expected = String(decoding: MD5.digest(of: Array("😀".utf8)).hex, as: UTF8.self)
+      #expect(face.status == 200 && face.text.contains(expected) && face.text.contains("😀"))
+      let escapes = try await api.send(.post, "/hash/md5", #"{"string":"a\n\"\\A"}"#, on: reactor)
+      #expect(escapes.status == 200 && escapes.text.contains(#""original_string":"a\n\"\\A""#))
+      let large = try await api.send(.post, "/hash/md5", "{\"string\":\"\(million)\"}", on: reactor)
+      #expect(large.status == 200 && large.body.count > 1 << 20)
+      #expect(try await api.send(.post, "/hash/md5", "{\"string\":\"\(million)y\"}", on: reactor).status == 413)
+      await api.stop(on: reactor)
+    }
+  }
+
+  @Test func `I12 an argon2 input is nowhere in the clear, and gone when the task is over`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("secret", redis: Self.redis, on: reactor)
+      let body = #"{"string":"correct horse"}"#
+      #expect(try await api.send(.post, "/hash/argon2", body, on: reactor).field("location") == "/task/1")
+      #expect(try await api.send(.post, "/hash/argon2", body, on: reactor).field("location") == "/task/2")
+      let inTheClear = PostgresStatement(
+        "clear",
+        "select count(*) from millrace.task where position('horse'::bytea in payload || coalesce(result, '')) > 0")
+      #expect(try await api.queue.execute(inTheClear, on: reactor).int64(0, 0) == 0)
+      try await api.work(on: reactor)
+      let task = try await api.send(.get, "/task/1", on: reactor)
+      #expect(task.text.contains(#""result":{"argon2_hash":"$argon2id$v=19$"#) && !task.text.contains("horse"))
+      let left = PostgresStatement("left", "select count(*) from millrace.task where payload is not null")
+      #expect(try await api.queue.execute(left, on: reactor).int64(0, 0) == 0)
+      await api.stop(on: reactor)
+    }
+  }
+
+  @Test func `tasks and hashes are listed newest first, page by page, and unknown ones are 404`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("lists", redis: nil, on: reactor)
+      for number in 0..<5 { _ = try await api.send(.post, "/hash/md5", "{\"string\":\"\(number)\"}", on: reactor) }
+      try await api.work(on: reactor)
+      _ = try await api.send(.post, "/hash/sha256", #"{"string":"waits"}"#, on: reactor)
+      let page = try await api.send(.get, "/tasks?limit=2", on: reactor)
+      #expect(page.text.hasPrefix(#"{"items":[{"id":6,"type":"sha256","status":"queued","#))
+      #expect(page.field("link") == "</tasks?limit=2&cursor=5>; rel=\"next\"")
+      #expect(page.text.hasSuffix(#""next_cursor":"5"}"#))
+      let queued = try await api.send(.get, "/tasks?status=queued&limit=10", on: reactor)
+      #expect(queued.text.contains(#""id":6"#) && !queued.text.contains(#""id":5"#))
+      let hashes = try await api.send(.get, "/hashes", on: reactor)
+      #expect(hashes.text.contains(#""id":5"#) && !hashes.text.contains(#""id":6"#))
+      #expect(try await api.send(.get, "/tasks?status=nonsense", on: reactor).status == 400)
+      #expect(try await api.send(.get, "/tasks?limit=0", on: reactor).status == 400)
+      #expect(try await api.send(.get, "/task/99", on: reactor).status == 404)
+      #expect(try await api.send(.get, "/task/x", on: reactor).status == 404)
+      let wrong = try await api.send(.get, "/hash/md5", on: reactor)
+      #expect(wrong.status == 405 && wrong.field("allow")?.contains("POST") == true)
+      await api.stop(on: reactor)
+    }
+  }
+
+  @Test func `a client that waits gets the task when it ends, and the 202 when it does not`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("waiting", redis: nil, on: reactor)
+      let late = try await api.send(.post, "/hash/md5?wait=1", #"{"string":"late"}"#, on: reactor)
+      #expect(late.status == 202)
+      Task.immediate(executorPreference: reactor.queue) {
+        await reactor.sleep(for: .milliseconds(50))
+        do { try await api.work(on: reactor) } catch { Issue.record("\(error)") }
+      }
+      let prefer = [(name: "Prefer", value: "respond-async, wait=20")]
+      let done = try await api.send(.post, "/hash/md5", #"{"string":"soon"}"#, fields: prefer, on: reactor)
+      #expect(done.status == 200 && done.field("preference-applied") == "wait=20")
+      #expect(done.text.hasPrefix(#"{"id":2,"type":"md5","status":"completed","#))
+      #expect(try await api.send(.get, "/task/1?wait=x", on: reactor).status == 400)
+      await api.stop(on: reactor)
+    }
+  }
+
+  @Test func `a frozen Redis makes answers slower, never wrong and never an error`() async throws {
+    let redis = try TestServer.redis()
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("frozen", redis: redis, on: reactor)
+      for number in 0..<20 {
+        if number == 5 { kill(redis.processId, SIGSTOP) }
+        if number == 15 { kill(redis.processId, SIGCONT) }
+        let body = "{\"string\":\"\(number)\"}"
+        #expect(try await api.send(.post, "/hash/sha256", body, on: reactor).status == 202)
+      }
+      await api.stop(on: reactor)
+    }
+    redis.stop()
+  }
+
+  @Test func `without PostgreSQL a submission is told to come again, within seconds`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("away", redis: nil, on: reactor)
+      api.service.client.close(on: reactor)
+      let answer = try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor)
+      #expect(answer.status == 503 && answer.field("retry-after") == "1")
+      #expect(!answer.text.contains("socket") && !answer.text.contains("postgres"))
+      #expect(try await api.send(.get, "/readyz", on: reactor).status == 503)
+      #expect(try await api.send(.get, "/livez", on: reactor).status == 200)
+      await api.stop(on: reactor)
+    }
+  }
+
+  @Test func `only an admin clears the cache, and then it is empty`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start(
+        "admin", redis: Self.redis, { $0.adminToken = "s3cret" }, on: reactor)
+      _ = try await api.send(.post, "/hash/md5", #"{"string":"kept"}"#, on: reactor)
+      try await api.work(on: reactor)
+      _ = try await api.send(.post, "/hash/md5", #"{"string":"kept"}"#, on: reactor)
+      #expect(try await api.send(.post, "/cache/clear", on: reactor).status == 401)
+      let wrong = [(name: "Authorization", value: "Bearer s3creu")]
+      #expect(try await api.send(.post, "/cache/clear", fields: wrong, on: reactor).status == 403)
+      let right = [(name: "Authorization", value: "Bearer s3cret")]
+      let cleared = try await api.send(.post, "/cache/clear", fields: right, on: reactor)
+      #expect(cleared.text == #"{"message":"Cache cleared successfully"}"#)
+      let stats = try await api.send(.get, "/cache/stats", on: reactor)
+      #expect(stats.text.contains(#""current_size":0,"levels""#) && stats.text.contains(#""keys":0"#))
+      await api.stop(on: reactor)
+    }
+  }
+}
