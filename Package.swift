@@ -73,6 +73,7 @@ let package = Package(
     tests("BasicsTests", ["Basics"]),
     tests("TelemetryTests", ["Basics", "Telemetry"]),
     tests("ReactorTests", ["Basics", "Reactor"]),
+    tests("BalancerTests", ["Basics", "Telemetry", "Reactor", "HTTP", "Balancing", "Balancer"]),
     tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTP"], resources: [.copy("Corpus")]),
     tests("HashingTests", ["Basics", "Hashing"]),
     tests("BalancingTests", ["Basics", "Balancing"]),

@@ -19,6 +19,7 @@ public enum BalancerProcess {
     instance.drain()
     instance.join()
     log.info("stopped")
+    log.flush()
   }
 
   /// A proxied request holds two descriptors: asks for as many as the system allows.

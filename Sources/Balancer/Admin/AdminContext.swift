@@ -16,7 +16,9 @@ final class AdminContext {
     let configuration = shared.configuration
     if configuration.trustsLoopback, request.peer.isLoopback, !isForwarded(request) { return }
     guard let given = request.text(of: .authorization) else {
-      throw Problem(401, "This needs the admin token.")
+      var problem = Problem(401, "This needs the admin token.")
+      problem.fields = [("WWW-Authenticate", "Bearer")]
+      throw problem
     }
     let token = given.hasPrefix("Bearer ") ? String(given.dropFirst(7)) : given
     guard let expected = configuration.adminToken, isSame(Array(token.utf8), Array(expected.utf8)) else {

@@ -43,7 +43,7 @@ final class ClientConnection: EventHandler {
 
   static let readEvents: ReadyEvents = [.readable, .peerClosed, .edgeTriggered]
 
-  unowned let proxy: ProxyReactor
+  let proxy: ProxyReactor
   private(set) var fd: CInt
   let key: ClientKey
   /// The peer's address in text, as it stands in `X-Forwarded-For`.

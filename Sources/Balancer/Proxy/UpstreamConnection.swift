@@ -18,7 +18,7 @@ final class UpstreamConnection: EventHandler {
 
   static let readEvents: ReadyEvents = [.readable, .peerClosed, .edgeTriggered]
 
-  unowned let proxy: ProxyReactor
+  let proxy: ProxyReactor
   /// The backend's index in the pool of backends.
   let backend: Int
   /// Where it stands in the pool of idle connections.
@@ -215,16 +215,17 @@ final class UpstreamConnection: EventHandler {
 
   /// Whether the kernel proves that the backend had closed this connection before it could read any of the request.
   ///
-  /// TCP: the backend's FIN acknowledges all that had reached its kernel by then. If we have its FIN and nothing of this
-  /// request is acknowledged, it had closed before the request arrived. Unix sockets deliver at once, and a close with
-  /// unread bytes in the queue resets: a request so short that it would be read in one go was not read at all.
+  /// Two proofs. A TCP backend's FIN acknowledges all that had reached its kernel by then: if we have its FIN and nothing
+  /// of this request is acknowledged, it had closed before the request arrived. And a close with unread bytes in the queue
+  /// resets instead of ending in order (RFC 1122 §4.2.2.13; Unix sockets likewise), while one behind a request that was
+  /// read does not, not even by `kill -9`: a request so short that it is read in one go was then not read at all.
   private func provesUnread(_ code: CInt) -> Bool {
     if sent == 0 { return true }
     guard isReused, isReplayable else { return false }
-    if isUnix { return code == ECONNRESET && sent <= BalancerLimits.wholeReadBytes }
-    let state = clinux_tcp_state(fd)
-    let hasFIN = state == CInt(TCP_CLOSE_WAIT) || state == CInt(TCP_CLOSE) && code == EPIPE
-    return hasFIN && clinux_unsent_bytes(fd) >= CInt(clamping: sent)
+    if code == ECONNRESET, sent <= BalancerLimits.wholeReadBytes { return true }
+    if isUnix { return false }
+    // Without an error the FIN was read; with EPIPE it had come before the reset.
+    return (code == 0 || code == EPIPE) && clinux_unsent_bytes(fd) >= CInt(clamping: sent)
   }
 
   /// The request was not answered at all.
