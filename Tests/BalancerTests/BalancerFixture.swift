@@ -119,6 +119,9 @@ extension String {
   }
 }
 
+/// One registry for all tests: a process has a bounded number of metrics.
+let sharedMetrics = Metrics()
+
 /// A log of errors only.
 let silentLog = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "balance", level: .error)
 
@@ -140,7 +143,7 @@ func startBalancer(
   _ backends: [SocketAddress], on reactor: isolated Reactor, _ change: (inout BalancerConfiguration) -> Void = { _ in }
 ) async throws(SystemError) -> BalancerInstance {
   let configuration = testConfiguration(backends, change)
-  let balancer = try BalancerInstance(configuration, log: silentLog, metrics: Metrics())
+  let balancer = try BalancerInstance(configuration, log: silentLog, metrics: sharedMetrics)
   let client = HTTPClient()
   while true {
     let ready = HTTPClientRequest(.get, "/lb/stats")

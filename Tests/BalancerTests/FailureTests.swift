@@ -116,7 +116,7 @@ import Testing
         BalancerConfiguration(
           listen: SocketAddress("127.0.0.1:0")!, backends: [.init(name: "none", address: SocketAddress("127.0.0.1:1")!)]
         ),
-        log: silentLog, metrics: Metrics())
+        log: silentLog, metrics: sharedMetrics)
       answers.append(await exchange(Self.get, lonely.address, on: reactor))
       answers.append(await exchange(Self.get.replacing("/p", with: "/readyz"), lonely.address, on: reactor))
       for instance in [balancer, lonely] {
@@ -141,7 +141,7 @@ import Testing
       await two.drain(until: reactor.now, on: reactor)
       let balancer = try! BalancerInstance(
         testConfiguration([first, second]) { $0.healthInterval = .milliseconds(10) }, log: silentLog,
-        metrics: Metrics())
+        metrics: sharedMetrics)
       let client = HTTPClient()
       func ask() async -> String {
         let answer = try? await client.send(

@@ -33,7 +33,7 @@ final class OriginServer {
       await reactor.sleep(for: .milliseconds(150))
       return .text(200, "slow")
     }
-    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(Metrics()), times: times)
+    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(sharedMetrics), times: times)
     return (server, try server.listen(on: SocketAddress(address)!, on: reactor))
   }
 }

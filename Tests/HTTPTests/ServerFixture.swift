@@ -20,6 +20,9 @@ func onReactor<R: Sendable>(_ body: @escaping @Sendable (isolated Reactor) async
   }
 }
 
+/// One registry for all tests: a process has a bounded number of metrics.
+let sharedMetrics = Metrics()
+
 /// What the test routes work on.
 final class Fixture {
   var served = 0
@@ -31,7 +34,7 @@ final class Fixture {
   ) throws(SystemError) -> (server: HTTPServer, address: SocketAddress, fixture: Fixture) {
     let fixture = Fixture()
     let router = Router(fixture)
-    let metrics = Metrics()
+    let metrics = sharedMetrics
     router.addCommon(metrics: metrics) { (_, _) in [] }
     router.on(.get, "/hello") { (fixture, _, _) throws(Problem) in
       fixture.served += 1
