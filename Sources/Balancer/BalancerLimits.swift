@@ -12,6 +12,8 @@ public enum BalancerLimits {
   static let replayBytesMax = 64 << 10
   /// Reads of one connection in one turn before others get theirs.
   static let readsPerTurn = 16
+  /// Requests of one connection begun in one turn before others get theirs.
+  static let requestsPerTurn = 64
   /// Times that a request is sent: once, and at most two retries.
   static let attemptsMax = 3
   /// Idle connections kept for one backend on one reactor.
@@ -27,8 +29,10 @@ public enum BalancerLimits {
   static let clientIdle = TimeSpan.seconds(60 as UInt64)
   /// How long a head may take from its first byte; further bytes do not extend it.
   static let head = TimeSpan.seconds(10 as UInt64)
-  /// How long a client may pause within a body.
-  static let bodyPause = TimeSpan.seconds(30 as UInt64)
+  /// How long a body may take at least; beyond that it must come at `bodyBytesPerSecondMin`.
+  static let bodyGrace = TimeSpan.seconds(30 as UInt64)
+  /// The slowest rate at which a body may come after its time of grace.
+  static let bodyBytesPerSecondMin = 1024
   /// How long a connection to a backend may take.
   static let connect = TimeSpan.seconds(1 as UInt64)
   /// How long a backend may think before its response begins, and pause within it.

@@ -68,6 +68,19 @@ final class ByteScratch {
     }
   }
 
+  /// Appends the eight digits of a number below 2^32, all at once: each half-byte goes to a byte of its own, and a byte
+  /// above 9 is moved on to the letters.
+  func append(hexadecimal number: UInt64) {
+    precondition(capacity - count >= 8, "a scratch is full")
+    var spread = (number & 0xFFFF) << 32 | number >> 16
+    spread = (spread & 0x0000_00FF_0000_00FF) << 16 | (spread & 0x0000_FF00_0000_FF00) >> 8
+    spread = (spread & 0x000F_000F_000F_000F) << 8 | (spread & 0x00F0_00F0_00F0_00F0) >> 4
+    let letters = ((spread &+ 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101
+    let digits = spread &+ 0x3030_3030_3030_3030 &+ letters &* 0x27
+    UnsafeMutableRawPointer(base + count).storeBytes(of: digits, as: UInt64.self)
+    count += 8
+  }
+
   /// Appends a chunk's size line (RFC 9112 §7.1).
   func append(chunkSize size: Int) {
     var shift = (Int.bitWidth - 1 - max(size, 1).leadingZeroBitCount) / 4 * 4

@@ -52,7 +52,7 @@ extension ClientConnection {
     let invites = proxy.requestHead.expectsContinue && headBytes == proxy.received.count
     local = request
     begin(.local)
-    expectProgress(within: BalancerLimits.bodyPause, on: reactor)
+    expectBodyOrResponse(on: reactor)
     guard let next = takeBody(from: headBytes) else {
       return answer(Problem(400, "The body's framing is malformed."), closing: true, on: reactor)
     }

@@ -15,6 +15,7 @@ extension ClientConnection {
     keepsAlive = head.keepsAlive && !proxy.isDraining
     startedAt = reactor.now
     attempts = 0
+    bodyBytes = 0
     nameRequest(head)
     bodyRest =
       switch head.framing {
@@ -116,9 +117,14 @@ extension ClientConnection {
   func receiveBody(on reactor: isolated Reactor) {
     for _ in 0..<BalancerLimits.readsPerTurn {
       guard phase == .carrying || phase == .local, !bodyRest.isDone, mayHaveInput || !input.isEmpty else { break }
-      if let upstream, upstream.unsentBytes > BalancerLimits.unsentBytesMax { return }
+      if let upstream, upstream.unsentBytes > BalancerLimits.unsentBytesMax {
+        // Not the client's fault: the backend has its time to take what there is.
+        if !upstream.isConnecting { expectProgress(within: BalancerLimits.response, on: reactor) }
+        return
+      }
       proxy.sending.count = 0
       let count = gather(on: reactor)
+      bodyBytes += count
       guard let next = count > 0 ? takeBody(from: 0) : 0 else {
         return bodyMalformed(on: reactor)
       }
@@ -126,7 +132,7 @@ extension ClientConnection {
       if local != nil {
         if localBodyGrew(on: reactor) { return }
       } else if proxy.sending.count > 0 {
-        expectProgress(within: bodyRest.isDone ? BalancerLimits.response : BalancerLimits.bodyPause, on: reactor)
+        if upstream?.isConnecting == false { expectBodyOrResponse(on: reactor) }
         upstream?.sendMore(proxy.sending.readable, on: reactor)
       }
       // A client that leaves within a body has taken its request back.
@@ -163,7 +169,7 @@ extension ClientConnection {
       upstream = kept
       kept.carry(for: self, taking: failed, on: reactor)
       if phase == .carrying, upstream === kept {
-        expectProgress(within: bodyRest.isDone ? BalancerLimits.response : BalancerLimits.bodyPause, on: reactor)
+        expectBodyOrResponse(on: reactor)
       }
       return
     }
@@ -173,6 +179,11 @@ extension ClientConnection {
       expectProgress(within: BalancerLimits.connect, on: reactor)
       fresh.carry(for: self, taking: failed, on: reactor)
     } catch {
+      if error.code == EMFILE || error.code == ENFILE || error.code == ENOBUFS || error.code == ENOMEM {
+        backend.requestAbandoned()
+        let problem = Problem(503, "The balancer is out of resources.", retryAfterSeconds: 1)
+        return answer(problem, closing: !bodyRest.isDone, on: reactor)
+      }
       backend.requestFailed(at: request.nowMs)
       retry(after: failed, avoiding: index, status: 502, detail: "The backend refused the connection.", on: reactor)
     }
@@ -180,7 +191,7 @@ extension ClientConnection {
 
   /// A connection to a backend was made: the response may now take its time.
   func upstreamConnected(on reactor: isolated Reactor) {
-    expectProgress(within: bodyRest.isDone ? BalancerLimits.response : BalancerLimits.bodyPause, on: reactor)
+    expectBodyOrResponse(on: reactor)
   }
 
   /// The backend has failed this request before any byte of a response. `isSafe`: the backend cannot have read it, so that

@@ -60,6 +60,8 @@ final class ClientConnection: EventHandler {
   private var peerHasClosed = false
   private(set) var sawEnd = false
   private var isWriteArmed = false
+  /// Whether it stopped in the middle of its input, for others to have their turn.
+  private var hasYielded = false
   private var isReceiving = false
   private var hasPartialHead = false
   private var bytesDropped = 0
@@ -70,6 +72,8 @@ final class ClientConnection: EventHandler {
   var minorVersion = 1
   var keepsAlive = true
   var bodyRest = BodyRest.done
+  /// Bytes of the body's stream that have come.
+  var bodyBytes = 0
   var id = ForwardedID()
   var startedAt = MonotonicTime(nanoseconds: 0)
   var attempts = 0
@@ -109,10 +113,17 @@ final class ClientConnection: EventHandler {
     if events.contains(.error) || events.contains(.hangup), phase != .awaitingHead {
       return close(on: reactor)
     }
-    if events.contains(.writable), isWriteArmed { flushOutput(on: reactor) }
-    guard phase != .closed, !events.isDisjoint(with: [.readable, .peerClosed, .hangup, .error]) else { return }
-    mayHaveInput = true
+    if !events.isDisjoint(with: [.readable, .peerClosed, .hangup, .error]) { mayHaveInput = true }
     if events.contains(.peerClosed) { peerHasClosed = true }
+    if hasYielded {
+      hasYielded = false
+      if !isWriteArmed {
+        reactor.modify(fd: fd, events: ClientConnection.readEvents)
+        return readOn(on: reactor)
+      }
+    }
+    if events.contains(.writable), isWriteArmed { flushOutput(on: reactor) }
+    guard phase != .closed, mayHaveInput else { return }
     readOn(on: reactor)
   }
 
@@ -129,7 +140,7 @@ final class ClientConnection: EventHandler {
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
     switch phase {
     case .awaitingHead where hasPartialHead:
-      id.make(&proxy.random)
+      forgetRequest()
       answer(Problem(408, "The head of the request took too long."), closing: true, on: reactor)
     case .awaitingHead, .closing, .closed: close(on: reactor)
     case .carrying, .local: requestTimedOut(on: reactor)
@@ -142,6 +153,13 @@ final class ClientConnection: EventHandler {
   }
 
   // MARK: Reading
+
+  /// Expects the rest of the body at no less than the slowest rate, or the response if there is no rest.
+  func expectBodyOrResponse(on reactor: isolated Reactor) {
+    if bodyRest.isDone { return reactor.arm(timer, after: BalancerLimits.response) }
+    let allowance = TimeSpan.seconds(UInt64(bodyBytes / BalancerLimits.bodyBytesPerSecondMin))
+    reactor.arm(timer, at: startedAt + BalancerLimits.bodyGrace + allowance)
+  }
 
   /// Fills the shared memory with what was kept and what the kernel has; how many bytes there are.
   func gather(on reactor: isolated Reactor) -> Int {
@@ -185,7 +203,13 @@ final class ClientConnection: EventHandler {
     guard !isReceiving else { return }
     isReceiving = true
     defer { isReceiving = false }
+    var requests = 0
     while phase == .awaitingHead, !isBlocked, mayHaveInput || !input.isEmpty {
+      if requests == BalancerLimits.requestsPerTurn {
+        hasYielded = true
+        return reactor.modify(fd: fd, events: ClientConnection.readEvents.union(.writable))
+      }
+      requests += 1
       let count = gather(on: reactor)
       if count == 0 { break }
       proxy.requestHead.reset()
@@ -205,13 +229,19 @@ final class ClientConnection: EventHandler {
         }
       case .malformed(let error):
         proxy.shared.metrics.refused.increment()
-        method = .get
-        minorVersion = 1
-        id.make(&proxy.random)
+        forgetRequest()
         answer(Problem(error.status, "The request was refused: \(error.explanation)."), closing: true, on: reactor)
       }
     }
     if phase == .awaitingHead, sawEnd, !isBlocked, input.isEmpty { close(on: reactor) }
+  }
+
+  /// There is no request, or none that could be read: an answer must not go by the one before.
+  private func forgetRequest() {
+    method = .get
+    minorVersion = 1
+    bodyRest = .done
+    id.make(&proxy.random)
   }
 
   private func dropInput(on reactor: isolated Reactor) {
@@ -252,6 +282,7 @@ final class ClientConnection: EventHandler {
       let taken = output.withReadable { Glibc.send(fd, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
       if taken > 0 {
         output.consume(taken)
+        expectProgress(within: BalancerLimits.response, on: reactor)
       } else if errno == EAGAIN {
         return
       } else if errno != EINTR {

@@ -27,11 +27,8 @@ struct ForwardedID {
   }
 
   private func write(_ word: UInt64, to scratch: ByteScratch) {
-    var rest = word
-    for _ in 0..<16 {
-      scratch.append(byte: Hex.digit(UInt8(truncatingIfNeeded: rest >> 60)))
-      rest <<= 4
-    }
+    scratch.append(hexadecimal: word >> 32)
+    scratch.append(hexadecimal: word & 0xFFFF_FFFF)
   }
 
   var bytes: [UInt8] {
