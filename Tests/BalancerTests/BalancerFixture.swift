@@ -7,9 +7,10 @@ import Telemetry
 
 /// Runs `body` on a reactor of its own and waits for it without blocking the test's thread.
 func onReactor<R: Sendable>(_ body: @escaping @Sendable (isolated Reactor) async -> R) async throws -> R {
-  await withCheckedContinuation { continuation in
+  var thread: ReactorThread?
+  let result = await withCheckedContinuation { continuation in
     do throws(SystemError) {
-      _ = try Reactor.startThread(name: "test") { reactor in
+      thread = try Reactor.startThread(name: "test") { reactor in
         Task.immediate(executorPreference: reactor.queue) {
           let result = await body(reactor)
           reactor.stop()
@@ -20,6 +21,8 @@ func onReactor<R: Sendable>(_ body: @escaping @Sendable (isolated Reactor) async
       fatalError("no thread: \(error)")
     }
   }
+  thread?.join()
+  return result
 }
 
 /// A backend whose every byte the test decides: it keeps what it received and answers with what it was given.
