@@ -52,7 +52,7 @@ let package = Package(
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"]),
 
     // Floor 4: roles, and the tools that run them.
-    room("Balancer", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTP", "Balancing"]),
+    room("Balancer", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTP", "Hashing", "Balancing"]),
     room("API", ["Basics", "Telemetry", "Reactor", "HTTP", "Postgres", "Redis", "Caching", "Hashing", "TaskQueue"]),
     room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Postgres", "Redis", "Hashing", "TaskQueue"]),
     room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),
@@ -78,6 +78,7 @@ let package = Package(
     tests("BasicsTests", ["Basics"]),
     tests("TelemetryTests", ["Basics", "Telemetry"]),
     tests("ReactorTests", ["Basics", "Reactor"]),
+    tests("BalancerTests", ["Basics", "Telemetry", "Reactor", "HTTP", "Balancing", "Balancer"]),
     tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTP"], resources: [.copy("Corpus")]),
     tests("HashingTests", ["Basics", "Hashing"]),
     tests("BalancingTests", ["Basics", "Balancing"]),

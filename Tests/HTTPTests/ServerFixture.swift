@@ -5,9 +5,10 @@ import Telemetry
 
 /// Runs `body` on a reactor of its own and waits for it without blocking the test's thread.
 func onReactor<R: Sendable>(_ body: @escaping @Sendable (isolated Reactor) async -> R) async throws -> R {
-  await withCheckedContinuation { continuation in
+  var thread: ReactorThread?
+  let result = await withCheckedContinuation { continuation in
     do throws(SystemError) {
-      _ = try Reactor.startThread(name: "test") { reactor in
+      thread = try Reactor.startThread(name: "test") { reactor in
         Task.immediate(executorPreference: reactor.queue) {
           let result = await body(reactor)
           reactor.stop()
@@ -18,7 +19,12 @@ func onReactor<R: Sendable>(_ body: @escaping @Sendable (isolated Reactor) async
       fatalError("no thread: \(error)")
     }
   }
+  thread?.join()
+  return result
 }
+
+/// One registry for all tests: a process has a bounded number of metrics.
+let sharedMetrics = Metrics()
 
 /// What the test routes work on.
 final class Fixture {
@@ -31,7 +37,7 @@ final class Fixture {
   ) throws(SystemError) -> (server: HTTPServer, address: SocketAddress, fixture: Fixture) {
     let fixture = Fixture()
     let router = Router(fixture)
-    let metrics = Metrics()
+    let metrics = sharedMetrics
     router.addCommon(metrics: metrics) { (_, _) in [] }
     router.on(.get, "/hello") { (fixture, _, _) throws(Problem) in
       fixture.served += 1

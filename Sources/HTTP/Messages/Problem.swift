@@ -22,6 +22,8 @@ public struct Problem: Error, Sendable {
   public var detail: String
   /// What is wrong with which field.
   public var errors: [FieldError]
+  /// Further fields of the answer, such as `WWW-Authenticate`.
+  public var fields: [(name: StaticString, value: StaticString)] = []
   /// Seconds after which the client may try again; sent as `Retry-After`.
   public var retryAfterSeconds: Int?
 
@@ -71,6 +73,7 @@ public struct Problem: Error, Sendable {
   /// The response to the request called `requestID`.
   public func response(requestID: [UInt8]) -> HTTPResponse {
     var response = HTTPResponse(status, "application/problem+json", json(requestID: requestID))
+    for field in fields { response.set(field.name, field.value) }
     if let retryAfterSeconds { response.set("Retry-After", String(retryAfterSeconds)) }
     return response
   }

@@ -6,10 +6,10 @@ import Glibc
 /// A line is looked at only once its end has arrived (`memchr` finds it), and the table remembers how far it came, so a
 /// head that comes in single bytes costs no more than linear time.
 struct FieldTable: ~Copyable {
-  private static let noField = HeadField(nameStart: 0, nameEnd: 0, valueStart: 0, valueEnd: 0, known: .other)
-
   private(set) var count = 0
-  private var fields = InlineArray<100, HeadField>(repeating: FieldTable.noField)
+  /// Room for `HTTPLimits.fieldsMax` fields, of which the first `count` are set. Behind a pointer, because an
+  /// `InlineArray` in here was copied as a whole by every look at one field; the subscript checks its bounds.
+  private let fields = UnsafeMutablePointer<HeadField>.allocate(capacity: HTTPLimits.fieldsMax)
 
   /// Where the line that is awaited begins.
   var lineStart = 0
@@ -28,6 +28,8 @@ struct FieldTable: ~Copyable {
   private(set) var namesHopByHopFields = false
   private(set) var expectsContinue = false
   private(set) var hasOtherExpectation = false
+
+  deinit { fields.deallocate() }
 
   /// What one line turned out to be.
   enum Line: Equatable {
@@ -63,7 +65,7 @@ struct FieldTable: ~Copyable {
   }
 
   subscript(_ index: Int) -> HeadField {
-    precondition(index < count, "a head has \(count) fields, asked for number \(index)")
+    precondition(index >= 0 && index < count, "a head has \(count) fields, asked for number \(index)")
     return fields[index]
   }
 
@@ -113,9 +115,10 @@ struct FieldTable: ~Copyable {
     if let error = FieldTable.valueError(bytes, valueStart, valueEnd) { return .malformed(error) }
     if count == HTTPLimits.fieldsMax { return .malformed(.tooManyFields) }
     let known = KnownField.recognise(bytes, start, nameEnd)
-    fields[count] = HeadField(
-      nameStart: UInt16(start), nameEnd: UInt16(nameEnd), valueStart: UInt16(valueStart), valueEnd: UInt16(valueEnd),
-      known: known)
+    (fields + count).initialize(
+      to: HeadField(
+        nameStart: UInt16(start), nameEnd: UInt16(nameEnd), valueStart: UInt16(valueStart),
+        valueEnd: UInt16(valueEnd), known: known))
     count += 1
     guard let error = note(known, bytes, valueStart, valueEnd) else { return .field }
     return .malformed(error)

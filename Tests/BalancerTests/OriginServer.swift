@@ -1,0 +1,39 @@
+import Basics
+import HTTP
+import Reactor
+import Telemetry
+
+/// A backend made of the real server.
+final class OriginServer {
+  let name: String
+  var posts = 0
+
+  init(_ name: String) {
+    self.name = name
+  }
+
+  /// Starts one on a free port, or where told.
+  static func start(
+    _ name: String, at address: String = "127.0.0.1:0", times: HTTPServerTimes = HTTPServerTimes(),
+    on reactor: isolated Reactor
+  ) throws(SystemError) -> (HTTPServer, SocketAddress) {
+    let router = Router(OriginServer(name))
+    router.on(.get, "/health") { (_, _, _) throws(Problem) in .text(200, "well") }
+    router.on(.get, "/who") { (origin, _, _) throws(Problem) in .text(200, origin.name) }
+    router.on(.get, "/echo/{word}") { (_, request, _) throws(Problem) in .text(200, "echo \(request.parameter("word"))")
+    }
+    router.on(.post, "/count") { (origin, _, _) throws(Problem) in
+      origin.posts += 1
+      return .text(200, "\(origin.posts)")
+    }
+    router.on(.post, "/body", bodyBytesMax: 16 << 20) { (_, request, _) throws(Problem) in
+      HTTPResponse(200, "application/octet-stream", request.body)
+    }
+    router.on(.get, "/slow") { (_, _, reactor) throws(Problem) in
+      await reactor.sleep(for: .milliseconds(150))
+      return .text(200, "slow")
+    }
+    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(sharedMetrics), times: times)
+    return (server, try server.listen(on: SocketAddress(address)!, on: reactor))
+  }
+}
