@@ -52,7 +52,7 @@ let package = Package(
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"]),
 
     // Floor 4: roles, and the tools that run them.
-    room("Balancer", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTP", "Balancing"]),
+    room("Balancer", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTP", "Hashing", "Balancing"]),
     room("API", ["Basics", "Telemetry", "Reactor", "HTTP", "Postgres", "Redis", "Caching", "Hashing", "TaskQueue"]),
     room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Postgres", "Redis", "Hashing", "TaskQueue"]),
     room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),

@@ -25,6 +25,15 @@ public final class HTTPRequest {
     self.peer = peer
   }
 
+  /// A request that somebody else has read: `headBytes` is a whole head, nil if it is not.
+  public convenience init?(headBytes: [UInt8], body: [UInt8], id: [UInt8], peer: SocketAddress) {
+    self.init(peer: peer)
+    guard case .complete(headBytes.count) = head.parse(headBytes.span) else { return nil }
+    self.headBytes = headBytes
+    self.body = body
+    self.id = id
+  }
+
   /// The method.
   public var method: HTTPMethod { head.method }
 

@@ -69,4 +69,37 @@ public struct HTTPResponse {
   public mutating func set(_ name: StaticString, _ value: String) {
     set(name, value.utf8)
   }
+
+  /// Appends the head as it is sent: status line, `date` (a whole line), the response's own fields, and what the server
+  /// answers for: request id, framing and connection.
+  public func appendHead(
+    to bytes: inout [UInt8], date: [UInt8], requestID: [UInt8], keepsAlive: Bool, minorVersion: Int
+  ) {
+    bytes.append("HTTP/1.1 ")
+    bytes.append(decimal: status)
+    bytes.append(" ")
+    bytes.append(HTTPStatus.reason(status))
+    bytes.append("\r\n")
+    bytes += date
+    bytes += fields
+    bytes.append("X-Request-Id: ")
+    bytes += requestID
+    bytes.append("\r\n")
+    switch body {
+    case .bytes(let body):
+      if status != 204 && status != 304 {
+        bytes.append("Content-Length: ")
+        bytes.append(decimal: body.count)
+        bytes.append("\r\n")
+      }
+    case .stream:
+      if minorVersion > 0 { bytes.append("Transfer-Encoding: chunked\r\n") }
+    }
+    if !keepsAlive {
+      bytes.append("Connection: close\r\n")
+    } else if minorVersion == 0 {
+      bytes.append("Connection: keep-alive\r\n")
+    }
+    bytes.append("\r\n")
+  }
 }

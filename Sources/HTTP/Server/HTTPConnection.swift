@@ -240,32 +240,9 @@ final class HTTPConnection {
   private func writeHead(_ response: HTTPResponse, keeps: Bool, isOld: Bool, on reactor: isolated Reactor) {
     server.date.update(.current())
     server.scratch.removeAll(keepingCapacity: true)
-    server.scratch.append("HTTP/1.1 ")
-    server.scratch.append(decimal: response.status)
-    server.scratch.append(" ")
-    server.scratch.append(HTTPStatus.reason(response.status))
-    server.scratch.append("\r\n")
-    server.scratch += server.date.line
-    server.scratch += response.fields
-    server.scratch.append("X-Request-Id: ")
-    server.scratch += request.id
-    server.scratch.append("\r\n")
-    switch response.body {
-    case .bytes(let bytes):
-      if response.status != 204 && response.status != 304 {
-        server.scratch.append("Content-Length: ")
-        server.scratch.append(decimal: bytes.count)
-        server.scratch.append("\r\n")
-      }
-    case .stream:
-      if !isOld { server.scratch.append("Transfer-Encoding: chunked\r\n") }
-    }
-    if !keeps {
-      server.scratch.append("Connection: close\r\n")
-    } else if isOld {
-      server.scratch.append("Connection: keep-alive\r\n")
-    }
-    server.scratch.append("\r\n")
+    response.appendHead(
+      to: &server.scratch, date: server.date.line, requestID: request.id, keepsAlive: keeps, minorVersion: isOld ? 0 : 1
+    )
     stream.write(server.scratch, on: reactor)
   }
 

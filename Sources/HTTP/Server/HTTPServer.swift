@@ -11,6 +11,20 @@ public protocol HTTPHandler: AnyObject {
   func respond(to request: HTTPRequest, on reactor: isolated Reactor) async -> HTTPResponse
 }
 
+extension HTTPHandler {
+  /// Admits and answers a request whose body is already at hand.
+  public func answer(_ request: HTTPRequest, on reactor: isolated Reactor) async -> HTTPResponse {
+    switch admit(request, on: reactor) {
+    case .refuse(let response): return response
+    case .body(let bytesMax):
+      if request.body.count > bytesMax {
+        return request.answer(Problem(413, "The body is larger than \(bytesMax) bytes."))
+      }
+      return await respond(to: request, on: reactor)
+    }
+  }
+}
+
 /// What a handler says to a request's head.
 public enum HTTPAdmission {
   /// Read the body up to this many bytes, then ask `respond`.

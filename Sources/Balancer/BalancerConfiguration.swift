@@ -1,0 +1,76 @@
+public import Balancing
+public import Basics
+public import Reactor
+
+/// What a balancer does; the executable fills it from flags and environment.
+public struct BalancerConfiguration: Sendable {
+  /// A server that requests may be sent to.
+  public struct BackendAddress: Sendable {
+    /// What it is called in logs, metrics and on the hash ring.
+    public var name: String
+    /// Where it listens.
+    public var address: SocketAddress
+    /// Its share under the strategy `weighted`, 1 to 256.
+    public var weight: Int
+
+    /// A backend.
+    public init(name: String, address: SocketAddress, weight: Int = 1) {
+      self.name = name
+      self.address = address
+      self.weight = weight
+    }
+
+    /// Reads `[NAME=]ADDRESS[*WEIGHT]` with an address as `SocketAddress` reads it: `api-1=127.0.0.1:8081*2`,
+    /// `api-1=unix:/run/api-1.sock`. Without a name the address is the name. Nil for anything else; a host name needs a
+    /// `Resolver` first.
+    public init?(_ text: String) {
+      var rest = Substring(text)
+      weight = 1
+      if let star = rest.lastIndex(of: "*") {
+        guard let weight = Int(rest[rest.index(after: star)...]), 1...256 ~= weight else { return nil }
+        self.weight = weight
+        rest = rest[..<star]
+      }
+      name = String(rest)
+      if let equals = rest.firstIndex(of: "=") {
+        name = String(rest[..<equals])
+        rest = rest[rest.index(after: equals)...]
+      }
+      guard !name.isEmpty, let address = SocketAddress(String(rest)) else { return nil }
+      self.address = address
+    }
+  }
+
+  /// Where clients connect.
+  public var listen: SocketAddress
+  /// Event loops, each with a listener of its own, 1 to 64.
+  public var reactors = 1
+  /// The servers.
+  public var backends: [BackendAddress]
+  /// How one is chosen; can be changed while running.
+  public var strategy = Strategy.roundRobin
+  /// Requests that an address may send in a window; 0 for no limit.
+  public var rateLimitRequests = 100
+  /// The length of that window in seconds.
+  public var rateLimitWindowSeconds = 60
+  /// The path that tells whether a backend is well.
+  public var healthPath = "/health"
+  /// How often it is asked.
+  public var healthInterval = TimeSpan.seconds(2 as UInt64)
+  /// How long it may take to answer.
+  public var healthTimeout = TimeSpan.seconds(1 as UInt64)
+  /// Whether answers name the backend in `X-LB-Backend`.
+  public var exposesBackend = false
+  /// The token that allows what changes or reveals the system; without one nobody has it.
+  public var adminToken: String?
+  /// Whether requests from the loopback address that were not forwarded are allowed as much.
+  public var trustsLoopback = false
+  /// Client connections of one reactor.
+  public var clientsMax = BalancerLimits.clientsMax
+
+  /// A balancer that listens on `listen` for `backends`.
+  public init(listen: SocketAddress, backends: [BackendAddress]) {
+    self.listen = listen
+    self.backends = backends
+  }
+}

@@ -1,0 +1,64 @@
+import Balancing
+import Basics
+import HTTP
+import Reactor
+import Telemetry
+
+/// Asks every backend in turn whether it is well, and writes the result where all reactors see it. Runs on the first
+/// reactor, one long-lived task a backend.
+final class HealthChecker {
+  /// How often a backend that was never well is asked: a start should not wait for the usual interval.
+  private static let firstInterval = TimeSpan.milliseconds(100)
+
+  private let shared: BalancerShared
+  private let client = HTTPClient(bodyBytesMax: 64 << 10)
+  private var isStopped = false
+
+  init(_ shared: BalancerShared) {
+    self.shared = shared
+  }
+
+  func start(on reactor: isolated Reactor) {
+    for index in shared.pool.backends.indices {
+      Task.immediate(executorPreference: reactor.queue) { await watch(index, on: reactor) }
+    }
+  }
+
+  func stop(on reactor: isolated Reactor) {
+    isStopped = true
+    client.closeIdle(on: reactor)
+  }
+
+  private func watch(_ index: Int, on reactor: isolated Reactor) async {
+    let backend = shared.pool.backends[index]
+    while !isStopped {
+      let isWell = await check(index, on: reactor)
+      if isStopped { return }
+      let nowMs = reactor.now.nanoseconds / 1_000_000
+      let change = isWell ? backend.checkPassed(at: nowMs) : backend.checkFailed(at: nowMs)
+      shared.lastChecks[index].ms = nowMs
+      let (old, new) = (change.old.state(at: nowMs, policy: backend.policy), backend.state(at: nowMs))
+      if old != new {
+        shared.log.info(
+          "a backend changed its state",
+          [("backend", backend.name), ("old", old.rawValue), ("new", new.rawValue)])
+      }
+      let isNew = change.new == .unchecked
+      await reactor.sleep(for: isNew ? HealthChecker.firstInterval : shared.configuration.healthInterval)
+    }
+  }
+
+  /// Whether the backend answers 200 to 399 in time.
+  private func check(_ index: Int, on reactor: isolated Reactor) async -> Bool {
+    let request = HTTPClientRequest(
+      .get, shared.configuration.healthPath, host: "localhost", fields: [("User-Agent", "millrace-balancer")])
+    do throws(HTTPClientError) {
+      let response = try await client.send(
+        request, to: shared.addresses[index], until: reactor.now + shared.configuration.healthTimeout, on: reactor)
+      return 200..<400 ~= response.status
+    } catch {
+      shared.log.debug("a check failed", [("backend", shared.pool.backends[index].name), ("error", "\(error)")])
+      return false
+    }
+  }
+}

@@ -1,0 +1,81 @@
+import Glibc
+
+/// A piece of memory that all connections of a reactor share for what lives only within one event: what was just read,
+/// and what is about to be sent. So a connection that waits owns no buffer.
+///
+/// It is one of the few places with pointers: appending must cost a bounds check and a copy, nothing else.
+final class ByteScratch {
+  let base: UnsafeMutablePointer<UInt8>
+  let capacity: Int
+  var count = 0
+
+  init(capacity: Int) {
+    self.capacity = capacity
+    base = .allocate(capacity: capacity)
+  }
+
+  deinit { base.deallocate() }
+
+  var readable: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+
+  /// The bytes as the parsers take them.
+  func span<R>(_ body: (Span<UInt8>) -> R) -> R {
+    body(UnsafeBufferPointer(start: base, count: count).span)
+  }
+
+  func range(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+    precondition(range.upperBound <= count, "outside the scratch")
+    return UnsafeRawBufferPointer(start: base + range.lowerBound, count: range.count)
+  }
+
+  @inline(__always)
+  func append(_ source: UnsafePointer<UInt8>, _ length: Int) {
+    precondition(capacity - count >= length, "a scratch is full")
+    memcpy(base + count, source, length)
+    count += length
+  }
+
+  @inline(__always)
+  func append(_ bytes: UnsafeRawBufferPointer) {
+    guard let source = bytes.baseAddress else { return }
+    append(source.assumingMemoryBound(to: UInt8.self), bytes.count)
+  }
+
+  @inline(__always)
+  func append(_ text: StaticString) {
+    append(text.utf8Start, text.utf8CodeUnitCount)
+  }
+
+  @inline(__always)
+  func append(_ bytes: [UInt8]) {
+    bytes.withUnsafeBytes { append($0) }
+  }
+
+  @inline(__always)
+  func append(byte: UInt8) {
+    precondition(count < capacity, "a scratch is full")
+    base[count] = byte
+    count += 1
+  }
+
+  func append(decimal number: Int) {
+    precondition(number >= 0, "a negative number in a message")
+    var divisor = 1
+    while number / divisor >= 10 { divisor *= 10 }
+    while divisor > 0 {
+      append(byte: UInt8(ascii: "0") + UInt8(number / divisor % 10))
+      divisor /= 10
+    }
+  }
+
+  /// Appends a chunk's size line (RFC 9112 §7.1).
+  func append(chunkSize size: Int) {
+    var shift = (Int.bitWidth - 1 - max(size, 1).leadingZeroBitCount) / 4 * 4
+    while shift >= 0 {
+      let digit = UInt8(size >> shift & 15)
+      append(byte: digit < 10 ? 0x30 + digit : 0x57 + digit)
+      shift -= 4
+    }
+    append("\r\n")
+  }
+}
