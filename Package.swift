@@ -56,7 +56,7 @@ let package = Package(
     room("API", ["Basics", "Telemetry", "Reactor", "HTTP", "Postgres", "Redis", "Caching", "Hashing", "TaskQueue"]),
     room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Postgres", "Redis", "Hashing", "TaskQueue"]),
     room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),
-    room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor"]),
+    room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor", "Hashing"]),
 
     // Floor 5: the executable.
     .executableTarget(
@@ -77,6 +77,7 @@ let package = Package(
     tests("HashingTests", ["Basics", "Hashing"]),
     tests("BalancingTests", ["Basics", "Balancing"]),
     tests("CachingTests", ["Basics", "Caching"]),
+    tests("LauncherTests", ["Millrace", "Launcher"]),
     tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis"]),
   ]
 )
