@@ -23,6 +23,8 @@ final class Child {
   private(set) var pid: pid_t = 0
   private(set) var hasBeenReady = false
   private(set) var falls = 0
+  /// Whether it ended in a way that starting it again does not mend.
+  private var isHopeless = false
   private var exitWaiter: UnsafeContinuation<CInt, Never>?
   private var stopWaiter: UnsafeContinuation<Void, Never>?
   private var isStopping = false
@@ -45,12 +47,15 @@ final class Child {
       let began = reactor.now
       let reason: String
       do {
-        reason = Child.meaning(of: try await runOnce(on: reactor))
+        let status = try await runOnce(on: reactor)
+        reason = Child.meaning(of: status)
+        isHopeless = Limits.hopelessCodes.contains(status >> 8) && !hasBeenReady
       } catch {
         reason = "\(error)"
       }
       if isStopping { return }
       falls += 1
+      if isHopeless { return printer.notice("\(description.name) \(reason)") }
       if reactor.now.since(began) >= .seconds(Limits.healthySeconds) { backoff.reset() }
       let pause = backoff.next(using: &random)
       printer.notice("\(description.name) \(reason); it is started again in \(pause.milliseconds) ms")
@@ -102,7 +107,7 @@ final class Child {
   /// - Throws: `LaunchError` if it does not in time.
   func untilReady(on reactor: isolated Reactor) async throws(LaunchError) {
     let deadline = reactor.now + .seconds(Limits.readySeconds)
-    while reactor.now < deadline, falls < Limits.startAttemptsMax, !isStopping {
+    while reactor.now < deadline, falls < Limits.startAttemptsMax, !isHopeless, !isStopping {
       if pid != 0, await description.readiness.isReady(pid: pid, on: reactor) {
         hasBeenReady = true
         return

@@ -32,6 +32,8 @@ public enum Limits {
   public static let healthySeconds: UInt64 = 10
   /// Falls before the first readiness after which starting is given up.
   public static let startAttemptsMax = 5
+  /// Exit codes that say "wrong usage" and "wrong configuration": trying again changes nothing.
+  public static let hopelessCodes: [Int32] = [2, 78]
   /// How long a process may take to stop when asked, in seconds; then it is killed.
   public static let stopSeconds: UInt64 = 30
   /// Bytes of a log line before it is cut.

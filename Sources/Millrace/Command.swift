@@ -1,6 +1,6 @@
 /// What `millrace` can be told to do, as its first argument.
 enum Command: String, CaseIterable {
-  case up, balance, api, worker, migrate, config, doctor, healthcheck, version
+  case up, balance, api, worker, migrate, bench, config, doctor, healthcheck, version
 
   /// One line for `millrace --help`.
   var summary: String {
@@ -10,6 +10,7 @@ enum Command: String, CaseIterable {
     case .api: "the HTTP API for hash tasks"
     case .worker: "computes queued tasks"
     case .migrate: "bring the database's schema up to date"
+    case .bench: "measure the task queue alone, on a database of its own"
     case .config: "print every setting of a role, its value and where it came from"
     case .doctor: "look for what is missing and say the command that mends it"
     case .healthcheck: "ask a running role whether it is ready; for containers and scripts"
@@ -50,6 +51,7 @@ enum Command: String, CaseIterable {
       ]
     case .migrate:
       [("DB_HOST=db DB_PASSWORD_FILE=password millrace migrate", "before the first start, and after updates")]
+    case .bench: [("DB_HOST=.millrace/run DB_USER=millrace DB_NAME=bench millrace bench", "after 'createdb bench'")]
     case .config: [("millrace config api", "what an API process started here would use")]
     case .doctor: [("millrace doctor", "before the first start, or when something is odd")]
     case .healthcheck: [("millrace healthcheck http://127.0.0.1:8000/readyz", "exit code 0 if ready, 1 if not")]

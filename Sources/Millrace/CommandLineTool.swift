@@ -47,6 +47,7 @@ enum CommandLineTool {
     case .api: try TaskRoles.runAPI(configuration)
     case .worker: try TaskRoles.runWorker(configuration)
     case .migrate: write(try Migrate.run(configuration) + "\n", to: STDOUT_FILENO)
+    case .bench: try Bench.run(configuration)
     case .doctor: try Doctor.run()
     case .healthcheck:
       let url = configuration.operands.first ?? "http://127.0.0.1:8000/readyz"

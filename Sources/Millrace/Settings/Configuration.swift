@@ -145,7 +145,7 @@ struct Configuration {
 
   /// Stops at a `MILLRACE_…` variable that means nothing: it is a typing error, and going on would hide it.
   private static func checkNames(_ environment: [String: String]) throws(CommandError) {
-    let known = Setting.all.flatMap { [$0.variable] + ($0.fileVariable.map { [$0] } ?? []) }
+    let known = Setting.all.flatMap { [$0.variable] + ($0.fileVariable.map { [$0] } ?? []) } + Setting.foreignVariables
     for name in environment.keys.sorted() where name.hasPrefix("MILLRACE_") && !known.contains(name) {
       let near = Spelling.nearest(to: name, in: known.filter { $0.hasPrefix("MILLRACE_") })
       throw .configuration("unknown variable \(name)" + (near.map { "; did you mean \($0)?" } ?? ""))

@@ -1,18 +1,19 @@
 import Balancing
 import Hashing
+import LoadTest
 
 private let roles: Set<Command> = [.balance, .api, .worker]
-private let database: Set<Command> = [.api, .worker, .migrate]
+private let database: Set<Command> = [.api, .worker, .migrate, .bench]
 private let tasks: Set<Command> = [.api, .worker]
 
 extension Setting {
   // Everybody.
   static let logs = Setting(
-    "logs", "MILLRACE_LOGS", .choice(["auto", "text", "json"]), "auto", roles.union([.up, .migrate]),
+    "logs", "MILLRACE_LOGS", .choice(["auto", "text", "json"]), "auto", roles.union([.up, .migrate, .bench]),
     "how log lines look; auto is text on a terminal, JSON otherwise")
   static let logLevel = Setting(
     "log-level", "MILLRACE_LOG_LEVEL", .choice(["debug", "info", "warning", "error"]), "info",
-    roles.union([.up, .migrate]), "the least important lines that are written")
+    roles.union([.up, .migrate, .bench]), "the least important lines that are written")
 
   // Where to listen.
   static let port = Setting(
@@ -128,6 +129,17 @@ extension Setting {
     "redis-conf", "MILLRACE_REDIS_CONF", .text, nil, [.up],
     "the redis.conf to use; unless set, the one beside the program or in a folder above it")
 
+  // Measurements.
+  static let benchTasks = Setting(
+    "tasks", "MILLRACE_BENCH_TASKS", .integer(1...LoadTest.Limits.tasksMax), "100000", [.bench],
+    "tasks of one measurement")
+  static let benchConnections = Setting(
+    "connections", "MILLRACE_BENCH_CONNECTIONS", .integer(1...LoadTest.Limits.connectionsMax), "4", [.bench],
+    "connections to PostgreSQL that claim and complete at once")
+
+  /// Variables with our prefix that tests and measurements use: where the program is.
+  static let foreignVariables = ["MILLRACE_EXECUTABLE"]
+
   /// Every setting there is, in the order they are shown.
   static let all: [Setting] = [
     port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel,
@@ -135,7 +147,7 @@ extension Setting {
     gatewayId, workerName, secretKey, cacheTTL, cacheEntries, cacheMiB, heavySlots,
     argon2TimeCost, argon2MemoryKiB, argon2Parallelism,
     databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
-    databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword,
+    databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections,
   ]
 
   /// The settings that `command` uses.
