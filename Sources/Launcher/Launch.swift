@@ -15,6 +15,7 @@ public final class Launch: SignalReceiver {
   private var errands: [Child] = []
   private var signals: SignalWatcher?
   private var isStopping = false
+  private var stopBegan = MonotonicTime(nanoseconds: 0)
   private var failure: LaunchError?
 
   /// Runs a system on the calling thread until a signal ends it; SIGINT, SIGTERM, SIGHUP and SIGCHLD must be blocked.
@@ -87,6 +88,8 @@ public final class Launch: SignalReceiver {
     if signal == SIGCHLD {
       for child in children + errands { child.reap() }
     } else if isStopping {
+      // One wish can arrive twice: from a terminal or timeout(1), which signal the process and its group.
+      guard reactor.now.since(stopBegan) >= .milliseconds(Limits.secondSignalMs) else { return }
       printer.notice("ending everything at once")
       for child in children + errands { child.killNow() }
     } else {
@@ -143,6 +146,7 @@ public final class Launch: SignalReceiver {
   private func stop(on reactor: isolated Reactor) async {
     guard !isStopping else { return }
     isStopping = true
+    stopBegan = reactor.now
     if failure == nil { printer.notice("stopping; press Ctrl-C again to end everything at once") }
     for errand in errands { await errand.stop(on: reactor) }
     let order = [[stack.balancer], stack.apis, stack.workers, [stack.redis], [stack.postgres]]

@@ -25,7 +25,7 @@ extension Setting {
     "listen", "MILLRACE_LISTEN", .list, nil, tasks,
     "where to listen, HOST:PORT or unix:/path; may be given several times")
   static let reactors = Setting(
-    "reactors", "MILLRACE_REACTORS", .integer(1...256), nil, [.balance],
+    "reactors", "MILLRACE_REACTORS", .integer(1...64), nil, [.balance],
     "event-loop threads; one for each processor unless set")
 
   // The balancer.
@@ -44,9 +44,9 @@ extension Setting {
   static let exposeBackend = Setting(
     "expose-backend", "LB_EXPOSE_BACKEND", .flag, "off", [.up, .balance],
     "name the chosen server in the field X-LB-Backend")
-  static let trustedProxies = Setting(
-    "trusted-proxies", "TRUSTED_PROXIES", .list, nil, [.up, .balance],
-    "addresses or networks whose X-Forwarded-For is believed")
+  static let healthPath = Setting(
+    "health-path", "MILLRACE_HEALTH_PATH", .text, "/health", [.balance],
+    "the path that a server answers with 200 when it is well")
 
   // Who is an admin.
   static let adminToken = Setting(
@@ -143,7 +143,7 @@ extension Setting {
   /// Every setting there is, in the order they are shown.
   static let all: [Setting] = [
     port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel,
-    backends, strategy, rateLimit, rateWindow, exposeBackend, trustedProxies, adminToken, adminTrustLoopback,
+    backends, strategy, rateLimit, rateWindow, exposeBackend, healthPath, adminToken, adminTrustLoopback,
     gatewayId, workerName, secretKey, cacheTTL, cacheEntries, cacheMiB, heavySlots,
     argon2TimeCost, argon2MemoryKiB, argon2Parallelism,
     databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
