@@ -35,7 +35,7 @@ enum Readiness {
     }
     defer { stream.close(on: reactor) }
     stream.write(Array(question.utf8), on: reactor)
-    while stream.input.count < 12 {
+    while !stream.input.withReadable({ $0.contains(0x0A) }) {
       guard await stream.read(until: deadline, on: reactor) == .bytes else { break }
     }
     return stream.input.withReadable { String(decoding: $0.prefix(16), as: UTF8.self) }
