@@ -103,19 +103,14 @@ final class Child {
     stopWaiter.take()?.resume()
   }
 
-  /// Waits until the process answers, through as many falls as are allowed.
-  /// - Throws: `LaunchError` if it does not in time.
-  func untilReady(on reactor: isolated Reactor) async throws(LaunchError) {
-    let deadline = reactor.now + .seconds(Limits.readySeconds)
-    while reactor.now < deadline, falls < Limits.startAttemptsMax, !isHopeless, !isStopping {
-      if pid != 0, await description.readiness.isReady(pid: pid, on: reactor) {
-        hasBeenReady = true
-        return
-      }
-      await reactor.sleep(for: .milliseconds(Limits.probeEveryMs))
-    }
-    if isStopping { throw LaunchError("stopped while starting") }
-    throw LaunchError("\(description.name) did not become ready; its last lines above say why")
+  /// Whether starting it again will not help, or has not helped often enough.
+  var isLost: Bool { isHopeless || falls >= Limits.startAttemptsMax && !hasBeenReady }
+
+  /// Asks the process whether it is ready.
+  func checkReady(on reactor: isolated Reactor) async -> Bool {
+    guard pid != 0, await description.readiness.isReady(pid: pid, on: reactor) else { return false }
+    hasBeenReady = true
+    return true
   }
 
   /// Asks the process to stop, and lets nobody start it again.

@@ -101,10 +101,27 @@ public final class Launch: SignalReceiver {
     try await initializeDatabase(on: reactor)
     try server.writeSettings()
     let stores = [keep(stack.postgres, on: reactor), keep(stack.redis, on: reactor)]
-    for store in stores { try await store.untilReady(on: reactor) }
+    try await untilReady(stores, on: reactor)
     try await runErrand(stack.migration, "migrate", on: reactor)
     let roles = (stack.apis + stack.workers + [stack.balancer]).map { keep($0, on: reactor) }
-    for role in roles { try await role.untilReady(on: reactor) }
+    try await untilReady(roles, on: reactor)
+  }
+
+  /// Waits until all of `waiting` answer that they are ready. They may wait for each other, so all are asked in turn.
+  private func untilReady(_ waiting: [Child], on reactor: isolated Reactor) async throws(LaunchError) {
+    let deadline = reactor.now + .seconds(Limits.readySeconds)
+    var waiting = waiting
+    while true {
+      var unready: [Child] = []
+      for child in waiting where await !child.checkReady(on: reactor) { unready.append(child) }
+      guard let first = unready.first else { return }
+      if isStopping { throw LaunchError("stopped while starting") }
+      if let culprit = unready.first(where: \.isLost) ?? (reactor.now >= deadline ? first : nil) {
+        throw LaunchError("\(culprit.description.name) did not become ready; its last lines above say why")
+      }
+      waiting = unready
+      await reactor.sleep(for: .milliseconds(Limits.probeEveryMs))
+    }
   }
 
   private func initializeDatabase(on reactor: isolated Reactor) async throws(LaunchError) {

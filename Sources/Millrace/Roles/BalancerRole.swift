@@ -28,10 +28,8 @@ enum BalancerRole {
     balancer.adminToken = configuration.text(.adminToken)
     balancer.trustsLoopback = configuration.isOn(.adminTrustLoopback)
     balancer.healthPath = configuration.text(.healthPath) ?? ""
-    do {
-      try BalancerProcess.run(balancer, log: configuration.logger("balancer"), metrics: Metrics())
-    } catch {
-      throw CommandError(message: "cannot start: \(error)", exitCode: ExitCode.failure)
+    try TaskRoles.run(configuration.logger("balancer")) { (log) throws(SystemError) in
+      try BalancerProcess.run(balancer, log: log, metrics: Metrics())
     }
   }
 

@@ -21,8 +21,8 @@ enum TaskRoles {
     api.l1BytesMax = configuration.integer(.cacheMiB) << 20
     api.adminToken = configuration.text(.adminToken)
     api.trustsLoopback = configuration.isOn(.adminTrustLoopback)
-    try run { () throws(SystemError) in
-      try APIProcess.run(api, log: configuration.logger("api"), metrics: Metrics())
+    try run(configuration.logger("api")) { (log) throws(SystemError) in
+      try APIProcess.run(api, log: log, metrics: Metrics())
     }
   }
 
@@ -43,14 +43,16 @@ enum TaskRoles {
     guard worker.parameters.argon2.isValid else {
       throw .configuration("argon2 needs at least 8 KiB of memory for each thread")
     }
-    try run { () throws(SystemError) in
-      try WorkerProcess.run(worker, log: configuration.logger("worker"), metrics: Metrics())
+    try run(configuration.logger("worker")) { (log) throws(SystemError) in
+      try WorkerProcess.run(worker, log: log, metrics: Metrics())
     }
   }
 
-  private static func run(_ body: () throws(SystemError) -> Void) throws(CommandError) {
+  /// Runs `body` and sees to it that the last lines of its log are written.
+  static func run(_ log: Logger, _ body: (Logger) throws(SystemError) -> Void) throws(CommandError) {
+    defer { log.flush() }
     do {
-      try body()
+      try body(log)
     } catch {
       throw CommandError(message: "cannot start: \(error)", exitCode: ExitCode.failure)
     }
