@@ -77,6 +77,7 @@ let package = Package(
     tests("HashingTests", ["Basics", "Hashing"]),
     tests("BalancingTests", ["Basics", "Balancing"]),
     tests("CachingTests", ["Basics", "Caching"]),
+    tests("TidyTests", []),
     tests("LauncherTests", ["Millrace", "Launcher", "Redis", "Reactor"]),
     tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis"]),
   ]

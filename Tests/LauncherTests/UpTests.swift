@@ -17,7 +17,11 @@ import Testing
       kill(victims[0], SIGKILL)
       #expect(await eventually { system.processes(role).contains { !victims.contains($0) } }, "\(role) stays down")
     }
-    #expect(await eventually { (try? system.post("/hash/md5?wait=5", #"{"string":"\#(UInt64.random(in: 1 ... .max))"}"#))?.contains("completed") == true })
+    let isWell = await eventually {
+      let fresh = #"{"string":"\#(UInt64.random(in: 1 ... .max))"}"#
+      return (try? system.post("/hash/md5?wait=5", fresh))?.contains("completed") == true
+    }
+    #expect(isWell)
     #expect(system.output.contains("worker-1 was ended by Killed; it is started again in"))
 
     kill(system.pid, SIGINT)
