@@ -215,9 +215,9 @@ final class UpstreamConnection: EventHandler {
 
   /// Whether the kernel proves that the backend had closed this connection before it could read any of the request.
   ///
-  /// TCP: the backend's FIN acknowledges all that had reached its kernel by then. If we have its FIN and nothing of this
-  /// request is acknowledged, it had closed before the request arrived. Unix sockets deliver at once, and a close with
-  /// unread bytes in the queue resets: a request so short that it would be read in one go was not read at all.
+  /// TCP: the backend's FIN acknowledges all that had reached its kernel by then. If we have its FIN and nothing of
+  /// this request is acknowledged, it had closed before the request arrived. Unix sockets deliver at once, and a close
+  /// with unread bytes in the queue resets: a request so short that it would be read in one go was not read at all.
   private func provesUnread(_ code: CInt) -> Bool {
     if sent == 0 { return true }
     guard isReused, isReplayable else { return false }
