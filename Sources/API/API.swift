@@ -1,8 +1,8 @@
 // API: the HTTP interface for hash tasks: validates, answers from the cache, queues, and lets clients wait.
 //
 // The executable starts one `APIProcess`; the balancer and people call its routes. It calls Caching for memory, Redis
-// for the shared cache and for news of completed tasks, TaskQueue for everything that must last, and Hashing for digests
-// and sealing. It is stateless but for its L1 cache, so it may be killed at any moment.
+// for the shared cache and for news of completed tasks, TaskQueue for everything that must last, and Hashing for
+// digests and sealing. It is stateless but for its L1 cache, so it may be killed at any moment.
 //
 //   APIProcess        start and stop
 //   APIService        what all routes share; routes stand in `APIService+….swift`, one file a group of paths

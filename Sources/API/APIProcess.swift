@@ -7,7 +7,8 @@ public import Redis
 import TaskQueue
 public import Telemetry
 
-/// A whole API process on one reactor: starts everything in order, and on SIGTERM or SIGINT lets requests under way end.
+/// A whole API process on one reactor: starts everything in order, and on SIGTERM or SIGINT lets requests under way
+/// end.
 public final class APIProcess: SignalReceiver {
   private let configuration: APIConfiguration
   private let log: Logger

@@ -2,8 +2,8 @@ import Basics
 import Reactor
 import TaskQueue
 
-/// Clients that wait for a task: a table from id to those who wait, and the ids that were over lately, because news of a
-/// completion may overtake the answer to its own submission.
+/// Clients that wait for a task: a table from id to those who wait, and the ids that were over lately, because news of
+/// a completion may overtake the answer to its own submission.
 final class CompletionBoard {
   private final class Waiter: EventHandler {
     private var continuation: UnsafeContinuation<Bool, Never>?

@@ -1,9 +1,9 @@
-/// What a client is counted by: an IPv4 address, or the /64 network of an IPv6 address, since whoever has one address of
-/// a /64 has them all.
+/// What a client is counted by: an IPv4 address, or the /64 network of an IPv6 address, since whoever has one address
+/// of a /64 has them all.
 ///
 /// One 64-bit number for both: an IPv6 network as its first 64 bits, an IPv4 address a.b.c.d as those of the network
-/// 0:ffff:ab:cd::, which lies in a block that is never assigned (RFC 4291 section 4, 0000::/8). It is never 0, so that 0 can
-/// mean an empty place in a table: the network of ::1 is counted under 1.
+/// 0:ffff:ab:cd::, which lies in a block that is never assigned (RFC 4291 section 4, 0000::/8). It is never 0, so that
+/// 0 can mean an empty place in a table: the network of ::1 is counted under 1.
 public struct ClientKey: Hashable, Sendable {
   let number: UInt64
 

@@ -3,11 +3,11 @@
 ///     63          40 39           20 19            0
 ///     | window (24) | previous (20) | current (20) |
 ///
-/// `current` counts the requests of the window with that number, `previous` those of the window before. At a time inside
-/// the window the previous count still weighs as much as a window that ends now would overlap it. So never more than the
-/// quota pass in a window, and after a burst at its end hardly any at the beginning of the next. Counts stop at their
-/// largest value, and the window's number is cut to 24 bits: half a year at windows of one second, after which an address
-/// that was silent for exactly that long finds its old count.
+/// `current` counts the requests of the window with that number, `previous` those of the window before. At a time
+/// inside the window the previous count still weighs as much as a window that ends now would overlap it. So never more
+/// than the quota pass in a window, and after a burst at its end hardly any at the beginning of the next. Counts stop
+/// at their largest value, and the window's number is cut to 24 bits: half a year at windows of one second, after which
+/// an address that was silent for exactly that long finds its old count.
 struct RateWindow: Equatable {
   static let countMax = UInt64(Limits.rateCountMax)
   private static let numberMask: UInt64 = (1 << 24) - 1

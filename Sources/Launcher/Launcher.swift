@@ -1,1 +1,87 @@
-// Launcher
+// Launcher: the whole system on one machine, for a first look, for development and for small installations.
+//
+// Called by the executable for `millrace up`; calls the reactor for sockets, signals and timers. It starts PostgreSQL,
+// Redis and every role as a process of its own, watches them, starts again what falls, passes their logs on, and stops
+// them in order. It knows the roles only as command lines, so a new role is an entry in `Stack.swift`.
+//
+//   Launcher       the order of starting and stopping
+//   Child          one process: started, awaited, started again
+//   ChildStarter   the few instructions between fork and exec, run by the hidden command `millrace exec-child`
+//   DataFolder     what lies where under `.millrace/`, and who may use it
+//   Readiness      how one knows that a process is up
+
+import Basics
+
+/// The bounds of this room.
+public enum Limits {
+  /// The longest path of a Unix socket in bytes (unix(7): 108 with the final zero).
+  public static let socketPathBytesMax = 107
+  /// Bytes of the longest file name that is put into the folder of sockets.
+  public static let socketNameBytes = 16
+  /// How long anything may take to become ready, in seconds.
+  public static let readySeconds: UInt64 = 60
+  /// How often it is asked meanwhile, in milliseconds.
+  public static let probeEveryMs: UInt64 = 5
+  /// How long one such question may take, in milliseconds.
+  public static let probeTimeoutMs: UInt64 = 2000
+  /// The first pause before a fallen process is started again, in milliseconds; doubles, with jitter.
+  public static let restartBaseMs: UInt64 = 200
+  /// The longest such pause, in milliseconds.
+  public static let restartMaxMs: UInt64 = 10_000
+  /// A process that ran this long in seconds is forgiven its earlier falls.
+  public static let healthySeconds: UInt64 = 10
+  /// Falls before the first readiness after which starting is given up.
+  public static let startAttemptsMax = 5
+  /// Exit codes that say "wrong usage" and "wrong configuration": trying again changes nothing.
+  public static let hopelessCodes: [Int32] = [2, 78]
+  /// How long a process may take to stop when asked, in seconds; then it is killed.
+  public static let stopSeconds: UInt64 = 30
+  /// How soon after the first wish to stop another counts as impatience, in milliseconds.
+  public static let secondSignalMs: UInt64 = 200
+  /// Bytes of a log line before it is cut.
+  public static let logLineBytesMax = 65_536
+}
+
+/// What to start.
+public struct LauncherConfiguration: Sendable {
+  /// The program whose commands are the roles.
+  public var executable: String
+  /// The folder for everything that is kept.
+  public var dataFolder: String
+  /// The address that the balancer listens on.
+  public var host = "127.0.0.1"
+  /// The port that the balancer listens on; the others follow it, or take what is free.
+  public var port: UInt16 = 8000
+  /// How many API processes, 1 or more.
+  public var apiCount = 3
+  /// How many workers, 1 or more.
+  public var workerCount = 3
+  /// The redis.conf to start Redis with.
+  public var redisConfiguration: String
+  /// Whether log lines are JSON instead of text.
+  public var logsAreJSON = false
+  /// Variables for all children, to begin with.
+  public var environment: [String: String] = [:]
+  /// Variables for the balancer, the API processes and the workers.
+  public var roleEnvironments: [String: [String: String]] = [:]
+
+  /// A system in `dataFolder`, made of commands of `executable`.
+  public init(executable: String, dataFolder: String, redisConfiguration: String) {
+    self.executable = executable
+    self.dataFolder = dataFolder
+    self.redisConfiguration = redisConfiguration
+  }
+}
+
+/// Why the system cannot be started; one sentence for a person, with what to do about it.
+public struct LaunchError: Error, Sendable, CustomStringConvertible {
+  /// The sentence.
+  public let description: String
+  /// Whether something outside is missing, rather than configured wrongly.
+  public let isMissingDependency: Bool
+
+  init(_ description: String, isMissingDependency: Bool = false) {
+    self.description = description
+    self.isMissingDependency = isMissingDependency
+  }
+}

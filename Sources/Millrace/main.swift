@@ -1,1 +1,14 @@
-print("millrace")
+// Millrace, the executable: commands and configuration, nothing else.
+//
+// Called by people, containers and the launcher (which starts every role as `millrace api …`). It reads the settings
+// (`Settings/`), fills the configuration of a role (`Roles/`) and hands over to the role's own room; small tools for
+// operators are in `Tools/`. A new setting is an entry in `SettingsTable.swift`; a new command a case of `Command`.
+
+import Glibc
+import Launcher
+import Reactor
+
+let arguments = Array(CommandLine.arguments.dropFirst())
+// Before any thread starts: threads inherit what is blocked.
+SignalWatcher.block([SIGINT, SIGTERM, SIGHUP, SIGCHLD])
+exit(CommandLineTool.run(arguments))

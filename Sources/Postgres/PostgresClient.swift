@@ -2,8 +2,9 @@ public import Basics
 public import Reactor
 public import Telemetry
 
-/// Keeps `width` pipelined connections of one reactor alive, reconnecting with backoff and jitter, and gives each request
-/// to the one with the fewest in flight. While there is none, callers wait a bounded time and then get `unavailable`.
+/// Keeps `width` pipelined connections of one reactor alive, reconnecting with backoff and jitter, and gives each
+/// request to the one with the fewest in flight. While there is none, callers wait a bounded time and then get
+/// `unavailable`.
 public final class PostgresClient {
   private let configuration: PostgresConfiguration
   private let helpers: PostgresConnection.Helpers

@@ -16,7 +16,8 @@ public struct PostgresConfiguration: Sendable {
   public var applicationName = "millrace"
   /// Session settings, name and value: `("plan_cache_mode", "force_generic_plan")`.
   public var settings: [(name: String, value: String)] = []
-  /// Attempts to connect before the first failure is told to the caller; afterwards connecting goes on in the background.
+  /// Attempts to connect before the first failure is told to the caller; afterwards connecting goes on in the
+  /// background.
   public var connectionRetries = 5
   /// The first pause between attempts, in seconds; it doubles, with jitter.
   public var baseBackoffSeconds = 0.5

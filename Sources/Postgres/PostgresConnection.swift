@@ -6,8 +6,8 @@ public import Reactor
 /// One connection in pipeline mode: any number of requests may be in flight, each ended by a sync of its own, so that
 /// one that fails takes no other with it. All statements of a request form one transaction.
 ///
-/// Level-triggered: libpq reads a part of what there is at a time. Made by `connect`, ended by `close` or by the server;
-/// `whenLost` tells, and what was in flight fails with `connectionLost`.
+/// Level-triggered: libpq reads a part of what there is at a time. Made by `connect`, ended by `close` or by the
+/// server; `whenLost` tells, and what was in flight fails with `connectionLost`.
 public final class PostgresConnection: EventHandler {
   /// One request: statements with their parameters, and where its results go.
   final class Request {

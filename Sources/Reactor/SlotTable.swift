@@ -1,5 +1,5 @@
-/// Which handler a descriptor belongs to. The descriptor is the index; a generation number tells an event of the present
-/// registration from one that was queued for an earlier owner of the same number.
+/// Which handler a descriptor belongs to. The descriptor is the index; a generation number tells an event of the
+/// present registration from one that was queued for an earlier owner of the same number.
 ///
 /// The table owns its handlers: one that is taken out is released only at the end of the turn, because it may be the
 /// very one that is running.

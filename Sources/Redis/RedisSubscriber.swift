@@ -10,9 +10,9 @@ public protocol MessageReceiver: AnyObject {
 
 /// Receives messages over a connection of its own, and says when it may have missed some.
 ///
-/// Redis forgets a message once it is sent, so whoever listens must know about every gap: `connected` is called each time
-/// the subscriptions stand (look then at the truth elsewhere for what was missed), `disconnected` each time they fall.
-/// A connection that is silent is asked for a sign of life, so that a frozen server is noticed too.
+/// Redis forgets a message once it is sent, so whoever listens must know about every gap: `connected` is called each
+/// time the subscriptions stand (look then at the truth elsewhere for what was missed), `disconnected` each time they
+/// fall. A connection that is silent is asked for a sign of life, so that a frozen server is noticed too.
 public final class RedisSubscriber {
   /// What happens on the subscriptions.
   public enum Event {

@@ -28,7 +28,8 @@ public struct Claims: Sendable {
   ///   - completions: may be empty. Their tasks' leases end with it when they stand in `endedLeases`.
   ///   - lane: from which to claim; nil claims nothing.
   ///   - count: how many to claim at most, cut to the largest prepared size.
-  ///   - floor: the `seq` to start from: 0 looks at everything. It keeps a claim from walking over dead rows that an old
+  ///   - floor: the `seq` to start from: 0 looks at everything. It keeps a claim from walking over dead rows that an
+  ///   old
   ///     snapshot elsewhere keeps from being removed.
   ///   - wakes: also takes the worker's group off the list of sleepers.
   /// - Throws: `PostgresError`. After `connectionLost` or `deadline` it is not known whether it happened; the fence
@@ -59,8 +60,8 @@ public struct Claims: Sendable {
     return turn
   }
 
-  /// Says that the slots of `group` are about to sleep. It must claim once more after this has returned, and only then sleep:
-  /// whoever submits after the row was committed sends a NOTIFY, whoever did before is found by that claim.
+  /// Says that the slots of `group` are about to sleep. It must claim once more after this has returned, and only then
+  /// sleep: whoever submits after the row was committed sends a NOTIFY, whoever did before is found by that claim.
   /// - Throws: `PostgresError`.
   public func announceIdle(
     group: Int16, _ connection: PostgresConnection, on reactor: isolated Reactor

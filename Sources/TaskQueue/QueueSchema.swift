@@ -33,8 +33,9 @@ public enum QueueSchema {
     """,
     // What may be claimed: only inserted into and deleted from.
     """
-    create table millrace.ready (lane smallint not null, seq bigint not null, id bigint not null, primary key (lane, seq))
-      with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0)
+    create table millrace.ready (
+      lane smallint not null, seq bigint not null, id bigint not null, primary key (lane, seq)
+    ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0)
     """,
     // One row per claimed batch; its existence is the fence that a completion has to pass.
     """
@@ -59,8 +60,9 @@ public enum QueueSchema {
     ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)
     """,
     """
-    create table millrace.unique_key (digest bytea primary key, task_id bigint not null, expires_at timestamptz not null)
-      with (autovacuum_vacuum_scale_factor = 0.02)
+    create table millrace.unique_key (
+      digest bytea primary key, task_id bigint not null, expires_at timestamptz not null
+    ) with (autovacuum_vacuum_scale_factor = 0.02)
     """,
   ]
 
@@ -113,9 +115,9 @@ public enum QueueSchema {
     $$
     """,
     // Once every few seconds per worker process: says "alive", promotes what is due, takes over from the dead.
-    // A worker is dead when nobody holds its advisory lock (its session is gone), or when it was silent for so long that
-    // its lease is over although its session stands (stopped, or cut off without a word). A lease of our own that we
-    // do not know of comes from a claim whose answer was lost.
+    // A worker is dead when nobody holds its advisory lock (its session is gone), or when it was silent for so long
+    // that its lease is over although its session stands (stopped, or cut off without a word). A lease of our own that
+    // we do not know of comes from a claim whose answer was lost.
     """
     create function millrace.heartbeat(
       me bigint, held bigint[], idle_groups smallint[], lease_seconds double precision, self_test boolean)

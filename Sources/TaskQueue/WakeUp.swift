@@ -1,5 +1,5 @@
-/// What a NOTIFY tells: how many tasks are new in which group of slots, so that a process wakes no more of its slots than
-/// there is work for. An empty payload means "look everywhere"; `self` is a worker's test of its own hearing.
+/// What a NOTIFY tells: how many tasks are new in which group of slots, so that a process wakes no more of its slots
+/// than there is work for. An empty payload means "look everywhere"; `self` is a worker's test of its own hearing.
 public struct WakeUp: Equatable, Sendable {
   /// New tasks by group; empty for "look everywhere".
   public let tasks: [Int16: Int]

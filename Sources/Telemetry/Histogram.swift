@@ -36,8 +36,8 @@ public struct Histogram: Sendable {
   /// The sum of all durations.
   public var sum: TimeSpan { TimeSpan(nanoseconds: MetricCells.total(cell + Histogram.boundsCount + 1)) }
 
-  /// The duration that a share of `quantile` (0 to 1) stays under: the bound of the bucket it falls into, nil if nothing
-  /// was counted.
+  /// The duration that a share of `quantile` (0 to 1) stays under: the bound of the bucket it falls into, nil if
+  /// nothing was counted.
   public func percentile(_ quantile: Double) -> TimeSpan? {
     let counts = (0...Histogram.boundsCount).map { MetricCells.total(cell + $0) }
     let total = counts.reduce(0, +)

@@ -76,7 +76,8 @@ final class Slot {
     }
   }
 
-  /// Nothing was found above the floor. Before it may sleep, a slot looks from the start, after its idle row is in place.
+  /// Nothing was found above the floor. Before it may sleep, a slot looks from the start, after its idle row is in
+  /// place.
   private func rest(
     after announcement: Int?, startedAtZero: Bool, _ connection: PostgresConnection, on reactor: isolated Reactor
   ) async throws(PostgresError) {

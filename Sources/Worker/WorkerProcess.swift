@@ -8,8 +8,8 @@ import Redis
 import TaskQueue
 public import Telemetry
 
-/// A whole worker on one reactor: starts everything in order, and on SIGTERM or SIGINT finishes what is under way, gives
-/// back the rest, and leaves.
+/// A whole worker on one reactor: starts everything in order, and on SIGTERM or SIGINT finishes what is under way,
+/// gives back the rest, and leaves.
 public final class WorkerProcess: SignalReceiver {
   private let configuration: WorkerConfiguration
   private let log: Logger

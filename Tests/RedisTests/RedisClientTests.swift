@@ -13,9 +13,10 @@ private func withClient<R: Sendable>(
 ) async throws -> R {
   let tools = try Tools()
   let endpoint = server.endpoint
-  return await withCheckedContinuation { continuation in
+  var thread: ReactorThread?
+  let result = await withCheckedContinuation { continuation in
     let run = body
-    let thread = try? Reactor.startThread(name: "redis-test") { reactor in
+    thread = try? Reactor.startThread(name: "redis-test") { reactor in
       Task.immediate(executorPreference: reactor.queue) {
         let client = RedisClient(
           RedisConfiguration(endpoint: endpoint), resolver: tools.resolver, logger: tools.logger,
@@ -29,6 +30,8 @@ private func withClient<R: Sendable>(
     }
     precondition(thread != nil, "no thread")
   }
+  thread?.join()
+  return result
 }
 
 struct Tools: Sendable {
@@ -200,25 +203,25 @@ private func outcome(_ client: RedisClient, _ command: String, on reactor: isola
   @Test func aServerThatSpeaksSomethingElseIsGivenUp() async throws {
     let answers = ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n?\r\n", "*-5\r\n", "$99999999999999\r\n"]
     for answer in answers {
-      let parsed = await Task { () -> Bool in
-        let listener = OddServer(answer: answer)
-        let tools = try! Tools()
-        return await withCheckedContinuation { continuation in
-          _ = try? Reactor.startThread(name: "odd") { reactor in
-            Task.immediate(executorPreference: reactor.queue) {
-              let client = RedisClient(
-                RedisConfiguration(endpoint: "unix:" + listener.path), resolver: tools.resolver,
-                logger: tools.logger, metrics: tools.metrics, on: reactor)
-              await listener.served(on: reactor)
-              let isAvailable = client.isAvailable
-              client.close(on: reactor)
-              reactor.stop()
-              continuation.resume(returning: isAvailable)
-            }
+      let listener = OddServer(answer: answer)
+      let tools = try Tools()
+      var thread: ReactorThread?
+      let attempts = await withCheckedContinuation { continuation in
+        thread = try? Reactor.startThread(name: "odd") { reactor in
+          Task.immediate(executorPreference: reactor.queue) {
+            let client = RedisClient(
+              RedisConfiguration(endpoint: "unix:" + listener.path), resolver: tools.resolver,
+              logger: tools.logger, metrics: tools.metrics, on: reactor)
+            let attempts = await listener.served(client, on: reactor)
+            client.close(on: reactor)
+            reactor.stop()
+            continuation.resume(returning: attempts)
           }
         }
-      }.value
-      #expect(!parsed, "\(answer)")
+      }
+      thread?.join()
+      // Each time it gives the connection up, and comes back to look whether that has changed.
+      #expect(attempts == 3, "\(answer)")
     }
   }
 }
@@ -261,17 +264,19 @@ final class OddServer: @unchecked Sendable {
     unlink(path)
   }
 
-  /// Answers three connections and waits until each was closed by the other side, 5 s at most.
-  func served(on reactor: isolated Reactor) async {
-    var clients: [CInt] = []
-    for _ in 0..<2500 where clients.count < 3 {
-      let client = accept(fd, nil, nil)
-      if client >= 0 {
-        _ = write(client, answer, answer.utf8.count)
-        clients.append(client)
+  /// Answers up to three connections of `client`, 5 s at most, and returns how many there were before it trusted one.
+  func served(_ client: RedisClient, on reactor: isolated Reactor) async -> Int {
+    var connections: [CInt] = []
+    defer { for connection in connections { close(connection) } }
+    for _ in 0..<2500 where connections.count < 3 {
+      let connection = accept(fd, nil, nil)
+      if connection >= 0 {
+        _ = write(connection, answer, answer.utf8.count)
+        connections.append(connection)
       }
       await reactor.sleep(for: .milliseconds(2))
+      if client.isAvailable { return -1 }
     }
-    for client in clients { close(client) }
+    return connections.count
   }
 }

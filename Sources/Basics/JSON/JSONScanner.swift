@@ -22,8 +22,8 @@ public struct JSONScanner {
     self.bytes = bytes
   }
 
-  /// Reads the whole of `bytes` with `body`. A text that is no JSON is told as such even if `body` stumbled first over a
-  /// shape it did not expect.
+  /// Reads the whole of `bytes` with `body`. A text that is no JSON is told as such even if `body` stumbled first over
+  /// a shape it did not expect.
   public static func read<T>(
     _ bytes: [UInt8], _ body: (inout JSONScanner) throws(JSONError) -> T
   ) throws(JSONError) -> T {

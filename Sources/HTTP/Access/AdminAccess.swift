@@ -21,7 +21,8 @@ public struct AdminAccess: Sendable {
 
   /// The same for a caller that has no `HTTPRequest`.
   /// - Parameters:
-  ///   - peer: where the connection comes from; a Unix socket is our own balancer's, or somebody's who may use its file.
+  ///   - peer: where the connection comes from; a Unix socket is our own balancer's, or somebody's who may use its
+  ///   file.
   ///   - authorization: the value of Authorization.
   ///   - forwardedFor: the value of X-Forwarded-For.
   ///   - isForwardedOtherwise: whether another forwarding field is there (RFC 7239).

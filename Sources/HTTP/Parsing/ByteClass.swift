@@ -1,4 +1,5 @@
-/// Sets of ASCII characters as 128-bit masks, so that a membership test is a shift and a mask without a table in memory.
+/// Sets of ASCII characters as 128-bit masks, so that a membership test is a shift and a mask without a table in
+/// memory.
 struct ByteClass {
   private let low: UInt64
   private let high: UInt64

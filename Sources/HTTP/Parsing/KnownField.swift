@@ -62,8 +62,8 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
     }
   }
 
-  /// Whether the field concerns one connection only, so that a proxy never passes it on (RFC 9110 §7.6.1), or is framing
-  /// that the proxy writes anew.
+  /// Whether the field concerns one connection only, so that a proxy never passes it on (RFC 9110 §7.6.1), or is
+  /// framing that the proxy writes anew.
   public var isHopByHop: Bool {
     switch self {
     case .connection, .contentLength, .transferEncoding, .expect, .upgrade, .te, .trailer, .keepAlive, .proxyConnection,

@@ -79,8 +79,8 @@ func httpVersion(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> (major: Int,
   return major <= 9 && minor <= 9 ? (Int(major), Int(minor)) : nil
 }
 
-/// Whether `range` is a host name, an IPv4 address or an IPv6 literal, with or without a port of up to five digits. User
-/// information, escapes and an empty name are refused: readers disagree about them.
+/// Whether `range` is a host name, an IPv4 address or an IPv6 literal, with or without a port of up to five digits.
+/// User information, escapes and an empty name are refused: readers disagree about them.
 func isAuthority(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
   var position = range.lowerBound
   let end = range.upperBound

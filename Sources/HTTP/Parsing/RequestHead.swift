@@ -64,8 +64,8 @@ public final class RequestHead {
     table.connectionNames(name, in: bytes)
   }
 
-  /// Reads the head that begins with the first byte of `bytes`. After `incomplete` call it again with the same bytes and
-  /// more behind them; before another head call `reset`.
+  /// Reads the head that begins with the first byte of `bytes`. After `incomplete` call it again with the same bytes
+  /// and more behind them; before another head call `reset`.
   public func parse(_ bytes: Span<UInt8>) -> HeadParse {
     if !isRequestLineRead {
       if let ended = parseStart(bytes) { return ended }

@@ -3,8 +3,8 @@ public import Reactor
 public import Telemetry
 
 extension Router {
-  /// Adds what every role answers: `/livez` (the process turns), `/readyz` (200 while `notReady` names nothing, else 503
-  /// with what is missing), and `/metrics` in the Prometheus text format.
+  /// Adds what every role answers: `/livez` (the process turns), `/readyz` (200 while `notReady` names nothing, else
+  /// 503 with what is missing), and `/metrics` in the Prometheus text format.
   public func addCommon(
     metrics: Metrics, notReady: @escaping (Context, isolated Reactor) async -> [String]
   ) {

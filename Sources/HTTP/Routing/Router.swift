@@ -2,8 +2,8 @@ public import Reactor
 
 /// Finds the route of a request and has it answered; says 404, 405 with `Allow`, and answers OPTIONS by itself.
 ///
-/// Patterns are literal segments and parameters: `/task/{id:int}/events`, `/data/{key}`. A literal wins over a parameter.
-/// A parameter takes one segment, decoded, that is not empty; `:int` takes up to 18 digits only.
+/// Patterns are literal segments and parameters: `/task/{id:int}/events`, `/data/{key}`. A literal wins over a
+/// parameter. A parameter takes one segment, decoded, that is not empty; `:int` takes up to 18 digits only.
 ///
 /// Actions do not capture what they work on: it is the router's context, handed to each of them. So it may be plain
 /// state of the reactor, and the compiler can see that nobody else touches it.

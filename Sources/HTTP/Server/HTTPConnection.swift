@@ -1,8 +1,8 @@
 import Basics
 import Reactor
 
-/// One client connection of an `HTTPServer`: reads a request, has it answered, and goes on until either side has enough.
-/// All answers of one turn leave in one write, because the stream writes before the loop sleeps.
+/// One client connection of an `HTTPServer`: reads a request, has it answered, and goes on until either side has
+/// enough. All answers of one turn leave in one write, because the stream writes before the loop sleeps.
 final class HTTPConnection {
   private let server: HTTPServer
   private let stream: Stream

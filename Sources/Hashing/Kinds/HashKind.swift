@@ -32,8 +32,8 @@ public struct HashKind: Sendable {
   public let resultField: String
   /// Whether it computes long enough for slots of its own.
   public let isHeavy: Bool
-  /// Whether the input is a secret: encrypted in the queue, and never in a result, a cache, a list or a log. Such a hash
-  /// is salted, so two tasks with one input are two tasks.
+  /// Whether the input is a secret: encrypted in the queue, and never in a result, a cache, a list or a log. Such a
+  /// hash is salted, so two tasks with one input are two tasks.
   public let isSecret: Bool
   let compute: @Sendable ([UInt8], Parameters) throws(HashingError) -> [UInt8]
 

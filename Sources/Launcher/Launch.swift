@@ -1,0 +1,203 @@
+import Basics
+import Glibc
+import Hashing
+public import Reactor
+
+/// Starts a system, keeps it running, and stops it when told: `millrace up`.
+public final class Launch: SignalReceiver {
+  private let configuration: LauncherConfiguration
+  private let folder: DataFolder
+  private let server: PostgresServer
+  private let printer: LogPrinter
+  private let stack: Stack
+  private var children: [Child] = []
+  /// Programs that run to their end while starting.
+  private var errands: [Child] = []
+  private var signals: SignalWatcher?
+  private var isStopping = false
+  private var stopBegan = MonotonicTime(nanoseconds: 0)
+  private var failure: LaunchError?
+
+  /// Runs a system on the calling thread until a signal ends it; SIGINT, SIGTERM, SIGHUP and SIGCHLD must be blocked.
+  /// - Throws: `LaunchError` if it could not be started.
+  public static func run(_ configuration: LauncherConfiguration) throws(LaunchError) {
+    let folder = try DataFolder(configuration.dataFolder)
+    try checkPort(configuration)
+    do {
+      _ = try SecretKey.loadOrCreate(path: folder.secretKey)
+    } catch {
+      throw LaunchError("cannot make or read the secret key \(folder.secretKey): \(error)")
+    }
+    let launch = Unshared(try Launch(configuration, folder))
+    do {
+      try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
+        try launch.value.begin(on: reactor)
+      }
+    } catch {
+      throw LaunchError("cannot start: \(error)")
+    }
+    if let failure = launch.value.failure { throw failure }
+  }
+
+  /// The folder with PostgreSQL's server programs, nil if it is not installed.
+  public static var postgresPrograms: String? { PostgresServer.findPrograms() }
+
+  /// Lets the reactor's start closure, which runs on this very thread, use what belongs to it.
+  private struct Unshared: @unchecked Sendable {
+    // Safe because: the reactor runs on the thread that made the value and waits for the reactor's end.
+    let value: Launch
+    init(_ value: Launch) { self.value = value }
+  }
+
+  private init(_ configuration: LauncherConfiguration, _ folder: DataFolder) throws(LaunchError) {
+    self.configuration = configuration
+    self.folder = folder
+    server = try PostgresServer(folder)
+    stack = try Stack(configuration, folder, server)
+    let width = stack.all.map(\.name.count).max() ?? 0
+    printer = LogPrinter(isJSON: configuration.logsAreJSON, nameWidth: width)
+  }
+
+  private static func checkPort(_ configuration: LauncherConfiguration) throws(LaunchError) {
+    guard let address = SocketAddress(ip: configuration.host, port: configuration.port) else {
+      throw LaunchError("'\(configuration.host)' is no address to listen on")
+    }
+    do {
+      close(try Socket.listen(on: address))
+    } catch {
+      let reason = error.code == EADDRINUSE ? "is in use" : "cannot be used (\(error))"
+      throw LaunchError("port \(configuration.port) \(reason); choose another with --port")
+    }
+  }
+
+  private func begin(on reactor: isolated Reactor) throws(SystemError) {
+    signals = try SignalWatcher([SIGINT, SIGTERM, SIGHUP, SIGCHLD], receiver: self, on: reactor)
+    Task.immediate(executorPreference: reactor.queue) {
+      do throws(LaunchError) {
+        try await self.start(on: reactor)
+        self.announce()
+      } catch {
+        if !self.isStopping { self.failure = error }
+        await self.stop(on: reactor)
+      }
+    }
+  }
+
+  /// A child has ended, or somebody wants the end: once in good order, twice at once.
+  public func signalled(_ signal: CInt, on reactor: isolated Reactor) {
+    if signal == SIGCHLD {
+      for child in children + errands { child.reap() }
+    } else if isStopping {
+      // One wish can arrive twice: from a terminal or timeout(1), which signal the process and its group.
+      guard reactor.now.since(stopBegan) >= .milliseconds(Limits.secondSignalMs) else { return }
+      printer.notice("ending everything at once")
+      for child in children + errands { child.killNow() }
+    } else {
+      Task.immediate(executorPreference: reactor.queue) { await self.stop(on: reactor) }
+    }
+  }
+
+  private func start(on reactor: isolated Reactor) async throws(LaunchError) {
+    try await initializeDatabase(on: reactor)
+    try server.writeSettings()
+    let stores = [keep(stack.postgres, on: reactor), keep(stack.redis, on: reactor)]
+    try await untilReady(stores, on: reactor)
+    try await runErrand(stack.migration, "migrate", on: reactor)
+    let roles = (stack.apis + stack.workers + [stack.balancer]).map { keep($0, on: reactor) }
+    try await untilReady(roles, on: reactor)
+  }
+
+  /// Waits until all of `waiting` answer that they are ready. They may wait for each other, so all are asked in turn.
+  private func untilReady(_ waiting: [Child], on reactor: isolated Reactor) async throws(LaunchError) {
+    let deadline = reactor.now + .seconds(Limits.readySeconds)
+    var waiting = waiting
+    while true {
+      var unready: [Child] = []
+      for child in waiting where await !child.checkReady(on: reactor) { unready.append(child) }
+      guard let first = unready.first else { return }
+      if isStopping { throw LaunchError("stopped while starting") }
+      if let culprit = unready.first(where: \.isLost) ?? (reactor.now >= deadline ? first : nil) {
+        throw LaunchError("\(culprit.description.name) did not become ready; its last lines above say why")
+      }
+      waiting = unready
+      await reactor.sleep(for: .milliseconds(Limits.probeEveryMs))
+    }
+  }
+
+  private func initializeDatabase(on reactor: isolated Reactor) async throws(LaunchError) {
+    guard !server.isInitialized else { return }
+    printer.notice("first start: making a database in \(folder.postgres)")
+    try await runErrand(server.removal(environment: configuration.environment), "initdb", on: reactor)
+    try server.makeDraft()
+    for step in server.initialization(environment: configuration.environment) {
+      try await runErrand(step, "initdb", on: reactor)
+    }
+    try server.finishInitialization()
+  }
+
+  private func keep(_ description: ChildDescription, on reactor: isolated Reactor) -> Child {
+    let child = Child(description, executable: configuration.executable, printer: printer)
+    children.append(child)
+    Task.immediate(executorPreference: reactor.queue) { await child.keepRunning(on: reactor) }
+    return child
+  }
+
+  private func runErrand(
+    _ start: ChildStarter.Start, _ name: String, on reactor: isolated Reactor
+  ) async throws(LaunchError) {
+    if isStopping { throw LaunchError("stopped while starting") }
+    let description = ChildDescription(
+      name: name, start: start, readiness: .postmaster(pidFile: ""), place: "")
+    let child = Child(description, executable: configuration.executable, printer: printer)
+    errands.append(child)
+    defer { errands.removeAll { $0 === child } }
+    let status: CInt
+    do {
+      status = try await child.runOnce(on: reactor)
+    } catch {
+      throw LaunchError("cannot run \(name): \(error)")
+    }
+    guard status == 0 else { throw LaunchError("\(name) \(Child.meaning(of: status)); its lines above say why") }
+  }
+
+  private func stop(on reactor: isolated Reactor) async {
+    guard !isStopping else { return }
+    isStopping = true
+    stopBegan = reactor.now
+    if failure == nil { printer.notice("stopping; press Ctrl-C again to end everything at once") }
+    for errand in errands { await errand.stop(on: reactor) }
+    let order = [[stack.balancer], stack.apis, stack.workers, [stack.redis], [stack.postgres]]
+    for group in order {
+      let names = group.map(\.name)
+      let members = children.filter { names.contains($0.description.name) }
+      for member in members { member.askToStop() }
+      for member in members { await member.stop(on: reactor) }
+    }
+    printer.notice("stopped")
+    reactor.stop()
+  }
+
+  private func announce() {
+    let base = "http://\(configuration.host == "0.0.0.0" ? "127.0.0.1" : configuration.host):\(configuration.port)"
+    guard !configuration.logsAreJSON else { return printer.notice("ready \(base)") }
+    var text = "\n"
+    for child in children {
+      let name = child.description.name
+      let pid = String(child.pid)
+      text += "  \(name)\(spaces(10 - name.count))\(spaces(8 - pid.count))\(pid)   \(child.description.place)\n"
+    }
+    text += """
+
+      Ready  \(base)
+
+        curl -s '\(base)/hash/md5?wait=5' -H 'Content-Type: application/json' -d '{"string":"hello world"}'
+        curl -s \(base)/task/1
+        curl -s \(base)/lb/stats
+
+
+      """
+    printer.show(text)
+  }
+
+  private func spaces(_ count: Int) -> String { String(repeating: " ", count: max(count, 1)) }
+}

@@ -1,0 +1,132 @@
+import Glibc
+import Reactor
+
+/// The private PostgreSQL: where its programs are, how its data are made, how it is configured and started.
+struct PostgresServer {
+  /// The database and the role that own everything.
+  static let name = "millrace"
+  static let port = 5432
+  private let programs: String
+  private let folder: DataFolder
+
+  /// - Throws: `LaunchError` if PostgreSQL is not installed.
+  init(_ folder: DataFolder) throws(LaunchError) {
+    guard let programs = PostgresServer.findPrograms() else {
+      throw LaunchError(
+        "PostgreSQL is not installed; on Debian: apt-get install postgresql postgresql-client",
+        isMissingDependency: true)
+    }
+    self.programs = programs
+    self.folder = folder
+  }
+
+  /// The folder with `initdb` and `postgres`, the newest version first; nil if there is none.
+  static func findPrograms() -> String? {
+    var folders: [(version: Int, path: String)] = []
+    if let list = opendir("/usr/lib/postgresql") {
+      while let entry = readdir(list) {
+        let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        if let version = Int(name) { folders.append((version, "/usr/lib/postgresql/\(version)/bin")) }
+      }
+      closedir(list)
+    }
+    let path = getenv("PATH").map { String(cString: $0) } ?? ""
+    let candidates =
+      folders.sorted { $0.version > $1.version }.map(\.path) + path.split(separator: ":").map(String.init)
+    return candidates.first { access($0 + "/initdb", X_OK) == 0 && access($0 + "/postgres", X_OK) == 0 }
+  }
+
+  private var draft: String { folder.postgres + ".new" }
+
+  var isInitialized: Bool { access(folder.postgres + "/PG_VERSION", F_OK) == 0 }
+
+  /// Removes what an interrupted first start has left.
+  func removal(environment: [String: String]) -> ChildStarter.Start {
+    ChildStarter.Start(
+      arguments: ["/bin/rm", "-rf", draft], environment: environment, user: nil, deathSignal: SIGKILL)
+  }
+
+  /// Makes an empty folder for the data, aside.
+  func makeDraft() throws(LaunchError) {
+    try folder.makeServerFolder(draft)
+  }
+
+  /// The steps that make the data, each a program run to its end.
+  func initialization(environment: [String: String]) -> [ChildStarter.Start] {
+    // Trust is enough on a socket in a folder that only its owner and root can enter.
+    let make = [
+      programs + "/initdb", "-D", draft, "-U", PostgresServer.name, "--auth=trust", "-E", "UTF8",
+      "--locale=C.UTF-8", "--data-checksums", "--no-instructions",
+    ]
+    let create = [
+      "/bin/sh", "-c", "echo 'create database \(PostgresServer.name)' | \"$0\" --single -D \"$1\" postgres >/dev/null",
+      programs + "/postgres", draft,
+    ]
+    return [make, create].map {
+      ChildStarter.Start(arguments: $0, environment: environment, user: folder.serverUser, deathSignal: SIGKILL)
+    }
+  }
+
+  /// Puts the data that `initialization` has made in place.
+  func finishInitialization() throws(LaunchError) {
+    do {
+      try TextFile.write("\ninclude 'millrace.conf'\n", to: draft + "/postgresql.conf", appending: true)
+      try systemCall("rename") { rename(draft, folder.postgres) }
+    } catch {
+      throw LaunchError("cannot finish \(draft): \(error)")
+    }
+  }
+
+  /// Writes the settings, anew at each start.
+  func writeSettings() throws(LaunchError) {
+    let text = """
+      # Written at each start of 'millrace up'; your own settings belong into postgresql.conf, behind the include.
+      listen_addresses = ''
+      unix_socket_directories = '\(folder.run)'
+      unix_socket_permissions = 0700
+      port = \(PostgresServer.port)
+      max_connections = 200
+
+      # A commit that was acknowledged is on disk. These two stay on.
+      fsync = on
+      synchronous_commit = on
+
+      # A queue is written all the time: large, rare checkpoints, and an eager autovacuum for its small tables.
+      shared_buffers = 256MB
+      wal_buffers = 16MB
+      max_wal_size = 4GB
+      min_wal_size = 256MB
+      checkpoint_timeout = 15min
+      autovacuum_naptime = 20s
+      autovacuum_vacuum_cost_delay = 0
+
+      # Short statements on fast disks: compiling them costs more than running them.
+      jit = off
+      random_page_cost = 1.1
+      idle_in_transaction_session_timeout = 60s
+
+      log_destination = 'stderr'
+      logging_collector = off
+      log_checkpoints = off
+      log_min_messages = warning
+      log_line_prefix = ''
+      """
+    do {
+      try TextFile.write(text + "\n", to: folder.postgres + "/millrace.conf")
+    } catch {
+      throw LaunchError("cannot write \(folder.postgres)/millrace.conf: \(error)")
+    }
+  }
+
+  /// The server itself. SIGINT lets it end its sessions and stop at once in good order; SIGQUIT ends it like a power
+  /// cut, which it survives.
+  func child(environment: [String: String]) -> ChildDescription {
+    ChildDescription(
+      name: "postgres",
+      start: ChildStarter.Start(
+        arguments: [programs + "/postgres", "-D", folder.postgres], environment: environment,
+        user: folder.serverUser, deathSignal: SIGINT),
+      stopSignal: SIGINT, killSignal: SIGQUIT, readiness: .postmaster(pidFile: folder.postgres + "/postmaster.pid"),
+      place: "psql -h \(folder.run) -U \(PostgresServer.name) \(PostgresServer.name)")
+  }
+}

@@ -1,0 +1,109 @@
+import Glibc
+import Reactor
+
+/// The processes of one system, in the order in which they start.
+struct Stack {
+  let postgres: ChildDescription
+  let redis: ChildDescription
+  let migration: ChildStarter.Start
+  let apis: [ChildDescription]
+  let workers: [ChildDescription]
+  let balancer: ChildDescription
+
+  /// Describes everything; takes a port for each role, the wished one or, if that is taken, a free one.
+  init(_ configuration: LauncherConfiguration, _ folder: DataFolder, _ server: PostgresServer) throws(LaunchError) {
+    let common = Stack.environment(configuration, folder)
+    func variables(_ role: String) -> [String: String] {
+      common.merging(configuration.roleEnvironments[role] ?? [:]) { _, new in new }
+    }
+    func role(_ arguments: [String]) -> ChildStarter.Start {
+      // Roles hold nothing that could be lost, so they end at once when the launcher does.
+      ChildStarter.Start(
+        arguments: [configuration.executable] + arguments, environment: variables(arguments[0]), user: nil,
+        deathSignal: SIGKILL)
+    }
+    postgres = server.child(environment: common)
+    redis = try Stack.redis(configuration, folder, common)
+    migration = role(["migrate"])
+    var apis: [ChildDescription] = []
+    for number in 1...configuration.apiCount {
+      let (name, port) = ("api-\(number)", Stack.port(near: Int(configuration.port) + number))
+      apis.append(
+        ChildDescription(
+          name: name,
+          start: role([
+            "api", "--gateway-id", name, "--listen", "unix:\(folder.run)/\(name).sock", "--listen", "127.0.0.1:\(port)",
+          ]), readiness: .http(try Stack.socket(folder, name)), place: "http://127.0.0.1:\(port)"))
+    }
+    var workers: [ChildDescription] = []
+    for number in 1...configuration.workerCount {
+      let name = "worker-\(number)"
+      let port = Stack.port(near: Int(configuration.port) + configuration.apiCount + number)
+      workers.append(
+        ChildDescription(
+          name: name,
+          start: role([
+            "worker", "--worker-name", name, "--listen", "unix:\(folder.run)/\(name).sock", "--listen",
+            "127.0.0.1:\(port)",
+          ]), readiness: .http(try Stack.socket(folder, name)), place: "http://127.0.0.1:\(port)"))
+    }
+    (self.apis, self.workers) = (apis, workers)
+    let backends = apis.flatMap { ["--backend", "\($0.name)=unix:\(folder.run)/\($0.name).sock"] }
+    let reachable = configuration.host == "0.0.0.0" ? "127.0.0.1" : configuration.host
+    guard let address = SocketAddress(ip: reachable, port: configuration.port) else {
+      throw LaunchError("'\(configuration.host)' is no address to listen on")
+    }
+    balancer = ChildDescription(
+      name: "balancer",
+      start: role(["balance", "--host", configuration.host, "--port", String(configuration.port)] + backends),
+      readiness: .http(address), place: "http://\(address)")
+  }
+
+  var all: [ChildDescription] { [postgres, redis] + apis + workers + [balancer] }
+
+  private static func environment(_ configuration: LauncherConfiguration, _ folder: DataFolder) -> [String: String] {
+    // What somebody has set for another PostgreSQL or Redis must not lead these processes there.
+    let foreign = ["PG", "DB_", "REDIS_", "SECRET_KEY", "MILLRACE_LISTEN", "BACKENDS"]
+    var variables = configuration.environment.filter { entry in !foreign.contains { entry.key.hasPrefix($0) } }
+    variables["DB_HOST"] = folder.run
+    variables["DB_PORT"] = String(PostgresServer.port)
+    variables["DB_NAME"] = PostgresServer.name
+    variables["DB_USER"] = PostgresServer.name
+    variables["REDIS_URL"] = "unix:\(folder.run)/redis.sock"
+    variables["SECRET_KEY_FILE"] = folder.secretKey
+    variables["MILLRACE_LOGS"] = configuration.logsAreJSON ? "json" : "text"
+    if variables["ADMIN_TRUST_LOOPBACK"] == nil { variables["ADMIN_TRUST_LOOPBACK"] = "on" }
+    return variables
+  }
+
+  private static func redis(
+    _ configuration: LauncherConfiguration, _ folder: DataFolder, _ environment: [String: String]
+  ) throws(LaunchError) -> ChildDescription {
+    let path = folder.run + "/redis.sock"
+    return ChildDescription(
+      name: "redis",
+      start: ChildStarter.Start(
+        arguments: [
+          "redis-server", configuration.redisConfiguration, "--port", "0", "--unixsocket", path, "--dir", folder.redis,
+        ], environment: environment, user: nil, deathSignal: SIGTERM),
+      readiness: .redis(try socket(folder, "redis")), place: "redis-cli -s \(path)")
+  }
+
+  private static func socket(_ folder: DataFolder, _ name: String) throws(LaunchError) -> SocketAddress {
+    guard let address = SocketAddress(unixPath: "\(folder.run)/\(name).sock") else {
+      throw LaunchError("the path of the socket \(folder.run)/\(name).sock is too long")
+    }
+    return address
+  }
+
+  /// A loopback port that nobody listens on at the moment: the wished one, or one that the kernel chooses.
+  private static func port(near wished: Int) -> UInt16 {
+    for candidate in [UInt16(exactly: wished) ?? 0, 0] {
+      guard let address = SocketAddress(ip: "127.0.0.1", port: candidate), let fd = try? Socket.listen(on: address)
+      else { continue }
+      defer { close(fd) }
+      return Socket.localAddress(fd).port
+    }
+    return 0
+  }
+}

@@ -1,0 +1,81 @@
+/// What `millrace` can be told to do, as its first argument.
+enum Command: String, CaseIterable {
+  case up, balance, api, worker, migrate, bench, config, doctor, healthcheck, version
+
+  /// One line for `millrace --help`.
+  var summary: String {
+    switch self {
+    case .up: "start the whole system on this machine, with a PostgreSQL and a Redis of its own"
+    case .balance: "reverse proxy and load balancer; works alone, in front of any HTTP servers"
+    case .api: "the HTTP API for hash tasks"
+    case .worker: "computes queued tasks"
+    case .migrate: "bring the database's schema up to date"
+    case .bench: "measure the task queue alone, on a database of its own"
+    case .config: "print every setting of a role, its value and where it came from"
+    case .doctor: "look for what is missing and say the command that mends it"
+    case .healthcheck: "ask a running role whether it is ready; for containers and scripts"
+    case .version: "print the version"
+    }
+  }
+
+  /// Command lines that show what it is good for.
+  var examples: [(line: String, meaning: String)] {
+    switch self {
+    case .up:
+      [
+        ("millrace up", "1 balancer, 3 API processes, 3 workers on http://127.0.0.1:8000"),
+        ("millrace up --port 9000 --workers 8 --data /var/lib/millrace", "elsewhere, with more workers"),
+        ("millrace up --rate-limit 0", "without the rate limit, to measure it"),
+      ]
+    case .balance:
+      [
+        ("millrace balance --backend 10.0.0.1:8080 --backend 10.0.0.2:8080", "in front of two servers"),
+        (
+          "millrace balance --backend big=10.0.0.1:8080*3 --backend small=unix:/run/app.sock --strategy weighted",
+          "named, weighted, one on a Unix socket"
+        ),
+      ]
+    case .api:
+      [
+        (
+          "DB_HOST=db REDIS_HOST=cache SECRET_KEY_FILE=secret.key millrace api --listen 0.0.0.0:8080",
+          "one API process"
+        )
+      ]
+    case .worker:
+      [
+        (
+          "DB_HOST=db REDIS_HOST=cache SECRET_KEY_FILE=secret.key millrace worker --worker-name worker-7",
+          "one more worker"
+        )
+      ]
+    case .migrate:
+      [("DB_HOST=db DB_PASSWORD_FILE=password millrace migrate", "before the first start, and after updates")]
+    case .bench: [("DB_HOST=.millrace/run DB_USER=millrace DB_NAME=bench millrace bench", "after 'createdb bench'")]
+    case .config: [("millrace config api", "what an API process started here would use")]
+    case .doctor: [("millrace doctor", "before the first start, or when something is odd")]
+    case .healthcheck: [("millrace healthcheck http://127.0.0.1:8000/readyz", "exit code 0 if ready, 1 if not")]
+    case .version: []
+    }
+  }
+}
+
+/// What a command line ends with (DESIGN, section 10; 75 and 78 after sysexits.h).
+enum ExitCode {
+  static let success: Int32 = 0
+  static let failure: Int32 = 1
+  static let usage: Int32 = 2
+  static let unavailable: Int32 = 75
+  static let configuration: Int32 = 78
+}
+
+/// A command that cannot be carried out: what to tell the person, and the exit code.
+struct CommandError: Error, Equatable {
+  let message: String
+  let exitCode: Int32
+
+  static func usage(_ message: String) -> CommandError { CommandError(message: message, exitCode: ExitCode.usage) }
+  static func configuration(_ message: String) -> CommandError {
+    CommandError(message: message, exitCode: ExitCode.configuration)
+  }
+}

@@ -1,0 +1,73 @@
+import Glibc
+import Launcher
+
+/// Carries out one command line.
+enum CommandLineTool {
+  static let version = "0.1.0"
+
+  /// Carries out `arguments`, without the program's name, and returns the exit code.
+  static func run(_ arguments: [String]) -> Int32 {
+    do {
+      try dispatch(arguments)
+      return ExitCode.success
+    } catch {
+      write("millrace: \(error.message)\n", to: STDERR_FILENO)
+      return error.exitCode
+    }
+  }
+
+  private static func dispatch(_ arguments: [String]) throws(CommandError) {
+    guard let name = arguments.first, !["--help", "-h", "help"].contains(name) else {
+      return write(Help.overview, to: STDOUT_FILENO)
+    }
+    if name == "--version" { return write("millrace \(version)\n", to: STDOUT_FILENO) }
+    if name == ChildStarter.command { return try becomeChild(Array(arguments.dropFirst())) }
+    guard let command = Command(rawValue: name) else {
+      let near = Spelling.nearest(to: name, in: Command.allCases.map(\.rawValue))
+      throw .usage("unknown command '\(name)'" + (near.map { "; did you mean '\($0)'?" } ?? "; see 'millrace --help'"))
+    }
+    let rest = Array(arguments.dropFirst())
+    if rest.contains("--help") || rest.contains("-h") { return write(Help.page(for: command), to: STDOUT_FILENO) }
+    try perform(command, Configuration.Inputs(arguments: rest, environment: Files.environment))
+  }
+
+  private static func perform(_ command: Command, _ inputs: Configuration.Inputs) throws(CommandError) {
+    switch command {
+    case .version: return write("millrace \(version)\n", to: STDOUT_FILENO)
+    case .config: return write(try ConfigTool.run(inputs), to: STDOUT_FILENO)
+    default: break
+    }
+    let configuration = try Configuration(for: command, inputs)
+    guard command == .healthcheck || configuration.operands.isEmpty else {
+      throw .usage("'millrace \(command)' takes no argument '\(configuration.operands[0])'")
+    }
+    switch command {
+    case .up: try Up.run(configuration)
+    case .balance: try BalancerRole.run(configuration)
+    case .api: try TaskRoles.runAPI(configuration)
+    case .worker: try TaskRoles.runWorker(configuration)
+    case .migrate: write(try Migrate.run(configuration) + "\n", to: STDOUT_FILENO)
+    case .bench: try Bench.run(configuration)
+    case .doctor: try Doctor.run()
+    case .healthcheck:
+      let url = configuration.operands.first ?? "http://127.0.0.1:8000/readyz"
+      write(try Healthcheck.run(url) + "\n", to: STDOUT_FILENO)
+    case .version, .config: break
+    }
+  }
+
+  /// The hidden command through which the launcher starts everything; it ends by becoming another program.
+  private static func becomeChild(_ arguments: [String]) throws(CommandError) {
+    throw CommandError(message: ChildStarter.become(arguments), exitCode: ExitCode.failure)
+  }
+
+  static func write(_ text: String, to fd: CInt) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      let written = bytes.withUnsafeBytes { Glibc.write(fd, $0.baseAddress, $0.count) }
+      // Nobody reads the output any more: there is nowhere to say so.
+      guard written > 0 || errno == EINTR else { return }
+      bytes = bytes.dropFirst(max(written, 0))
+    }
+  }
+}

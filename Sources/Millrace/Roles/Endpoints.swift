@@ -1,0 +1,109 @@
+import Basics
+import Hashing
+import Postgres
+import Reactor
+import Redis
+import Telemetry
+
+extension Configuration {
+  /// How to reach PostgreSQL.
+  var postgres: PostgresConfiguration {
+    var postgres = PostgresConfiguration()
+    postgres.hosts = list(.databaseHost)
+    postgres.port = UInt16(integer(.databasePort))
+    postgres.user = text(.databaseUser) ?? ""
+    postgres.password = text(.databasePassword)
+    postgres.database = text(.databaseName) ?? ""
+    postgres.applicationName = text(.applicationName) ?? ""
+    postgres.connectionRetries = integer(.databaseRetries)
+    postgres.baseBackoffSeconds = decimal(.databaseBackoff)
+    postgres.limiter = ConnectionLimiter(max: integer(.databaseLimit))
+    return postgres
+  }
+
+  /// How to reach Redis; nil works without.
+  /// - Throws: `CommandError`.
+  func redis(clientName: String) throws(CommandError) -> RedisConfiguration? {
+    let url = text(.redisURL)
+    if let url, Setting.truth(of: url) == false { return nil }
+    var redis: RedisConfiguration
+    if let url {
+      redis = try Configuration.redis(url)
+    } else {
+      redis = RedisConfiguration(endpoint: "\(text(.redisHost) ?? ""):\(integer(.redisPort))")
+      redis.password = text(.redisPassword)
+    }
+    redis.clientName = clientName
+    return redis
+  }
+
+  static func redis(_ url: String) throws(CommandError) -> RedisConfiguration {
+    if url.hasPrefix("unix:") { return RedisConfiguration(endpoint: url) }
+    guard url.hasPrefix("redis://") else {
+      throw .configuration("REDIS_URL is neither redis://HOST:PORT nor unix:/path")
+    }
+    var rest = url.dropFirst(8)
+    var credentials: [Substring] = []
+    if let at = rest.lastIndex(of: "@") {
+      credentials = rest[..<at].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+      rest = rest[rest.index(after: at)...]
+    }
+    let parts = rest.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+    let authority = String(parts.first ?? "")
+    let hasPort = authority.lastIndex(of: ":").map { UInt16(authority[authority.index(after: $0)...]) != nil } ?? false
+    var redis = RedisConfiguration(endpoint: hasPort ? authority : authority + ":6379")
+    if parts.count == 2, !parts[1].isEmpty {
+      guard let database = Int(parts[1]) else { throw .configuration("REDIS_URL: '\(parts[1])' is no database number") }
+      redis.database = database
+    }
+    if let password = credentials.last { redis.password = String(password) }
+    if credentials.count == 2, !credentials[0].isEmpty { redis.user = String(credentials[0]) }
+    return redis
+  }
+
+  /// Where to listen.
+  /// - Throws: `CommandError`.
+  func addresses() throws(CommandError) -> [SocketAddress] {
+    var addresses: [SocketAddress] = []
+    for text in list(.listen) {
+      guard let address = SocketAddress(text) else {
+        throw .configuration("'\(text)' is not ADDRESS:PORT or unix:/path (of at most 107 bytes)")
+      }
+      addresses.append(address)
+    }
+    return addresses
+  }
+
+  /// The key that secret inputs are sealed with.
+  /// - Throws: `CommandError`.
+  func secret() throws(CommandError) -> SecretKey {
+    guard let text = text(.secretKey) else {
+      throw .configuration(
+        "no secret key: make one with 'openssl rand -hex 32 > secret.key' and set SECRET_KEY_FILE=secret.key, "
+          + "the same for every process")
+    }
+    do {
+      return try SecretKey(hex: Array(text.utf8))
+    } catch {
+      throw .configuration("the secret key is not 64 hexadecimal digits")
+    }
+  }
+
+  /// The log of this process, on standard error.
+  func logger(_ subsystem: String) -> Logger {
+    let format: Logger.Format =
+      switch choice(.logs) {
+      case "text": .text
+      case "json": .json
+      default: Logger.formatForStandardError()
+      }
+    let level: Logger.Level =
+      switch choice(.logLevel) {
+      case "debug": .debug
+      case "warning": .warning
+      case "error": .error
+      default: .info
+      }
+    return Logger(sink: LogSink(fd: 2), subsystem: subsystem, level: level, format: format)
+  }
+}

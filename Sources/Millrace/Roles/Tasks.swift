@@ -1,0 +1,60 @@
+import API
+import Basics
+import Hashing
+import Reactor
+import Telemetry
+import Worker
+
+/// Starts the roles that serve and compute tasks.
+enum TaskRoles {
+  /// Runs an API process until a signal stops it.
+  /// - Throws: `CommandError`.
+  static func runAPI(_ configuration: Configuration) throws(CommandError) {
+    var api = APIConfiguration(secret: try configuration.secret())
+    api.instance = configuration.text(.gatewayId) ?? ""
+    api.endpoints = try configuration.addresses()
+    guard !api.endpoints.isEmpty else { throw .configuration("nowhere to listen: --listen 127.0.0.1:8080") }
+    api.postgres = configuration.postgres
+    api.redis = try configuration.redis(clientName: api.instance)
+    api.cacheTTL = .seconds(UInt64(configuration.integer(.cacheTTL)))
+    api.l1EntriesMax = configuration.integer(.cacheEntries)
+    api.l1BytesMax = configuration.integer(.cacheMiB) << 20
+    api.adminToken = configuration.text(.adminToken)
+    api.trustsLoopback = configuration.isOn(.adminTrustLoopback)
+    try run(configuration.logger("api")) { (log) throws(SystemError) in
+      try APIProcess.run(api, log: log, metrics: Metrics())
+    }
+  }
+
+  /// Runs a worker until a signal stops it.
+  /// - Throws: `CommandError`.
+  static func runWorker(_ configuration: Configuration) throws(CommandError) {
+    var worker = WorkerConfiguration(secret: try configuration.secret())
+    worker.name = configuration.text(.workerName) ?? ""
+    worker.endpoints = try configuration.addresses()
+    worker.postgres = configuration.postgres
+    worker.redis = try configuration.redis(clientName: worker.name)
+    worker.resultTTL = .seconds(UInt64(configuration.integer(.cacheTTL)))
+    worker.heavySlots = configuration.integer(.heavySlots)
+    worker.parameters.argon2 = Argon2Parameters(
+      passes: UInt32(configuration.integer(.argon2TimeCost)),
+      memoryKiB: UInt32(configuration.integer(.argon2MemoryKiB)),
+      parallelism: UInt32(configuration.integer(.argon2Parallelism)))
+    guard worker.parameters.argon2.isValid else {
+      throw .configuration("argon2 needs at least 8 KiB of memory for each thread")
+    }
+    try run(configuration.logger("worker")) { (log) throws(SystemError) in
+      try WorkerProcess.run(worker, log: log, metrics: Metrics())
+    }
+  }
+
+  /// Runs `body` and sees to it that the last lines of its log are written.
+  static func run(_ log: Logger, _ body: (Logger) throws(SystemError) -> Void) throws(CommandError) {
+    defer { log.flush() }
+    do {
+      try body(log)
+    } catch {
+      throw CommandError(message: "cannot start: \(error)", exitCode: ExitCode.failure)
+    }
+  }
+}

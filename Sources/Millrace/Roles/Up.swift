@@ -1,0 +1,52 @@
+import Glibc
+import Launcher
+
+/// Starts the whole system.
+enum Up {
+  /// Runs until a signal ends it.
+  /// - Throws: `CommandError`.
+  static func run(_ configuration: Configuration) throws(CommandError) {
+    let executable = Files.executable
+    var launcher = LauncherConfiguration(
+      executable: executable, dataFolder: configuration.text(.dataFolder) ?? "",
+      redisConfiguration: try redisConfiguration(configuration, executable))
+    launcher.host = configuration.text(.host) ?? ""
+    launcher.port = UInt16(configuration.integer(.port))
+    launcher.apiCount = configuration.integer(.apiCount)
+    launcher.workerCount = configuration.integer(.workerCount)
+    // People start it and look at it, also through a pipe: text unless they say otherwise.
+    launcher.logsAreJSON = configuration.choice(.logs) == "json"
+    launcher.environment = Files.environment
+    for role in [Command.balance, .api, .worker] {
+      launcher.roleEnvironments[role.rawValue] = configuration.environment(for: role)
+    }
+    do {
+      try Launch.run(launcher)
+    } catch {
+      throw CommandError(
+        message: error.description,
+        exitCode: error.isMissingDependency ? ExitCode.unavailable : ExitCode.failure)
+    }
+  }
+
+  /// The file that was named, or the one beside the program, in a folder above it, or in the system's folders.
+  private static func redisConfiguration(
+    _ configuration: Configuration, _ executable: String
+  ) throws(CommandError) -> String {
+    if let path = configuration.text(.redisConfiguration) {
+      guard access(path, R_OK) == 0 else { throw .configuration("cannot read '\(path)'") }
+      return path
+    }
+    var folders: [String] = []
+    var folder = executable[...]
+    while let slash = folder.lastIndex(of: "/") {
+      folder = folder[..<slash]
+      folders.append(String(folder))
+    }
+    folders += ["/usr/share/millrace", "/etc/millrace"]
+    guard let found = folders.map({ $0 + "/redis.conf" }).first(where: { access($0, R_OK) == 0 }) else {
+      throw .configuration("there is no redis.conf beside the program; name one with --redis-conf")
+    }
+    return found
+  }
+}

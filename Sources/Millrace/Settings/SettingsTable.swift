@@ -1,0 +1,157 @@
+import Balancing
+import Hashing
+import LoadTest
+
+private let roles: Set<Command> = [.balance, .api, .worker]
+private let database: Set<Command> = [.api, .worker, .migrate, .bench]
+private let tasks: Set<Command> = [.api, .worker]
+
+extension Setting {
+  // Everybody.
+  static let logs = Setting(
+    "logs", "MILLRACE_LOGS", .choice(["auto", "text", "json"]), "auto", roles.union([.up, .migrate, .bench]),
+    "how log lines look; auto is text on a terminal, JSON otherwise")
+  static let logLevel = Setting(
+    "log-level", "MILLRACE_LOG_LEVEL", .choice(["debug", "info", "warning", "error"]), "info",
+    roles.union([.up, .migrate, .bench]), "the least important lines that are written")
+
+  // Where to listen.
+  static let port = Setting(
+    "port", "MILLRACE_PORT", .integer(1...65535), "8000", [.up, .balance], "the port that everything enters through")
+  static let host = Setting(
+    "host", "MILLRACE_HOST", .text, "127.0.0.1", [.up, .balance],
+    "the address to listen on; 0.0.0.0 lets other machines in")
+  static let listen = Setting(
+    "listen", "MILLRACE_LISTEN", .list, nil, tasks,
+    "where to listen, HOST:PORT or unix:/path; may be given several times")
+  static let reactors = Setting(
+    "reactors", "MILLRACE_REACTORS", .integer(1...64), nil, [.balance],
+    "event-loop threads; one for each processor unless set")
+
+  // The balancer.
+  static let backends = Setting(
+    "backend", "BACKENDS", .list, nil, [.balance],
+    "a server to send requests to, [NAME=]HOST:PORT[*WEIGHT] or [NAME=]unix:/path; may be given several times")
+  static let strategy = Setting(
+    "strategy", "LB_STRATEGY", .choice(Strategy.names), "round_robin", [.up, .balance],
+    "how a server is chosen for a request")
+  static let rateLimit = Setting(
+    "rate-limit", "RATE_LIMIT_REQUESTS", .integer(0...(.max)), "100", [.up, .balance],
+    "requests that one address may send in a window; 0 turns the limit off")
+  static let rateWindow = Setting(
+    "rate-window", "RATE_LIMIT_WINDOW", .integer(1...86_400), "60", [.up, .balance],
+    "the length of that window in seconds")
+  static let exposeBackend = Setting(
+    "expose-backend", "LB_EXPOSE_BACKEND", .flag, "off", [.up, .balance],
+    "name the chosen server in the field X-LB-Backend")
+  static let healthPath = Setting(
+    "health-path", "MILLRACE_HEALTH_PATH", .text, "/health", [.balance],
+    "the path that a server answers with 200 when it is well")
+
+  // Who is an admin.
+  static let adminToken = Setting(
+    "admin-token", "ADMIN_TOKEN", .text, nil, [.up, .balance, .api], isSecret: true,
+    "the bearer token that allows admin calls; without it there are none by token")
+  static let adminTrustLoopback = Setting(
+    "admin-trust-loopback", "ADMIN_TRUST_LOOPBACK", .flag, "off", [.balance, .api],
+    "whether this machine's own users are admins; `up` turns it on")
+
+  // PostgreSQL.
+  static let databaseHost = Setting(
+    "db-host", "DB_HOST", .list, "127.0.0.1", database,
+    "PostgreSQL's host, or the folder of its Unix socket; several are tried in order")
+  static let databasePort = Setting("db-port", "DB_PORT", .integer(1...65535), "5432", database, "PostgreSQL's port")
+  static let databaseName = Setting("db-name", "DB_NAME", .text, "millrace", database, "the database's name")
+  static let databaseUser = Setting("db-user", "DB_USER", .text, "postgres", database, "the role to log in as")
+  static let databasePassword = Setting(
+    "db-password", "DB_PASSWORD", .text, nil, database, isSecret: true, "its password")
+  static let databaseRetries = Setting(
+    "db-connection-retries", "DB_CONNECTION_RETRIES", .integer(0...1000), "5", database,
+    "attempts to connect before a failure is told")
+  static let databaseBackoff = Setting(
+    "db-base-backoff", "DB_BASE_BACKOFF", .decimal(0.01...60), "0.5", database,
+    "the first pause between attempts in seconds; it doubles")
+  static let databaseLimit = Setting(
+    "db-connection-limit", "DB_USER_CONNECTION_LIMIT", .integer(1...1000), "20", database,
+    "connections that one process may hold")
+  static let applicationName = Setting(
+    "app-name", "APP_NAME", .text, "millrace", database, "how connections are called in pg_stat_activity")
+
+  // Redis.
+  static let redisURL = Setting(
+    "redis", "REDIS_URL", .text, nil, tasks, isSecret: true,
+    "redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], unix:/path, or off to work without Redis")
+  static let redisHost = Setting(
+    "redis-host", "REDIS_HOST", .text, "127.0.0.1", tasks, "Redis' host, unless REDIS_URL is set")
+  static let redisPort = Setting(
+    "redis-port", "REDIS_PORT", .integer(1...65535), "6379", tasks, "Redis' port, unless REDIS_URL is set")
+  static let redisPassword = Setting(
+    "redis-password", "REDIS_PASSWORD", .text, nil, tasks, isSecret: true, "Redis' password, unless REDIS_URL is set")
+
+  // Tasks and caches.
+  static let gatewayId = Setting(
+    "gateway-id", "GATEWAY_ID", .text, "api-1", [.api], "this API process's name in answers and logs")
+  static let workerName = Setting(
+    "worker-name", "WORKER_NAME", .text, "worker-1", [.worker], "this worker's name in tables and logs")
+  static let secretKey = Setting(
+    "secret-key", "SECRET_KEY", .text, nil, tasks, isSecret: true,
+    "64 hexadecimal digits that secret inputs are sealed with, the same for all processes")
+  static let cacheTTL = Setting(
+    "cache-ttl", "CACHE_TTL", .integer(1...31_536_000), "3600", [.up, .api, .worker],
+    "how long results stay in the caches, in seconds")
+  static let cacheEntries = Setting(
+    "cache-entries", "MILLRACE_CACHE_ENTRIES", .integer(1...100_000_000), "50000", [.up, .api],
+    "results that one API process keeps in memory")
+  static let cacheMiB = Setting(
+    "cache-mib", "MILLRACE_CACHE_MIB", .integer(1...1_048_576), "64", [.up, .api],
+    "memory for those results in MiB")
+  static let heavySlots = Setting(
+    "heavy-slots", "MILLRACE_HEAVY_SLOTS", .integer(1...256), "1", [.up, .worker],
+    "argon2 tasks that one worker computes at a time")
+  static let argon2TimeCost = Setting(
+    "argon2-time-cost", "ARGON2_TIME_COST", .integer(1...Int(Hashing.Limits.argon2PassesMax)), "6", [.up, .worker],
+    "argon2's passes over its memory")
+  static let argon2MemoryKiB = Setting(
+    "argon2-memory-kib", "ARGON2_MEMORY_KIB", .integer(8...Int(Hashing.Limits.argon2MemoryKiBMax)), "65536",
+    [.up, .worker], "argon2's memory in KiB, at least 8 for each thread")
+  static let argon2Parallelism = Setting(
+    "argon2-parallelism", "ARGON2_PARALLELISM", .integer(1...Int(Hashing.Limits.argon2ParallelismMax)), "2",
+    [.up, .worker], "argon2's threads for one hash")
+
+  // The launcher.
+  static let apiCount = Setting(
+    "api", "MILLRACE_API", .integer(1...64), "3", [.up], "how many API processes are started")
+  static let workerCount = Setting(
+    "workers", "MILLRACE_WORKERS", .integer(1...64), "3", [.up], "how many workers are started")
+  static let dataFolder = Setting(
+    "data", "MILLRACE_DATA", .text, ".millrace", [.up], "the folder for everything that is kept")
+  static let redisConfiguration = Setting(
+    "redis-conf", "MILLRACE_REDIS_CONF", .text, nil, [.up],
+    "the redis.conf to use; unless set, the one beside the program or in a folder above it")
+
+  // Measurements.
+  static let benchTasks = Setting(
+    "tasks", "MILLRACE_BENCH_TASKS", .integer(1...LoadTest.Limits.tasksMax), "100000", [.bench],
+    "tasks of one measurement")
+  static let benchConnections = Setting(
+    "connections", "MILLRACE_BENCH_CONNECTIONS", .integer(1...LoadTest.Limits.connectionsMax), "4", [.bench],
+    "connections to PostgreSQL that claim and complete at once")
+
+  /// Variables with our prefix that tests and measurements use: where the program is.
+  static let foreignVariables = ["MILLRACE_EXECUTABLE"]
+
+  /// Every setting there is, in the order they are shown.
+  static let all: [Setting] = [
+    port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel,
+    backends, strategy, rateLimit, rateWindow, exposeBackend, healthPath, adminToken, adminTrustLoopback,
+    gatewayId, workerName, secretKey, cacheTTL, cacheEntries, cacheMiB, heavySlots,
+    argon2TimeCost, argon2MemoryKiB, argon2Parallelism,
+    databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
+    databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections,
+  ]
+
+  /// The settings that `command` uses.
+  static func used(by command: Command) -> [Setting] {
+    all.filter { $0.commands.contains(command) }
+  }
+}

@@ -1,0 +1,24 @@
+import Glibc
+import LoadTest
+import Postgres
+import Telemetry
+
+/// `millrace bench`: what the queue alone can do.
+enum Bench {
+  /// Runs all measurements and prints each as soon as it is known.
+  /// - Throws: `CommandError`: 75 if PostgreSQL cannot be reached or refuses.
+  static func run(_ configuration: Configuration) throws(CommandError) {
+    var options = QueueBenchmark.Options()
+    options.tasks = configuration.integer(.benchTasks)
+    options.connections = configuration.integer(.benchConnections)
+    let postgres = configuration.postgres
+    let log = configuration.logger("bench")
+    try DatabaseTask.run { [options] (helpers, reactor) throws(PostgresError) in
+      let benchmark = QueueBenchmark(postgres, helpers: helpers, options: options, log: log)
+      try await benchmark.run(
+        report: { name, perSecond in
+          CommandLineTool.write(Help.pad(name, 60) + "\(Int(perSecond)) a second\n", to: STDOUT_FILENO)
+        }, on: reactor)
+    }
+  }
+}

@@ -1,0 +1,28 @@
+/// `millrace config`: shows what a command would use, and why.
+enum ConfigTool {
+  /// The settings of the named command, or of all, with secrets masked; `markdown` for the README's table.
+  static func run(_ inputs: Configuration.Inputs) throws(CommandError) -> String {
+    if inputs.arguments == ["--markdown"] { return Help.markdown }
+    var commands: [Command] = [.up, .balance, .api, .worker]
+    var inputs = inputs
+    if let name = inputs.arguments.first, !name.hasPrefix("-") {
+      guard let command = Command(rawValue: name), !Setting.used(by: command).isEmpty else {
+        throw .usage("'\(name)' has no settings; try one of \(commands.map(\.rawValue).joined(separator: ", "))")
+      }
+      commands = [command]
+      inputs.arguments.removeFirst()
+    }
+    var text = ""
+    for command in commands {
+      let configuration = try Configuration(for: command, inputs)
+      text += (text.isEmpty ? "" : "\n") + "# millrace \(command)\n"
+      for setting in Setting.used(by: command) {
+        let value = configuration.text(setting)
+        let shown = setting.isSecret && value != nil ? "********" : value ?? ""
+        let source = configuration.source(of: setting)?.text ?? "not set"
+        text += Help.pad(setting.variable, 26) + Help.pad(shown, 28) + source + "\n"
+      }
+    }
+    return text
+  }
+}

@@ -1,0 +1,151 @@
+import Testing
+
+@testable import Millrace
+
+private func configuration(
+  _ command: Command, _ arguments: [String] = [], _ environment: [String: String] = [:],
+  files: [String: String] = [:]
+) throws -> Configuration {
+  try Configuration(
+    for: command,
+    Configuration.Inputs(arguments: arguments, environment: environment, readFile: { files[$0] }))
+}
+
+@Suite struct ConfigurationTests {
+  @Test func flagBeatsEnvironmentBeatsDotEnvBeatsDefault() throws {
+    let files = [".env": "RATE_LIMIT_REQUESTS=3\nCACHE_TTL=4\n"]
+    let all = try configuration(.up, ["--rate-limit", "1"], ["RATE_LIMIT_REQUESTS": "2"], files: files)
+    #expect(all.integer(.rateLimit) == 1 && all.source(of: .rateLimit) == .flag)
+    let environment = try configuration(.up, [], ["RATE_LIMIT_REQUESTS": "2"], files: files)
+    #expect(environment.integer(.rateLimit) == 2)
+    #expect(environment.source(of: .rateLimit) == .variable("RATE_LIMIT_REQUESTS"))
+    let dotEnv = try configuration(.up, [], [:], files: files)
+    #expect(dotEnv.integer(.rateLimit) == 3 && dotEnv.source(of: .rateLimit) == .dotEnv)
+    #expect(try configuration(.balance, [], [:], files: files).integer(.rateLimit) == 100)
+  }
+
+  @Test func aSecretCanComeFromAFileWithoutItsLineEnd() throws {
+    let files = ["/run/token": "s3cret\n"]
+    let fromFile = try configuration(.api, [], ["ADMIN_TOKEN_FILE": "/run/token"], files: files)
+    #expect(fromFile.text(.adminToken) == "s3cret")
+    let both = try configuration(.api, [], ["ADMIN_TOKEN_FILE": "/run/token", "ADMIN_TOKEN": "own"], files: files)
+    #expect(both.text(.adminToken) == "own")
+    #expect(throws: CommandError.configuration("ADMIN_TOKEN_FILE: cannot read '/gone'")) {
+      try configuration(.api, [], ["ADMIN_TOKEN_FILE": "/gone"])
+    }
+  }
+
+  @Test func listsGrowWithEveryFlagAndFlagsCanBeSetOrNot() throws {
+    let some = try configuration(
+      .balance, ["--backend", "a:1", "--backend=b:2,c:3", "--expose-backend", "--port", "9"], ["BACKENDS": "no:1"])
+    #expect(some.list(.backends) == ["a:1", "b:2", "c:3"])
+    #expect(some.isOn(.exposeBackend))
+    #expect(some.integer(.port) == 9)
+    #expect(try !configuration(.balance, ["--expose-backend", "off"]).isOn(.exposeBackend))
+    let strategy = try configuration(.balance, [], ["LB_STRATEGY": "Least-Connections"]).choice(.strategy)
+    #expect(strategy == "least_connections")
+  }
+
+  @Test(arguments: [
+    (["--prot", "1"], 2 as Int32, "--port"), (["--port", "0"], 2, "1…65535"), (["--port"], 2, "needs a value"),
+    (["-p", "1"], 2, "unknown flag"), (["--strategy", "leastconnections"], 2, "least_connections"),
+    (["--backends", "x"], 2, "--backend"), (["--worker-name", "x"], 2, "unknown flag"),
+  ])
+  func aWrongFlagNamesTheNearestRightOne(arguments: [String], code: Int32, hint: String) {
+    let error = #expect(throws: CommandError.self) { try configuration(.balance, arguments) }
+    #expect(error?.exitCode == code)
+    #expect(error?.message.contains(hint) == true)
+  }
+
+  @Test(arguments: [
+    (["MILLRACE_PROT": "1"], "MILLRACE_PORT"), (["MILLRACE_WORKER": "2"], "MILLRACE_WORKERS"),
+    (["RATE_LIMIT_REQUESTS": "many"], "'many' is not 0…"), (["LB_STRATEGY": "fastest"], "round_robin|"),
+    (["LB_EXPOSE_BACKEND": "perhaps"], "on|off"),
+  ])
+  func aWrongVariableStopsTheStart(environment: [String: String], hint: String) {
+    let error = #expect(throws: CommandError.self) { try configuration(.balance, [], environment) }
+    #expect(error?.exitCode == 78)
+    #expect(error?.message.contains(hint) == true)
+  }
+
+  @Test func aSecretNeverStandsInAnErrorOrInTheConfigTool() throws {
+    let environment = ["ADMIN_TOKEN": "hunter2", "DB_PASSWORD": "hunter2", "REDIS_URL": "redis://:hunter2@h:1"]
+    for command in ["up", "balance", "api", "worker"] {
+      let text = try ConfigTool.run(.init(arguments: [command], environment: environment, readFile: { _ in nil }))
+      #expect(!text.contains("hunter2"))
+      if command != "worker" { #expect(text.contains("********")) }
+    }
+  }
+
+  @Test func settingsAreNamedOnceAndTheirDefaultsAreValid() {
+    #expect(Set(Setting.all.map(\.name)).count == Setting.all.count)
+    #expect(Set(Setting.all.map(\.variable)).count == Setting.all.count)
+    for setting in Setting.all {
+      #expect(!setting.commands.isEmpty, "\(setting.name) is used by nobody")
+      if let value = setting.defaultValue { #expect(setting.problem(with: value) == nil) }
+    }
+  }
+
+  @Test func theNamesThatUsersHaveAreKnown() {
+    let known = Set(Setting.all.map(\.variable))
+    let names = """
+      DB_NAME DB_USER DB_PASSWORD DB_HOST DB_PORT DB_CONNECTION_RETRIES DB_BASE_BACKOFF DB_USER_CONNECTION_LIMIT \
+      APP_NAME WORKER_NAME LB_STRATEGY RATE_LIMIT_REQUESTS RATE_LIMIT_WINDOW GATEWAY_ID CACHE_TTL BACKENDS ADMIN_TOKEN
+      """
+    for name in names.split(separator: " ") { #expect(known.contains(String(name)), "\(name)") }
+  }
+
+  @Test func whatUpWasToldReachesTheRolesAndDefaultsDoNot() throws {
+    let up = try configuration(.up, ["--rate-limit", "0", "--log-level", "debug"], ["ARGON2_TIME_COST": "2"])
+    #expect(up.environment(for: .balance) == ["RATE_LIMIT_REQUESTS": "0", "MILLRACE_LOG_LEVEL": "debug"])
+    #expect(up.environment(for: .worker) == ["ARGON2_TIME_COST": "2", "MILLRACE_LOG_LEVEL": "debug"])
+  }
+
+  @Test func dotEnvKnowsCommentsQuotesAndExport() throws {
+    let text = "# comment\n\nA=1\n export B='two words' \nC=\"x=y\"\nD=\n"
+    #expect(try DotEnv.parse(text) == ["A": "1", "B": "two words", "C": "x=y", "D": ""])
+    #expect(throws: CommandError.configuration(".env, line 2: not NAME=value")) { try DotEnv.parse("A=1\nnonsense") }
+  }
+
+  @Test func redisURLsAreUnderstood() throws {
+    let full = try Configuration.redis("redis://ann:p:w@[::1]:7000/3")
+    #expect(full.endpoint == "[::1]:7000" && full.user == "ann" && full.password == "p:w" && full.database == 3)
+    #expect(try Configuration.redis("redis://cache").endpoint == "cache:6379")
+    #expect(try Configuration.redis("redis://:pw@cache:1").password == "pw")
+    #expect(try Configuration.redis("unix:/run/r.sock").endpoint == "unix:/run/r.sock")
+    #expect(throws: CommandError.self) { try Configuration.redis("http://cache") }
+    #expect(try configuration(.api, [], ["REDIS_URL": "off"]).redis(clientName: "x") == nil)
+    let parts = try configuration(.api, [], ["REDIS_HOST": "cache", "REDIS_PORT": "7"]).redis(clientName: "x")
+    #expect(parts?.endpoint == "cache:7")
+  }
+
+  @Test func backendsAreUnderstoodWithNamesWeightsAndHostNames() throws {
+    #expect(try BalancerRole.backend("10.0.0.1:80").name == "10.0.0.1:80")
+    let weighted = try BalancerRole.backend("big=10.0.0.1:80*3")
+    #expect(weighted.name == "big" && weighted.weight == 3 && weighted.address.description == "10.0.0.1:80")
+    let local = try BalancerRole.backend("localhost:8080*2")
+    #expect(local.name.hasPrefix("localhost:8080") && local.address.isLoopback && local.weight == 2)
+    for wrong in ["", "a", "a:", "a=:80", "10.0.0.1:80*0", "no.such.host.invalid:80"] {
+      #expect(throws: CommandError.self) { try BalancerRole.backend(wrong) }
+    }
+  }
+}
+
+@Suite struct HelpTests {
+  @Test func everyCommandHasItsPageWithEveryFlagAndAnExample() {
+    for command in Command.allCases {
+      #expect(Help.overview.contains("  \(command) "))
+      let page = Help.page(for: command)
+      for setting in Setting.used(by: command) { #expect(page.contains("--\(setting.name) ")) }
+      if command != .version { #expect(page.contains("Examples:")) }
+    }
+  }
+
+  @Test func spellingFindsTheNearestAndNothingFarAway() {
+    #expect(Spelling.distance(Array("kitten".utf8), Array("sitting".utf8)) == 3)
+    #expect(Spelling.distance(Array("prot".utf8), Array("port".utf8)) == 1)
+    #expect(Spelling.distance([], Array("abc".utf8)) == 3)
+    #expect(Spelling.nearest(to: "blance", in: ["balance", "api"]) == "balance")
+    #expect(Spelling.nearest(to: "xyzzy", in: ["balance", "api"]) == nil)
+  }
+}

@@ -1,0 +1,127 @@
+import Foundation
+import Glibc
+
+/// The real program: `MILLRACE_EXECUTABLE`, or the one that was built beside the tests.
+let executable: String = {
+  if let path = ProcessInfo.processInfo.environment["MILLRACE_EXECUTABLE"] { return path }
+  return URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appending(path: "millrace").path
+}()
+
+/// Runs the program to its end.
+func run(_ arguments: [String], environment: [String: String] = [:]) throws -> (code: Int32, output: String) {
+  let process = Process()
+  let pipe = Pipe()
+  process.executableURL = URL(fileURLWithPath: executable)
+  process.arguments = arguments
+  process.environment = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
+  process.standardOutput = pipe
+  process.standardError = pipe
+  try process.run()
+  let output = pipe.fileHandleForReading.readDataToEndOfFile()
+  process.waitUntilExit()
+  return (process.terminationStatus, String(decoding: output, as: UTF8.self))
+}
+
+/// A `millrace up` of a test's own, in a temporary folder, whose output is collected.
+final class System: @unchecked Sendable {
+  // Safe because: a test uses it from one task at a time; the output is only read from its file.
+  let folder: String
+  let port: Int
+  private let process = Process()
+  private let log: String
+
+  init(folder: String? = nil, _ flags: [String] = []) throws {
+    self.folder = folder ?? System.makeFolder()
+    port = System.freePort()
+    log = self.folder + "/up-\(port).log"
+    _ = FileManager.default.createFile(atPath: log, contents: nil)
+    process.executableURL = URL(fileURLWithPath: executable)
+    process.arguments =
+      ["up", "--data", self.folder + "/data", "--port", "\(port)", "--api", "1", "--workers", "1", "--rate-limit", "0"]
+      + flags
+    process.standardOutput = FileHandle(forWritingAtPath: log)
+    process.standardError = process.standardOutput
+    try process.run()
+  }
+
+  static func makeFolder() -> String {
+    let folder = String(cString: mkdtemp(strdup("/tmp/millrace-up-XXXXXX")))
+    chmod(folder, 0o755)
+    return folder
+  }
+
+  var pid: pid_t { process.processIdentifier }
+  var output: String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
+
+  /// Waits until the output contains `text`, 60 s at most.
+  func waitFor(_ text: String, times: Int = 1) async -> Bool {
+    await eventually { self.output.components(separatedBy: text).count > times }
+  }
+
+  /// Waits for the end and returns the exit code.
+  func waitForEnd() async -> Int32 {
+    _ = await eventually { !self.process.isRunning }
+    return process.isRunning ? -1 : process.terminationStatus
+  }
+
+  /// The processes whose command lines name this system's folder, without the launcher.
+  func processes(_ role: String = "") -> [pid_t] {
+    let all = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+    return all.compactMap { pid_t($0) }.filter { candidate in
+      guard candidate != pid, let data = FileManager.default.contents(atPath: "/proc/\(candidate)/cmdline") else {
+        return false
+      }
+      let line = String(decoding: data, as: UTF8.self).replacing("\0", with: " ")
+      return line.contains(folder) && line.contains(role)
+    }
+  }
+
+  func get(_ path: String) throws -> String { try curl(path, []) }
+
+  func post(_ path: String, _ body: String) throws -> String {
+    try curl(path, ["-H", "Content-Type: application/json", "-d", body])
+  }
+
+  private func curl(_ path: String, _ arguments: [String]) throws -> String {
+    let process = Process()
+    let pipe = Pipe()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = ["curl", "-s", "--max-time", "20", "http://127.0.0.1:\(port)\(path)"] + arguments
+    process.standardOutput = pipe
+    try process.run()
+    let output = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return String(decoding: output, as: UTF8.self)
+  }
+
+  /// Ends everything that is left and removes the folder.
+  func remove() {
+    if process.isRunning { kill(pid, SIGKILL) }
+    for child in processes() { kill(child, SIGKILL) }
+    try? FileManager.default.removeItem(atPath: folder)
+  }
+
+  private static func freePort() -> Int {
+    let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(fd) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        _ = bind(fd, $0, length)
+        _ = getsockname(fd, $0, &length)
+      }
+    }
+    return Int(UInt16(bigEndian: address.sin_port))
+  }
+}
+
+/// Whether `condition` becomes true within 60 s.
+func eventually(_ condition: () -> Bool) async -> Bool {
+  for _ in 0..<6000 {
+    if condition() { return true }
+    try? await Task.sleep(for: .milliseconds(10))
+  }
+  return false
+}
