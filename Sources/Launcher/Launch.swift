@@ -36,6 +36,7 @@ public final class Launch: SignalReceiver {
     } catch {
       throw LaunchError("cannot start: \(error)")
     }
+    launch.value.printer.flush()
     if let failure = launch.value.failure { throw failure }
   }
 

@@ -69,6 +69,11 @@ final class LogPrinter {
     if !isJSON { put(text) }
   }
 
+  /// Waits until everything was written.
+  func flush() {
+    logger.flush()
+  }
+
   /// Writes at once and waits for the terminal: whoever stops it with Ctrl-S stops the log, not the roles, whose own
   /// log queues drop lines when full.
   private func put(_ text: String) {
