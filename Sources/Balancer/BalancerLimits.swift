@@ -37,7 +37,8 @@ public enum BalancerLimits {
   static let connect = TimeSpan.seconds(1 as UInt64)
   /// How long a backend may think before its response begins, and pause within it.
   static let response = TimeSpan.seconds(60 as UInt64)
-  /// How long a connection to a backend is kept unused: less than servers usually wait, so that they seldom close first.
+  /// How long a connection to a backend is kept unused: less than servers usually wait, so that they seldom close
+  /// first.
   static let upstreamIdle = TimeSpan.seconds(45 as UInt64)
   /// How long, after an early answer, what the client still sends is read (RFC 9112 §9.6).
   static let linger = TimeSpan.seconds(2 as UInt64)

@@ -6,7 +6,8 @@ import Reactor
 import Synchronization
 import Telemetry
 
-/// What the reactors of a balancer have in common: configuration, decisions, counters. All of it is immutable or atomic.
+/// What the reactors of a balancer have in common: configuration, decisions, counters. All of it is immutable or
+/// atomic.
 final class BalancerShared: Sendable {
   let configuration: BalancerConfiguration
   let pool: BackendPool

@@ -10,8 +10,8 @@ final class AdminContext {
     self.shared = shared
   }
 
-  /// Lets through who may change or reveal the system: the bearer of the admin token, or, where that is allowed, somebody
-  /// on this machine whose request was not forwarded.
+  /// Lets through who may change or reveal the system: the bearer of the admin token, or, where that is allowed,
+  /// somebody on this machine whose request was not forwarded.
   func requireAdmin(_ request: HTTPRequest) throws(Problem) {
     let configuration = shared.configuration
     if configuration.trustsLoopback, request.peer.isLoopback, !isForwarded(request) { return }

@@ -94,7 +94,8 @@ final class LocalRequest {
     self.head = head
   }
 
-  /// Whether `path` is one of the balancer's own. `/readyz` is, until every backend was seen well; then a backend answers.
+  /// Whether `path` is one of the balancer's own. `/readyz` is, until every backend was seen well; then a backend
+  /// answers.
   static func isLocal(path: UnsafeRawBufferPointer, _ shared: BalancerShared) -> Bool {
     guard path.count <= 24 else { return false }
     if path.count < 2 || begins(path, "/lb/") || equals(path, "/metrics") || equals(path, "/livez") { return true }

@@ -195,8 +195,8 @@ extension ClientConnection {
     expectBodyOrResponse(on: reactor)
   }
 
-  /// The backend has failed this request before any byte of a response. `isSafe`: the backend cannot have read it, so that
-  /// sending it again cannot do anything twice.
+  /// The backend has failed this request before any byte of a response. `isSafe`: the backend cannot have read it, so
+  /// that sending it again cannot do anything twice.
   func upstreamFailed(_ failed: UpstreamConnection, isSafe: Bool, status: Int, on reactor: isolated Reactor) {
     upstream = nil
     failed.server.requestFailed(at: reactor.now.nanoseconds / 1_000_000)

@@ -14,8 +14,8 @@ import Telemetry
 ///          ├─► local ────┤        the balancer's own endpoints
 ///          └─────────────┴─► closing ─► closed
 ///
-/// What it reads goes through memory that the whole reactor shares; only a partial head, pipelined requests and what the
-/// client does not take yet are kept in buffers of its own, which are given back while it is idle.
+/// What it reads goes through memory that the whole reactor shares; only a partial head, pipelined requests and what
+/// the client does not take yet are kept in buffers of its own, which are given back while it is idle.
 final class ClientConnection: EventHandler {
   enum Phase: UInt8 {
     /// Between requests, or within a head.
@@ -198,7 +198,8 @@ final class ClientConnection: EventHandler {
   }
 
   /// Reads requests one after the other for as long as they are answered at once. A partial head is kept and parsed
-  /// anew with what comes next: the parser's state is shared by all connections, and a head has at most 16 KiB and 10 s.
+  /// anew with what comes next: the parser's state is shared by all connections, and a head has at most 16 KiB and 10
+  /// s.
   private func receiveHeads(on reactor: isolated Reactor) {
     guard !isReceiving else { return }
     isReceiving = true

@@ -74,7 +74,8 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     if isDraining, clients.isEmpty { finishDrain(on: reactor) }
   }
 
-  /// Stops listening, closes what is idle, and returns when the requests in progress have ended or `deadline` has passed.
+  /// Stops listening, closes what is idle, and returns when the requests in progress have ended or `deadline` has
+  /// passed.
   func drain(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
     isDraining = true
     listener?.close(on: reactor)

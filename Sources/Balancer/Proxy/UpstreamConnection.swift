@@ -218,10 +218,11 @@ final class UpstreamConnection: EventHandler {
 
   /// Whether the kernel proves that the backend had closed this connection before it could read any of the request.
   ///
-  /// Two proofs. A TCP backend's FIN acknowledges all that had reached its kernel by then: if we have its FIN and nothing
-  /// of this request is acknowledged, it had closed before the request arrived. And a close with unread bytes in the queue
-  /// resets instead of ending in order (RFC 1122 §4.2.2.13; Unix sockets likewise), while one behind a request that was
-  /// read does not, not even by `kill -9`: a request so short that it is read in one go was then not read at all.
+  /// Two proofs. A TCP backend's FIN acknowledges all that had reached its kernel by then: if we have its FIN and
+  /// nothing of this request is acknowledged, it had closed before the request arrived. And a close with unread bytes
+  /// in the queue resets instead of ending in order (RFC 1122 §4.2.2.13; Unix sockets likewise), while one behind a
+  /// request that was read does not, not even by `kill -9`: a request so short that it is read in one go was then not
+  /// read at all.
   private func provesUnread(_ code: CInt) -> Bool {
     if sent == 0 { return true }
     guard isReused, isReplayable else { return false }
