@@ -77,8 +77,8 @@ public final class BalancerInstance: Sendable {
     health?.start(on: reactor)
     Task.immediate(executorPreference: reactor.queue) {
       let span = await order.wait()
-      health?.stop(on: reactor)
       await proxy.drain(until: reactor.now + span, on: reactor)
+      await health?.stop(on: reactor)
       reactor.stop()
     }
   }

@@ -56,6 +56,7 @@ final class RawBackend: ConnectionAcceptor {
 
   func stop(on reactor: isolated Reactor) {
     listener?.close(on: reactor)
+    listener = nil
     for connection in connections { connection.stream.close(on: reactor) }
   }
 

@@ -188,7 +188,8 @@ import Testing
 
   @Test("a Unix socket backend is balanced like any other")
   func unixBackend() async throws {
-    let directory = String(cString: mkdtemp(strdup("/tmp/millrace-balancer-XXXXXX")))
+    var template = Array("/tmp/millrace-balancer-XXXXXX".utf8CString)
+    let directory = try #require(mkdtemp(&template).map { String(cString: $0) })
     defer { rmdir(directory) }
     let answer = try await onReactor { reactor -> String in
       let (server, address) = try! OriginServer.start("unix", at: "unix:\(directory)/s", on: reactor)

@@ -13,6 +13,8 @@ final class HealthChecker {
   private let shared: BalancerShared
   private let client = HTTPClient(bodyBytesMax: 64 << 10)
   private var isStopped = false
+  private var tasks: [Task<Void, Never>] = []
+  private var pauses: [Pause] = []
 
   init(_ shared: BalancerShared) {
     self.shared = shared
@@ -20,12 +22,16 @@ final class HealthChecker {
 
   func start(on reactor: isolated Reactor) {
     for index in shared.pool.backends.indices {
-      Task.immediate(executorPreference: reactor.queue) { await watch(index, on: reactor) }
+      pauses.append(Pause())
+      tasks.append(Task.immediate(executorPreference: reactor.queue) { await watch(index, on: reactor) })
     }
   }
 
-  func stop(on reactor: isolated Reactor) {
+  /// Ends the checks; one that is under way is waited for, at most its timeout.
+  func stop(on reactor: isolated Reactor) async {
     isStopped = true
+    for pause in pauses { pause.end(on: reactor) }
+    for task in tasks { await task.value }
     client.closeIdle(on: reactor)
   }
 
@@ -44,7 +50,8 @@ final class HealthChecker {
           [("backend", backend.name), ("old", old.rawValue), ("new", new.rawValue)])
       }
       let isNew = change.new == .unchecked
-      await reactor.sleep(for: isNew ? HealthChecker.firstInterval : shared.configuration.healthInterval)
+      await pauses[index].wait(
+        for: isNew ? HealthChecker.firstInterval : shared.configuration.healthInterval, on: reactor)
     }
   }
 
@@ -60,5 +67,25 @@ final class HealthChecker {
       shared.log.debug("a check failed", [("backend", shared.pool.backends[index].name), ("error", "\(error)")])
       return false
     }
+  }
+}
+
+/// A sleep that can be ended early.
+private final class Pause: EventHandler {
+  private var sleeper: UnsafeContinuation<Void, Never>?
+  private lazy var timer = ReactorTimer(self)
+
+  func wait(for span: TimeSpan, on reactor: isolated Reactor) async {
+    reactor.arm(timer, after: span)
+    await withUnsafeContinuation { sleeper = $0 }
+  }
+
+  func end(on reactor: isolated Reactor) {
+    reactor.cancel(timer)
+    sleeper.take()?.resume()
+  }
+
+  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    sleeper.take()?.resume()
   }
 }

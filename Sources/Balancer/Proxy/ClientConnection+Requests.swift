@@ -163,9 +163,8 @@ extension ClientConnection {
       return answer(Problem(503, "No backend is available.", retryAfterSeconds: 1), closing: false, on: reactor)
     }
     attempts += 1
-    let backend = shared.pool.backends[index]
-    backend.requestStarted()
     if let kept = proxy.upstreams.take(index) {
+      kept.server.requestStarted()
       upstream = kept
       kept.carry(for: self, taking: failed, on: reactor)
       if phase == .carrying, upstream === kept {
@@ -173,6 +172,8 @@ extension ClientConnection {
       }
       return
     }
+    let backend = shared.pool.backends[index]
+    backend.requestStarted()
     do throws(SystemError) {
       let fresh = try UpstreamConnection(proxy: proxy, backend: index, on: reactor)
       upstream = fresh
@@ -198,7 +199,7 @@ extension ClientConnection {
   /// that sending it again cannot do anything twice.
   func upstreamFailed(_ failed: UpstreamConnection, isSafe: Bool, status: Int, on reactor: isolated Reactor) {
     upstream = nil
-    proxy.shared.pool.backends[failed.backend].requestFailed(at: reactor.now.nanoseconds / 1_000_000)
+    failed.server.requestFailed(at: reactor.now.nanoseconds / 1_000_000)
     guard isSafe || method.isIdempotent, failed.isReplayable else {
       return answer(Problem(status, "The backend failed."), closing: !bodyRest.isDone, on: reactor)
     }

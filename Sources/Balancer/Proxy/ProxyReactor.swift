@@ -79,6 +79,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   func drain(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
     isDraining = true
     listener?.close(on: reactor)
+    listener = nil
     for client in clients { client.drain(on: reactor) }
     if !clients.isEmpty {
       reactor.arm(drainTimer, at: deadline)

@@ -103,7 +103,7 @@ extension UpstreamConnection {
     }
     if shared.configuration.exposesBackend {
       out.append("X-LB-Backend: ")
-      out.append(Array(shared.pool.backends[backend].name.utf8))
+      out.append(Array(server.name.utf8))
       out.append("\r\n")
     }
     response.status = head.status

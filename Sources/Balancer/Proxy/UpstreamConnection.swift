@@ -21,6 +21,8 @@ final class UpstreamConnection: EventHandler {
   let proxy: ProxyReactor
   /// The backend's index in the pool of backends.
   let backend: Int
+  /// The backend itself.
+  let server: Backend
   /// Where it stands in the pool of idle connections.
   var position = 0
   private(set) var idleSince = MonotonicTime(nanoseconds: 0)
@@ -49,6 +51,7 @@ final class UpstreamConnection: EventHandler {
   init(proxy: ProxyReactor, backend: Int, on reactor: isolated Reactor) throws(SystemError) {
     self.proxy = proxy
     self.backend = backend
+    server = proxy.shared.pool.backends[backend]
     let address = proxy.shared.addresses[backend]
     isUnix = address.isUnix
     fd = try Socket.beginConnect(to: address)
@@ -251,22 +254,23 @@ final class UpstreamConnection: EventHandler {
   /// The response took too long, or is broken in its middle.
   func backendFailed(on reactor: isolated Reactor) {
     release(on: reactor)
-    proxy.shared.pool.backends[backend].requestFailed(at: reactor.now.nanoseconds / 1_000_000)
+    server.requestFailed(at: reactor.now.nanoseconds / 1_000_000)
   }
 
   /// The client has gone; what the backend still says interests nobody.
   func clientLeft(on reactor: isolated Reactor) {
     guard release(on: reactor) != nil else { return }
-    proxy.shared.pool.backends[backend].requestAbandoned()
+    server.requestAbandoned()
   }
 
   /// The response is complete: back to the pool if both sides can go on.
   func finishResponse(mayKeep: Bool, on reactor: isolated Reactor) {
     guard let client else { return }
     let took = reactor.now.since(client.startedAt)
-    proxy.shared.pool.backends[backend].requestAnswered(latencyUs: Int(took.nanoseconds / 1000))
-    proxy.shared.metrics.latency[backend].observe(took)
-    proxy.shared.metrics.count(status: response.status)
+    server.requestAnswered(latencyUs: Int(took.nanoseconds / 1000))
+    let shared = proxy.shared
+    shared.metrics.latency[backend].observe(took)
+    shared.metrics.count(status: response.status)
     self.client = nil
     client.upstream = nil
     let isReusable =
