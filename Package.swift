@@ -84,7 +84,8 @@ let package = Package(
     tests("BalancingTests", ["Basics", "Balancing"]),
     tests("CachingTests", ["Basics", "Caching"]),
     tests("TidyTests", []),
-    tests("LauncherTests", ["Millrace", "Launcher", "Redis", "Reactor"]),
+    tests(
+      "LauncherTests", ["Basics", "HTTP", "Hashing", "Launcher", "Millrace", "Reactor", "Redis", "TestSupport"]),
     tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis"]),
   ]
 )

@@ -101,19 +101,26 @@ final class System: @unchecked Sendable {
     try? FileManager.default.removeItem(atPath: folder)
   }
 
+  /// The first of sixteen ports that nobody uses: the roles take the ones behind it. Below the range from which the
+  /// kernel takes ports for outgoing connections, of which tests make thousands.
   private static func freePort() -> Int {
+    while true {
+      let base = Int.random(in: 1000..<2000) * 16
+      if (base..<base + 16).allSatisfy(isFree) { return base }
+    }
+  }
+
+  private static func isFree(_ port: Int) -> Bool {
     let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     defer { close(fd) }
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    withUnsafeMutablePointer(to: &address) { pointer in
+    address.sin_port = UInt16(port).bigEndian
+    return withUnsafePointer(to: &address) { pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        _ = bind(fd, $0, length)
-        _ = getsockname(fd, $0, &length)
+        bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
       }
     }
-    return Int(UInt16(bigEndian: address.sin_port))
   }
 }
 
@@ -124,4 +131,17 @@ func eventually(_ condition: () -> Bool) async -> Bool {
     try? await Task.sleep(for: .milliseconds(10))
   }
   return false
+}
+
+/// What a line of shell prints.
+func shell(_ line: String) throws -> String {
+  let process = Process()
+  let pipe = Pipe()
+  process.executableURL = URL(fileURLWithPath: "/bin/sh")
+  process.arguments = ["-c", line]
+  process.standardOutput = pipe
+  try process.run()
+  let output = pipe.fileHandleForReading.readDataToEndOfFile()
+  process.waitUntilExit()
+  return String(decoding: output, as: UTF8.self)
 }
