@@ -60,12 +60,19 @@ final class ByteScratch {
 
   func append(decimal number: Int) {
     precondition(number >= 0, "a negative number in a message")
-    var divisor = 1
-    while number / divisor >= 10 { divisor *= 10 }
-    while divisor > 0 {
-      append(byte: UInt8(ascii: "0") + UInt8(number / divisor % 10))
-      divisor /= 10
+    var length = 1
+    var bound = 10
+    while number >= bound, length < 19 {
+      length += 1
+      bound = bound.multipliedReportingOverflow(by: 10).partialValue
     }
+    precondition(capacity - count >= length, "a scratch is full")
+    var rest = UInt(number)
+    for index in stride(from: count + length - 1, through: count, by: -1) {
+      base[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+      rest /= 10
+    }
+    count += length
   }
 
   /// Appends the eight digits of a number below 2^32, all at once: each half-byte goes to a byte of its own, and a byte

@@ -163,7 +163,8 @@ extension ClientConnection {
       return answer(Problem(503, "No backend is available.", retryAfterSeconds: 1), closing: false, on: reactor)
     }
     attempts += 1
-    if let kept = proxy.upstreams.take(index) {
+    // A retry goes over a new connection: those that are kept may have been closed together.
+    if failed == nil, let kept = proxy.upstreams.take(index) {
       kept.server.requestStarted()
       upstream = kept
       kept.carry(for: self, taking: failed, on: reactor)
@@ -199,13 +200,19 @@ extension ClientConnection {
   /// that sending it again cannot do anything twice.
   func upstreamFailed(_ failed: UpstreamConnection, isSafe: Bool, status: Int, on reactor: isolated Reactor) {
     upstream = nil
-    failed.server.requestFailed(at: reactor.now.nanoseconds / 1_000_000)
+    // A kept connection that the backend had closed says nothing bad about the backend: it may be tried again.
+    let wasStale = failed.isReused && isSafe
+    if wasStale {
+      failed.server.requestAbandoned()
+    } else {
+      failed.server.requestFailed(at: reactor.now.nanoseconds / 1_000_000)
+    }
     guard isSafe || method.isIdempotent, failed.isReplayable else {
       return answer(Problem(status, "The backend failed."), closing: !bodyRest.isDone, on: reactor)
     }
-    // A kept connection that the backend had closed says nothing bad about the backend: it may be tried again.
-    let avoided = failed.isReused && isSafe ? -1 : failed.backend
-    retry(after: failed, avoiding: avoided, status: status, detail: "The backend failed.", on: reactor)
+    retry(
+      after: failed, avoiding: wasStale ? -1 : failed.backend, status: status, detail: "The backend failed.",
+      on: reactor)
   }
 
   /// Sends the request again if that is still allowed. `failed` holds what was sent; without it, it stands ready in the

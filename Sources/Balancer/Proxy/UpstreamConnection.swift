@@ -225,7 +225,7 @@ final class UpstreamConnection: EventHandler {
   /// read at all.
   private func provesUnread(_ code: CInt) -> Bool {
     if sent == 0 { return true }
-    guard isReused, isReplayable else { return false }
+    guard isReplayable else { return false }
     if code == ECONNRESET, sent <= BalancerLimits.wholeReadBytes { return true }
     if isUnix { return false }
     // Without an error the FIN was read; with EPIPE it had come before the reset.

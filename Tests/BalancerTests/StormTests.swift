@@ -1,0 +1,81 @@
+import Balancer
+import Basics
+import HTTP
+import Reactor
+import Testing
+
+@Suite("Storm") struct StormTests {
+  /// What a backend was asked, each token once for every time.
+  private final class Ledger {
+    var tokens: [String: Int] = [:]
+
+    func start(times: HTTPServerTimes, on reactor: isolated Reactor) throws(SystemError) -> (HTTPServer, SocketAddress)
+    {
+      let router = Router(self)
+      router.on(.get, "/health") { (_, _, _) throws(Problem) in .text(200, "well") }
+      router.on(.post, "/note/{token}") { (ledger, request, _) throws(Problem) in
+        let token = request.parameter("token")
+        ledger.tokens[token, default: 0] += 1
+        return .text(200, "\(token) \(request.body.count)")
+      }
+      let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(sharedMetrics), times: times)
+      return (server, try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor))
+    }
+  }
+
+  @Test("while backends keep closing their connections, each POST gets its own answer and is done once")
+  func closingBackends() async throws {
+    let (wrong, repeated, done) = try await onReactor { reactor -> ([String], Int, Int) in
+      var times = HTTPServerTimes()
+      times.idle = .milliseconds(2)
+      let ledgers = [Ledger(), Ledger()]
+      var servers: [HTTPServer] = []
+      var addresses: [SocketAddress] = []
+      for ledger in ledgers {
+        let (server, address) = try! ledger.start(times: times, on: reactor)
+        servers.append(server)
+        addresses.append(address)
+      }
+      let balancer = try! await startBalancer(addresses, on: reactor) { $0.reactors = 2 }
+      var clients: [Task<[String], Never>] = []
+      for number in 0..<12 {
+        clients.append(
+          Task.immediate(executorPreference: reactor.queue) {
+            await StormTests.talk(number, balancer.address, on: reactor)
+          })
+      }
+      var wrong: [String] = []
+      for client in clients { wrong += await client.value }
+      balancer.drain(within: .milliseconds(100))
+      balancer.join()
+      for server in servers { await server.drain(until: reactor.now, on: reactor) }
+      let counts = ledgers.flatMap { $0.tokens.map(\.value) }
+      return (wrong, counts.filter { $0 > 1 }.count, counts.count)
+    }
+    #expect(wrong == [])
+    #expect(repeated == 0)
+    #expect(done == 12 * 150)
+  }
+
+  /// Sends 150 requests at odd times on one connection; the answers that were not what they should be.
+  private static func talk(_ number: Int, _ address: SocketAddress, on reactor: isolated Reactor) async -> [String] {
+    var random = SeededRandom(seed: UInt64(number) + 1)
+    let client = HTTPClient()
+    var wrong: [String] = []
+    for step in 0..<150 {
+      let body = [UInt8](repeating: 0x61, count: Int.random(in: 0...3000, using: &random))
+      let request = HTTPClientRequest(.post, "/note/t\(number)-\(step)", body: body)
+      do throws(HTTPClientError) {
+        let answer = try await client.send(
+          request, to: address, until: reactor.now + .seconds(10 as UInt64), on: reactor)
+        let text = String(decoding: answer.body, as: UTF8.self)
+        if text != "t\(number)-\(step) \(body.count)" { wrong.append("\(answer.status) \(text)") }
+      } catch {
+        wrong.append("\(error)")
+      }
+      await reactor.sleep(for: TimeSpan(nanoseconds: UInt64.random(in: 0...4_000_000, using: &random)))
+    }
+    client.closeIdle(on: reactor)
+    return wrong
+  }
+}
