@@ -6,7 +6,7 @@ import Testing
   @Test func startsServesSurvivesCrashesAndStopsInOrder() async throws {
     let system = try System()
     defer { system.remove() }
-    try #require(await system.waitFor("Ready  http://127.0.0.1:\(system.port)"))
+    try #require(await system.waitFor("Ready  http://127.0.0.1:\(system.port)"), "\(system.output)")
     let answer = try system.post("/hash/md5?wait=10", #"{"string":"hello world"}"#)
     #expect(answer.contains("5eb63bbbe01eeed093cb22bb8f5acdc3"))
 
@@ -37,7 +37,7 @@ import Testing
   @Test func aKilledLauncherLeavesNoOrphanAndItsDataStartAgain() async throws {
     let system = try System()
     defer { system.remove() }
-    try #require(await system.waitFor("Ready"))
+    try #require(await system.waitFor("Ready"), "\(system.output)")
     let second = try System(folder: system.folder)
     #expect(await second.waitForEnd() == 1)
     #expect(second.output.contains("another 'millrace up' (process \(system.pid)) is using"))
@@ -59,7 +59,7 @@ import Testing
   @Test func impatienceEndsEverythingAtOnce() async throws {
     let system = try System()
     defer { system.remove() }
-    try #require(await system.waitFor("Ready"))
+    try #require(await system.waitFor("Ready"), "\(system.output)")
     // A frozen worker would hold up an orderly stop for half a minute.
     for worker in system.processes("millrace worker") { kill(worker, SIGSTOP) }
     kill(system.pid, SIGINT)
@@ -74,7 +74,7 @@ import Testing
   @Test func aPortInUseIsSaidClearly() async throws {
     let system = try System()
     defer { system.remove() }
-    try #require(await system.waitFor("Ready"))
+    try #require(await system.waitFor("Ready"), "\(system.output)")
     let (code, output) = try run(["up", "--data", system.folder + "/other", "--port", "\(system.port)"])
     #expect(code == 1)
     #expect(output == "millrace: port \(system.port) is in use; choose another with --port\n")
