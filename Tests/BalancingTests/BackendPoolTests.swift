@@ -10,7 +10,10 @@ private func digest(_ bytes: [UInt8]) -> UInt64 {
   return z ^ (z >> 31)
 }
 
-private func pool(_ weights: [Int], panicPercent: Int = 0) -> BackendPool {
+/// A ring costs most of a pool's making; tests of many pools that do not use it take a digest that is free.
+private func pool(
+  _ weights: [Int], panicPercent: Int = 0, digest: ([UInt8]) -> UInt64 = digest
+) -> BackendPool {
   BackendPool(
     weights.enumerated().map { Backend(name: "b\($0)", slot: $0, weight: $1, isTrusted: true) },
     panicPercent: panicPercent, digest: digest)
@@ -54,9 +57,10 @@ private func counts(_ pool: BackendPool, _ strategy: Strategy, _ requests: Int, 
   }
 
   @Test func leastConnectionsTakesTheLeastLoadedForItsWeight() {
-    for seed in 0..<2000 {
+    for seed in 0..<500 {
       var random = SeededRandom(seed: UInt64(seed))
-      let pool = pool((0..<Int.random(in: 1...9, using: &random)).map { _ in Int.random(in: 1...5, using: &random) })
+      let weights = (0..<Int.random(in: 1...9, using: &random)).map { _ in Int.random(in: 1...5, using: &random) }
+      let pool = pool(weights, digest: { _ in 0 })
       for _ in 0..<Int.random(in: 0...40, using: &random) {
         pool.backends.randomElement(using: &random)!.requestStarted()
       }
@@ -108,7 +112,7 @@ private func counts(_ pool: BackendPool, _ strategy: Strategy, _ requests: Int, 
 
   @Test(arguments: Strategy.allCases)
   func everyStrategyChoosesOnlyFitOnesAndAvoidsTheFailedOne(strategy: Strategy) {
-    for seed in 0..<500 {
+    for seed in 0..<200 {
       var random = SeededRandom(seed: UInt64(seed))
       let backends = (0..<Int.random(in: 0...7, using: &random)).map {
         Backend(name: "b\($0)", slot: $0, weight: Int.random(in: 1...4, using: &random))

@@ -39,7 +39,7 @@ private func client(_ number: Int) -> ClientKey { ClientKey(ipv4: UInt32(number)
     for seed in 0..<300 {
       var random = SeededRandom(seed: UInt64(seed))
       let quota = Int.random(in: 4...100, using: &random)
-      let limiter = RateLimiter(quota: quota, windowMs: 60_000, seed: 1)
+      let limiter = RateLimiter(quota: quota, windowMs: 60_000, capacity: 8, seed: 1)
       let gap = 60_000 / UInt64(quota - 2) + 1
       var now = UInt64.random(in: 0...100_000, using: &random)
       for _ in 0..<500 {
@@ -53,7 +53,7 @@ private func client(_ number: Int) -> ClientKey { ClientKey(ipv4: UInt32(number)
     for seed in 0..<3000 {
       var random = SeededRandom(seed: UInt64(seed))
       let quota = Int.random(in: 1...40, using: &random)
-      let limiter = RateLimiter(quota: quota, windowMs: 10_000, seed: 1)
+      let limiter = RateLimiter(quota: quota, windowMs: 10_000, capacity: 8, seed: 1)
       var now = UInt64.random(in: 0...100_000, using: &random)
       for _ in 0..<200 {
         let decision = limiter.admit(client(1), at: now)

@@ -8,18 +8,31 @@ let executable: String = {
 }()
 
 /// Runs the program to its end.
-func run(_ arguments: [String], environment: [String: String] = [:]) throws -> (code: Int32, output: String) {
-  let process = Process()
-  let pipe = Pipe()
-  process.executableURL = URL(fileURLWithPath: executable)
-  process.arguments = arguments
-  process.environment = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
-  process.standardOutput = pipe
-  process.standardError = pipe
-  try process.run()
-  let output = pipe.fileHandleForReading.readDataToEndOfFile()
-  process.waitUntilExit()
-  return (process.terminationStatus, String(decoding: output, as: UTF8.self))
+func run(
+  _ arguments: [String], environment: [String: String] = [:]
+) async throws -> (code: Int32, output: String) {
+  try await runToEnd(executable, arguments, environment: environment)
+}
+
+/// Runs a program to its end, on a thread of its own: the tests share few threads, which must not block.
+private func runToEnd(
+  _ program: String, _ arguments: [String], environment: [String: String] = [:]
+) async throws -> (code: Int32, output: String) {
+  try await withCheckedThrowingContinuation { continuation in
+    Thread.detachNewThread {
+      let process = Process()
+      let pipe = Pipe()
+      process.executableURL = URL(fileURLWithPath: program)
+      process.arguments = arguments
+      process.environment = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
+      process.standardOutput = pipe
+      process.standardError = pipe
+      do { try process.run() } catch { return continuation.resume(throwing: error) }
+      let output = pipe.fileHandleForReading.readDataToEndOfFile()
+      process.waitUntilExit()
+      continuation.resume(returning: (process.terminationStatus, String(decoding: output, as: UTF8.self)))
+    }
+  }
 }
 
 /// A `millrace up` of a test's own, in a temporary folder, whose output is collected.
@@ -76,22 +89,15 @@ final class System: @unchecked Sendable {
     }
   }
 
-  func get(_ path: String) throws -> String { try curl(path, []) }
+  func get(_ path: String) async throws -> String { try await curl(path, []) }
 
-  func post(_ path: String, _ body: String) throws -> String {
-    try curl(path, ["-H", "Content-Type: application/json", "-d", body])
+  func post(_ path: String, _ body: String) async throws -> String {
+    try await curl(path, ["-H", "Content-Type: application/json", "-d", body])
   }
 
-  private func curl(_ path: String, _ arguments: [String]) throws -> String {
-    let process = Process()
-    let pipe = Pipe()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["curl", "-s", "--max-time", "20", "http://127.0.0.1:\(port)\(path)"] + arguments
-    process.standardOutput = pipe
-    try process.run()
-    let output = pipe.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    return String(decoding: output, as: UTF8.self)
+  private func curl(_ path: String, _ arguments: [String]) async throws -> String {
+    let line = ["curl", "-s", "--max-time", "20", "http://127.0.0.1:\(port)\(path)"] + arguments
+    return try await runToEnd("/usr/bin/env", line).output
   }
 
   /// Ends everything that is left and removes the folder.
@@ -125,9 +131,9 @@ final class System: @unchecked Sendable {
 }
 
 /// Whether `condition` becomes true within 60 s.
-func eventually(_ condition: () -> Bool) async -> Bool {
+func eventually(_ condition: () async -> Bool) async -> Bool {
   for _ in 0..<6000 {
-    if condition() { return true }
+    if await condition() { return true }
     try? await Task.sleep(for: .milliseconds(10))
   }
   return false

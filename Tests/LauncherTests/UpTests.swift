@@ -6,8 +6,8 @@ import Testing
   @Test func startsServesSurvivesCrashesAndStopsInOrder() async throws {
     let system = try System()
     defer { system.remove() }
-    try #require(await system.waitFor("Ready  http://127.0.0.1:\(system.port)"))
-    let answer = try system.post("/hash/md5?wait=10", #"{"string":"hello world"}"#)
+    try #require(await system.waitFor("Ready  http://127.0.0.1:\(system.port)"), "\(system.output)")
+    let answer = try await system.post("/hash/md5?wait=10", #"{"string":"hello world"}"#)
     #expect(answer.contains("5eb63bbbe01eeed093cb22bb8f5acdc3"))
 
     // Whatever falls stands up again, and the system with it.
@@ -19,7 +19,7 @@ import Testing
     }
     let isWell = await eventually {
       let fresh = #"{"string":"\#(UInt64.random(in: 1 ... .max))"}"#
-      return (try? system.post("/hash/md5?wait=5", fresh))?.contains("completed") == true
+      return (try? await system.post("/hash/md5?wait=5", fresh))?.contains("completed") == true
     }
     #expect(isWell)
     #expect(system.output.contains("worker-1 was ended by Killed; it is started again in"))
@@ -37,11 +37,11 @@ import Testing
   @Test func aKilledLauncherLeavesNoOrphanAndItsDataStartAgain() async throws {
     let system = try System()
     defer { system.remove() }
-    try #require(await system.waitFor("Ready"))
+    try #require(await system.waitFor("Ready"), "\(system.output)")
     let second = try System(folder: system.folder)
     #expect(await second.waitForEnd() == 1)
     #expect(second.output.contains("another 'millrace up' (process \(system.pid)) is using"))
-    let task = try system.post("/hash/sha256?wait=10", #"{"string":"kept"}"#)
+    let task = try await system.post("/hash/sha256?wait=10", #"{"string":"kept"}"#)
     #expect(task.contains("completed"))
     kill(system.pid, SIGKILL)
     #expect(await eventually { system.processes().isEmpty })
@@ -51,7 +51,7 @@ import Testing
     defer { third.remove() }
     try #require(await third.waitFor("Ready"), "\(third.output)")
     #expect(ContinuousClock.now - began < .seconds(20))
-    #expect(try third.get("/task/1").contains(#""original_string":"kept""#))
+    #expect(try await third.get("/task/1").contains(#""original_string":"kept""#))
     kill(third.pid, SIGINT)
     #expect(await third.waitForEnd() == 0)
   }
@@ -59,7 +59,7 @@ import Testing
   @Test func impatienceEndsEverythingAtOnce() async throws {
     let system = try System()
     defer { system.remove() }
-    try #require(await system.waitFor("Ready"))
+    try #require(await system.waitFor("Ready"), "\(system.output)")
     // A frozen worker would hold up an orderly stop for half a minute.
     for worker in system.processes("millrace worker") { kill(worker, SIGSTOP) }
     kill(system.pid, SIGINT)
@@ -74,8 +74,8 @@ import Testing
   @Test func aPortInUseIsSaidClearly() async throws {
     let system = try System()
     defer { system.remove() }
-    try #require(await system.waitFor("Ready"))
-    let (code, output) = try run(["up", "--data", system.folder + "/other", "--port", "\(system.port)"])
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let (code, output) = try await run(["up", "--data", system.folder + "/other", "--port", "\(system.port)"])
     #expect(code == 1)
     #expect(output == "millrace: port \(system.port) is in use; choose another with --port\n")
     kill(system.pid, SIGTERM)
@@ -93,23 +93,23 @@ import Testing
 }
 
 @Suite struct CommandLineTests {
-  @Test func exitCodesSayWhatWasWrong() throws {
-    #expect(try run(["version"]).code == 0)
-    #expect(try run(["--help"]).output.hasPrefix("Millrace: a load balancer"))
-    #expect(try run([]).code == 0)
+  @Test func exitCodesSayWhatWasWrong() async throws {
+    #expect(try await run(["version"]).code == 0)
+    #expect(try await run(["--help"]).output.hasPrefix("Millrace: a load balancer"))
+    #expect(try await run([]).code == 0)
     for command in ["up", "balance", "api", "worker", "migrate", "doctor", "healthcheck", "config"] {
-      let (code, output) = try run([command, "--help"])
+      let (code, output) = try await run([command, "--help"])
       #expect(code == 0 && output.contains("Usage: millrace \(command)"))
     }
-    let typo = try run(["wroker"])
+    let typo = try await run(["wroker"])
     #expect(typo.code == 2 && typo.output == "millrace: unknown command 'wroker'; did you mean 'worker'?\n")
-    #expect(try run(["balance", "extra", "--backend", "127.0.0.1:1"]).code == 2)
-    #expect(try run(["balance"]).code == 78)
-    #expect(try run(["api", "--listen", "127.0.0.1:0"]).output.contains("openssl rand -hex 32"))
-    #expect(try run(["version"], environment: ["MILLRACE_NONSENSE": "1"]).code == 0)
-    #expect(try run(["config", "api"], environment: ["MILLRACE_LOGZ": "1"]).code == 78)
-    #expect(try run(["healthcheck", "http://127.0.0.1:1/readyz"]).code == 1)
-    #expect(try run(["migrate", "--db-host", "/nonexistent", "--db-connection-retries", "0"]).code == 75)
-    #expect(try run(["exec-child"]).code == 1)
+    #expect(try await run(["balance", "extra", "--backend", "127.0.0.1:1"]).code == 2)
+    #expect(try await run(["balance"]).code == 78)
+    #expect(try await run(["api", "--listen", "127.0.0.1:0"]).output.contains("openssl rand -hex 32"))
+    #expect(try await run(["version"], environment: ["MILLRACE_NONSENSE": "1"]).code == 0)
+    #expect(try await run(["config", "api"], environment: ["MILLRACE_LOGZ": "1"]).code == 78)
+    #expect(try await run(["healthcheck", "http://127.0.0.1:1/readyz"]).code == 1)
+    #expect(try await run(["migrate", "--db-host", "/nonexistent", "--db-connection-retries", "0"]).code == 75)
+    #expect(try await run(["exec-child"]).code == 1)
   }
 }
