@@ -102,7 +102,9 @@ public final class Submitter: EventHandler {
   }
 
   private func sendBatches(on reactor: isolated Reactor) {
-    while !open.isEmpty, batchesInFlight < Limits.batchesInFlight {
+    while open.count >= (batchesInFlight == 0 ? 1 : Limits.secondBatchRowsMin),
+      batchesInFlight < Limits.batchesInFlight
+    {
       let batch = takeBatch()
       batchesInFlight += 1
       Task.immediate(executorPreference: reactor.queue) {
