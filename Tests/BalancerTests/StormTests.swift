@@ -1,5 +1,6 @@
 import Balancer
 import Basics
+import Glibc
 import HTTP
 import Reactor
 import Testing
@@ -9,8 +10,9 @@ import Testing
   private final class Ledger {
     var tokens: [String: Int] = [:]
 
-    func start(times: HTTPServerTimes, on reactor: isolated Reactor) throws(SystemError) -> (HTTPServer, SocketAddress)
-    {
+    func start(
+      _ address: String, times: HTTPServerTimes, on reactor: isolated Reactor
+    ) throws(SystemError) -> (HTTPServer, SocketAddress) {
       let router = Router(self)
       router.on(.get, "/health") { (_, _, _) throws(Problem) in .text(200, "well") }
       router.on(.post, "/note/{token}") { (ledger, request, _) throws(Problem) in
@@ -19,20 +21,26 @@ import Testing
         return .text(200, "\(token) \(request.body.count)")
       }
       let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(sharedMetrics), times: times)
-      return (server, try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor))
+      return (server, try server.listen(on: SocketAddress(address)!, on: reactor))
     }
   }
 
-  @Test("while backends keep closing their connections, each POST gets its own answer and is done once")
-  func closingBackends() async throws {
+  @Test(
+    "while backends keep closing their connections, each POST gets its own answer and is done once",
+    arguments: [false, true])
+  func closingBackends(overUnixSockets: Bool) async throws {
+    var template = Array("/tmp/millrace-storm-XXXXXX".utf8CString)
+    let directory = try #require(mkdtemp(&template).map { String(cString: $0) })
+    defer { rmdir(directory) }
     let (wrong, repeated, done) = try await onReactor { reactor -> ([String], Int, Int) in
       var times = HTTPServerTimes()
-      times.idle = .milliseconds(2)
+      times.idle = .milliseconds(6)
       let ledgers = [Ledger(), Ledger()]
       var servers: [HTTPServer] = []
       var addresses: [SocketAddress] = []
-      for ledger in ledgers {
-        let (server, address) = try! ledger.start(times: times, on: reactor)
+      for (number, ledger) in ledgers.enumerated() {
+        let place = overUnixSockets ? "unix:\(directory)/\(number)" : "127.0.0.1:0"
+        let (server, address) = try! ledger.start(place, times: times, on: reactor)
         servers.append(server)
         addresses.append(address)
       }
@@ -54,15 +62,15 @@ import Testing
     }
     #expect(wrong == [])
     #expect(repeated == 0)
-    #expect(done == 12 * 150)
+    #expect(done == 12 * 100)
   }
 
-  /// Sends 150 requests at odd times on one connection; the answers that were not what they should be.
+  /// Sends 100 requests at odd times on one connection; the answers that were not what they should be.
   private static func talk(_ number: Int, _ address: SocketAddress, on reactor: isolated Reactor) async -> [String] {
     var random = SeededRandom(seed: UInt64(number) + 1)
     let client = HTTPClient()
     var wrong: [String] = []
-    for step in 0..<150 {
+    for step in 0..<100 {
       let body = [UInt8](repeating: 0x61, count: Int.random(in: 0...3000, using: &random))
       let request = HTTPClientRequest(.post, "/note/t\(number)-\(step)", body: body)
       do throws(HTTPClientError) {
@@ -73,7 +81,7 @@ import Testing
       } catch {
         wrong.append("\(error)")
       }
-      await reactor.sleep(for: TimeSpan(nanoseconds: UInt64.random(in: 0...4_000_000, using: &random)))
+      await reactor.sleep(for: TimeSpan(nanoseconds: UInt64.random(in: 0...12_000_000, using: &random)))
     }
     client.closeIdle(on: reactor)
     return wrong

@@ -210,13 +210,16 @@ extension ClientConnection {
     guard isSafe || method.isIdempotent, failed.isReplayable else {
       return answer(Problem(status, "The backend failed."), closing: !bodyRest.isDone, on: reactor)
     }
-    retry(
-      after: failed, avoiding: wasStale ? -1 : failed.backend, status: status, detail: "The backend failed.",
-      on: reactor)
+    if wasStale, attempts < BalancerLimits.attemptsMax {
+      // Free of charge: the backend has seen nothing of the request, so that this is no additional load for anybody.
+      proxy.shared.metrics.retries.increment()
+      return dispatch(avoiding: -1, taking: failed, on: reactor)
+    }
+    retry(after: failed, avoiding: failed.backend, status: status, detail: "The backend failed.", on: reactor)
   }
 
-  /// Sends the request again if that is still allowed. `failed` holds what was sent; without it, it stands ready in the
-  /// shared memory.
+  /// Sends the request again if number of attempts and budget allow it. `failed` holds what was sent; without it, it
+  /// stands ready in the shared memory.
   private func retry(
     after failed: UpstreamConnection?, avoiding: Int, status: Int, detail: String, on reactor: isolated Reactor
   ) {

@@ -88,8 +88,7 @@ final class HTTPConnection {
     isIdle = stream.input.isEmpty
     if isIdle {
       if server.isDraining { return .gone }
-      stream.releaseMemory()
-      guard await stream.read(until: reactor.now + server.times.idle, on: reactor) == .bytes else { return .gone }
+      guard await waitForRequest(on: reactor) else { return .gone }
       isIdle = false
     }
     let deadline = reactor.now + server.times.head
@@ -116,6 +115,18 @@ final class HTTPConnection {
         }
       }
     }
+  }
+
+  /// Waits for the first bytes of a request; false if none came. A connection that stays quiet gives its buffers back,
+  /// but not at once: a busy one would only ask for them again.
+  private func waitForRequest(on reactor: isolated Reactor) async -> Bool {
+    let deadline = reactor.now + server.times.idle
+    var outcome = await stream.read(until: min(deadline, reactor.now + HTTPLimits.buffersKept), on: reactor)
+    if outcome == .deadline, reactor.now < deadline {
+      stream.releaseMemory()
+      outcome = await stream.read(until: deadline, on: reactor)
+    }
+    return outcome == .bytes
   }
 
   /// Takes the client's request id over, or makes one.

@@ -26,6 +26,8 @@ extension HTTPLimits {
   public static let lingerBytesMax = 1 << 20
   /// The largest unwanted body that is read rather than paid for with the connection.
   public static let unwantedBodyBytesMax = 64 << 10
+  /// How long a quiet connection keeps its buffers.
+  public static let buffersKept = TimeSpan.seconds(1 as UInt64)
   /// Connections of a server at one time.
   public static let connectionsMax = 20_000
   /// Requests of one connection served in one turn before others get theirs.
