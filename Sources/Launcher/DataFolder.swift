@@ -18,7 +18,13 @@ struct DataFolder {
   let postgres: String
   /// Who PostgreSQL runs as, nil for the user who called.
   let serverUser: String?
+  private let serverOwner: Owner
   private let lockFD: CInt
+
+  private struct Owner {
+    let user: uid_t
+    let group: gid_t
+  }
 
   var redis: String { path + "/redis" }
   var secretKey: String { path + "/secret.key" }
@@ -26,46 +32,52 @@ struct DataFolder {
   /// Makes what is missing and takes the folder for this process.
   /// - Throws: `LaunchError`, if another launcher has it or it cannot be written.
   init(_ requested: String) throws(LaunchError) {
-    try DataFolder.make(requested, mode: 0o755)
+    try DataFolder.makePublic(requested)
     guard let resolved = realpath(requested, nil) else { throw LaunchError("cannot use the folder '\(requested)'") }
     let path = String(cString: resolved)
     free(resolved)
     self.path = path
     lockFD = try DataFolder.lock(path)
-    var user: UnsafeMutablePointer<passwd>?
-    if geteuid() == 0 { user = getpwnam("postgres") ?? getpwnam("nobody") }
+    let user = geteuid() == 0 ? getpwnam("postgres") ?? getpwnam("nobody") : nil
     serverUser = user.map { String(cString: $0.pointee.pw_name) }
-    let owner = user.map { (uid: $0.pointee.pw_uid, gid: $0.pointee.pw_gid) }
-    let isReachable = owner.map { DataFolder.canReach(path, uid: $0.uid, gid: $0.gid) } ?? true
+    serverOwner = Owner(user: user?.pointee.pw_uid ?? geteuid(), group: user?.pointee.pw_gid ?? getegid())
+    let isReachable = user == nil || DataFolder.canReach(path, serverOwner)
     let name = "millrace-" + DataFolder.digest(of: path)
     postgres = isReachable ? path + "/postgres" : "/var/lib/\(name)/postgres"
     let isShort = path.utf8.count + 4 + 1 + Limits.socketNameBytes <= Limits.socketPathBytesMax
     run = isReachable && isShort ? path + "/run" : "/tmp/\(name)"
-    if !isReachable { try DataFolder.make("/var/lib/\(name)", mode: 0o755) }
-    try DataFolder.make(run, mode: 0o700, owner: owner)
-    try DataFolder.make(redis, mode: 0o700)
+    if !isReachable { try DataFolder.makePublic("/var/lib/\(name)") }
+    try DataFolder.makePrivate(run, for: serverOwner)
+    try DataFolder.makePrivate(redis, for: Owner(user: geteuid(), group: getegid()))
   }
 
   /// Makes a folder for PostgreSQL to fill.
   func makeServerFolder(_ path: String) throws(LaunchError) {
-    let owner = serverUser.flatMap { getpwnam($0) }.map { ($0.pointee.pw_uid, $0.pointee.pw_gid) }
-    try DataFolder.make(path, mode: 0o700, owner: owner)
+    try DataFolder.makePrivate(path, for: serverOwner)
   }
 
-  private static func make(_ path: String, mode: mode_t, owner: (uid: uid_t, gid: gid_t)? = nil) throws(LaunchError) {
-    if mkdir(path, mode) != 0, errno != EEXIST {
-      throw LaunchError("cannot make the folder '\(path)': \(String(cString: strerror(errno)))")
+  /// Makes a folder that everybody may look into, and the folders above it.
+  private static func makePublic(_ path: String) throws(LaunchError) {
+    var end = path.startIndex
+    while end < path.endIndex {
+      end = path[path.index(after: end)...].firstIndex(of: "/") ?? path.endIndex
+      if mkdir(String(path[..<end]), 0o755) != 0, errno != EEXIST { throw failure(path) }
     }
+  }
+
+  /// Makes a folder for `owner` alone. One that somebody else has put there, as anybody can in /tmp, is refused.
+  private static func makePrivate(_ path: String, for owner: Owner) throws(LaunchError) {
+    if mkdir(path, 0o700) != 0, errno != EEXIST { throw failure(path) }
     var status = stat()
-    let expected = owner?.uid ?? geteuid()
-    guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR || owner == nil && mode == 0o755 else {
-      throw LaunchError("'\(path)' is not a folder")
+    guard lstat(path, &status) == 0 else { throw failure(path) }
+    guard status.st_mode & S_IFMT == S_IFDIR, status.st_uid == owner.user || status.st_uid == geteuid() else {
+      throw LaunchError("'\(path)' belongs to somebody else or is no folder; remove it")
     }
-    if let owner, status.st_uid != owner.uid { _ = chown(path, owner.uid, owner.gid) }
-    guard mode != 0o700 || lstat(path, &status) == 0 && status.st_uid == expected else {
-      throw LaunchError("the folder '\(path)' belongs to somebody else")
-    }
-    if mode == 0o700 { chmod(path, mode) }
+    guard chown(path, owner.user, owner.group) == 0, chmod(path, 0o700) == 0 else { throw failure(path) }
+  }
+
+  private static func failure(_ path: String) -> LaunchError {
+    LaunchError("cannot make the folder '\(path)': \(String(cString: strerror(errno)))")
   }
 
   private static func lock(_ folder: String) throws(LaunchError) -> CInt {
@@ -86,13 +98,13 @@ struct DataFolder {
   }
 
   /// Whether a user may pass through every folder down to `path`.
-  private static func canReach(_ path: String, uid: uid_t, gid: gid_t) -> Bool {
+  private static func canReach(_ path: String, _ owner: Owner) -> Bool {
     var prefix = ""
     for part in path.split(separator: "/") {
       prefix += "/" + part
       var status = stat()
       guard stat(prefix, &status) == 0 else { return false }
-      let bit: mode_t = status.st_uid == uid ? 0o100 : status.st_gid == gid ? 0o010 : 0o001
+      let bit: mode_t = status.st_uid == owner.user ? 0o100 : status.st_gid == owner.group ? 0o010 : 0o001
       if status.st_mode & bit == 0 { return false }
     }
     return true

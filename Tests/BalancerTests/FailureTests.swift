@@ -186,6 +186,24 @@ import Testing
     #expect(log[2].hasSuffix("\r\n\r\nslow"))
   }
 
+  @Test("a first request over a Unix socket may take longer than connecting may")
+  func slowFirstAnswer() async throws {
+    var template = Array("/tmp/millrace-balancer-XXXXXX".utf8CString)
+    let directory = try #require(mkdtemp(&template).map { String(cString: $0) })
+    defer { rmdir(directory) }
+    let answer = try await onReactor { reactor -> String in
+      let (server, address) = try! OriginServer.start("unix", at: "unix:\(directory)/s", on: reactor)
+      let balancer = try! await startBalancer([address], on: reactor)
+      let request = Self.get.replacing("/p", with: "/longer-than-connecting")
+      let answer = await exchange(request, balancer.address, on: reactor)
+      balancer.drain(within: .milliseconds(100))
+      balancer.join()
+      await server.drain(until: reactor.now, on: reactor)
+      return answer
+    }
+    #expect(answer.hasSuffix("\r\n\r\nat last"))
+  }
+
   @Test("a Unix socket backend is balanced like any other")
   func unixBackend() async throws {
     var template = Array("/tmp/millrace-balancer-XXXXXX".utf8CString)

@@ -33,6 +33,10 @@ final class OriginServer {
       await reactor.sleep(for: .milliseconds(150))
       return .text(200, "slow")
     }
+    router.on(.get, "/longer-than-connecting") { (_, _, reactor) throws(Problem) in
+      await reactor.sleep(for: .milliseconds(1200))
+      return .text(200, "at last")
+    }
     let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(sharedMetrics), times: times)
     return (server, try server.listen(on: SocketAddress(address)!, on: reactor))
   }

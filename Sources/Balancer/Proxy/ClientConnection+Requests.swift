@@ -180,6 +180,8 @@ extension ClientConnection {
       upstream = fresh
       expectProgress(within: BalancerLimits.connect, on: reactor)
       fresh.carry(for: self, taking: failed, on: reactor)
+      // A Unix socket is connected at once, and nobody will say so later.
+      if phase == .carrying, upstream === fresh, !fresh.isConnecting { expectBodyOrResponse(on: reactor) }
     } catch {
       if error.code == EMFILE || error.code == ENFILE || error.code == ENOBUFS || error.code == ENOMEM {
         backend.requestAbandoned()
