@@ -62,9 +62,9 @@ public enum Limits {
   public static let waitersMax = 20_000
   /// Completed ids remembered, so that a completion which overtakes its submission's answer is not missed.
   public static let recentCompletionsMax = 65_536
-  /// How often a waiting client's task is looked up although nobody said that it is over.
-  public static let safetyCheck = TimeSpan.seconds(2 as UInt64)
-  /// The same while no news can arrive.
+  /// The longest pause between two looks at a waiting client's task although nobody said that it is over.
+  public static let safetyCheckMax = TimeSpan.seconds(2 as UInt64)
+  /// The first such pause, and the only one while no news can arrive.
   public static let blindCheck = TimeSpan.milliseconds(200)
   /// Bytes of a request body with one string: 1 MiB of text, each byte of which may be escaped in six.
   public static let hashBodyBytesMax = 6 * (1 << 20) + 1024

@@ -57,7 +57,7 @@ public final class APIProcess: SignalReceiver {
         resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), receiver: self, on: reactor)
     }
     log.info(
-      "ready", [("instance", configuration.instance), ("listens", "\(configuration.endpoints)")])
+      "listening", [("instance", configuration.instance), ("listens", "\(configuration.endpoints)")])
   }
 
   /// SIGTERM or SIGINT: no new connections, requests under way end, then everything closes.

@@ -89,6 +89,12 @@ extension APIService {
 
   /// The string to be hashed, from `{"string": "…"}`.
   private static func input(of request: HTTPRequest) throws(Problem) -> [UInt8] {
+    // What a page of another site can make a browser send without asking is never JSON by name.
+    if let type = request.text(of: .contentType)?.split(separator: ";").first?.lowercased() {
+      guard type == "application/json" || type.hasSuffix("+json") else {
+        throw Problem(415, "The body must be JSON: Content-Type: application/json.")
+      }
+    }
     let input: [UInt8]
     do throws(JSONError) {
       input = try JSONScanner.read(request.body) { (scanner: inout JSONScanner) throws(JSONError) in

@@ -24,9 +24,11 @@ extension APIService {
   ) async throws(Problem) -> TaskRecord? {
     guard board.count < Limits.waitersMax else { return nil }
     let deadline = reactor.now + .seconds(UInt64(wait.seconds))
+    var patience = Limits.blindCheck
     while true {
-      // News comes over Redis; the truth is in PostgreSQL, and is asked now and then in case news was lost.
-      let pause = board.hasNews ? Limits.safetyCheck : Limits.blindCheck
+      // News comes over Redis; the truth is in PostgreSQL, and is asked more and more seldom in case news was lost.
+      let pause = board.hasNews ? patience : Limits.blindCheck
+      patience = min(TimeSpan(nanoseconds: patience.nanoseconds * 2), Limits.safetyCheckMax)
       _ = await board.wait(for: id, until: min(deadline, reactor.now + pause), on: reactor)
       if let task = try await task(id, request, on: reactor), task.state.isTerminal { return task }
       if reactor.now >= deadline { return nil }
@@ -44,7 +46,10 @@ extension APIService {
     var state: TaskState?
     if let name = try request.query("status") {
       guard let known = TaskState(name: name) else {
-        throw Problem(400, "status takes one of: \(TaskState.allCases.map(\.name).joined(separator: ", ")).")
+        let names = TaskState.allCases.map(\.name).joined(separator: ", ")
+        throw Problem(
+          400, "The query parameter status takes one of: \(names).",
+          errors: [Problem.FieldError("status", "is none of: \(names)")])
       }
       state = known
     }

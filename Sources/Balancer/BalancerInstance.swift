@@ -51,6 +51,8 @@ public final class BalancerInstance: Sendable {
     var address = configuration.listen
     precondition(!address.isUnix || configuration.reactors == 1, "a Unix socket takes one reactor")
     do throws(SystemError) {
+      // A socket that may be shared would be let in beside one of another process, and take a part of its connections.
+      if configuration.reactors > 1 { close(try Socket.listen(on: address)) }
       for _ in 0..<configuration.reactors {
         listening.append(try Socket.listen(on: address, reusePort: configuration.reactors > 1))
         address = Socket.localAddress(listening[0])

@@ -120,14 +120,14 @@ public enum QueueSchema {
     // we do not know of comes from a claim whose answer was lost.
     """
     create function millrace.heartbeat(
-      me bigint, held bigint[], idle_groups smallint[], lease_seconds double precision, self_test boolean)
+      me bigint, my_name text, held bigint[], idle_groups smallint[], lease_seconds double precision, self_test boolean)
     returns table (rescued bigint, promoted bigint, next_due double precision, ready_lanes smallint[])
     language plpgsql as $$
     declare
       dead bigint[];
       candidate bigint;
     begin
-      insert into millrace.worker (id, name) overriding system value values (me, 'worker ' || me)
+      insert into millrace.worker (id, name) overriding system value values (me, my_name)
         on conflict (id) do update set heartbeat_at = now();
       dead := '{}';
       for candidate in

@@ -16,8 +16,8 @@ public enum Limits {
   public static let batchBytesMax = 4 << 20
   /// Batches of submissions under way at once.
   public static let batchesInFlight = 2
-  /// Submissions that have to wait before a second batch leaves beside the first: smaller ones cost PostgreSQL more than
-  /// the wait for the first one's commit costs them.
+  /// Submissions that have to wait before a second batch leaves beside the first: smaller ones cost PostgreSQL more
+  /// than the wait for the first one's commit costs them.
   public static let secondBatchRowsMin = 100
   /// Submissions that may wait in one process before callers are told that the queue is too busy.
   public static let submissionsWaitingMax = 20_000

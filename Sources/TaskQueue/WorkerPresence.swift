@@ -6,6 +6,8 @@ public import Reactor
 public struct WorkerPresence: Sendable {
   /// The worker's id, given by the table.
   public let id: Int64
+  /// The worker's name in the table.
+  public let name: String
   static let lockClass: Int32 = 1_296_649_047
 
   /// What a heartbeat found and did.
@@ -31,7 +33,7 @@ public struct WorkerPresence: Sendable {
       PostgresStatement("worker_register", "insert into millrace.worker (name) values ($1::text) returning id"),
       parameters, on: reactor
     ).int64(0, 0)
-    let presence = WorkerPresence(id: id)
+    let presence = WorkerPresence(id: id, name: name)
     try await presence.resume(on: connection, on: reactor)
     return presence
   }
@@ -61,6 +63,7 @@ public struct WorkerPresence: Sendable {
   ) async throws(PostgresError) -> Report {
     var parameters = PostgresParameters()
     parameters.add(id)
+    parameters.add(text: name)
     parameters.add(held)
     parameters.add(idleGroups)
     parameters.add(leaseSeconds)
@@ -90,6 +93,7 @@ public struct WorkerPresence: Sendable {
     "worker_heartbeat",
     """
     select rescued, promoted, next_due, array_to_string(ready_lanes, ',')
-    from millrace.heartbeat($1::bigint, $2::bigint[], $3::smallint[], $4::float8, $5::smallint = 1)
+    from millrace.heartbeat($1::bigint, $2::text, $3::bigint[], $4::smallint[], $5::float8,
+      $6::smallint = 1)
     """)
 }

@@ -22,6 +22,7 @@ final class Slot {
   /// Where claims start; see `Claims.turn`.
   private var floor: Int64 = 0
   private var nextSweep = MonotonicTime(nanoseconds: 0)
+  private var wasWoken = false
   private var backoff = Backoff(base: .milliseconds(50), cap: .seconds(2 as UInt64))
 
   init(group: HashKind.SlotGroup, batchMax: Int, gate: SlotGate, work: WorkRoom) {
@@ -57,9 +58,13 @@ final class Slot {
     let announcement = gate.isAnnounced ? gate.announcement : nil
     let startedAtZero = floor == 0
     let claims = work.claims
+    // Whoever was woken, or comes from work, finds that nobody of the group sleeps any more and says so.
+    let wakes = (wasWoken || !completions.isEmpty) && gate.takeAnnouncement()
+    defer { if wakes { gate.announcementTaken() } }
+    wasWoken = false
     let turn = try await claims.turn(
       completing: completions, endedLeases: endedLeases, claimingFrom: work.isStopping ? nil : lane, count: batchMax,
-      floor: floor, wakes: !completions.isEmpty && gate.takeAnnouncement(), connection: connection, on: reactor)
+      floor: floor, wakes: wakes, connection: connection, on: reactor)
     report(turn, on: reactor)
     if turn.claimed.isEmpty {
       if work.isStopping { return }
@@ -83,6 +88,7 @@ final class Slot {
   ) async throws(PostgresError) {
     if startedAtZero, gate.maySleep(seen: announcement) {
       await gate.sleep(on: reactor)
+      wasWoken = true
     } else {
       try await gate.announce(work.claims, connection, on: reactor)
     }

@@ -13,6 +13,9 @@ final class SlotGate {
   /// Grows whenever the idle row is put in place; a claim sent under an older number proves nothing.
   private(set) var announcement = 0
   private(set) var isAnnounced = false
+  /// Claims on their way that take the idle row away. Until they are back, no row can be put in place: on another
+  /// connection it might be there first and be taken away by them.
+  private var removalsUnderWay = 0
   private var sleepers = RingQueue<UnsafeContinuation<Void, Never>>()
   private var isStopping = false
 
@@ -27,7 +30,7 @@ final class SlotGate {
   func announce(
     _ claims: Claims, _ connection: PostgresConnection, on reactor: isolated Reactor
   ) async throws(PostgresError) {
-    guard !isAnnounced else { return }
+    guard !isAnnounced, removalsUnderWay == 0 else { return }
     try await claims.announceIdle(group: group.rawValue, connection, on: reactor)
     isAnnounced = true
     announcement += 1
@@ -46,8 +49,12 @@ final class SlotGate {
   func takeAnnouncement() -> Bool {
     guard isAnnounced, sleepers.isEmpty else { return false }
     isAnnounced = false
+    removalsUnderWay += 1
     return true
   }
+
+  /// The claim that took the row away is back.
+  func announcementTaken() { removalsUnderWay -= 1 }
 
   /// The row is gone for another reason: the connection was lost, or others took this worker for dead.
   func forgetAnnouncement() { isAnnounced = false }

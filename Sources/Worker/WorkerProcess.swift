@@ -163,6 +163,7 @@ public final class WorkerProcess: SignalReceiver {
           "tasks were still under way; other workers take them over", [("slots", "\(self.slotsRunning)")])
       }
       await self.publisher.drain(on: reactor)
+      await self.server?.drain(until: reactor.now + .milliseconds(100), on: reactor)
       if let presence = self.lifeline.presence { _ = try? await presence.leave(self.client, on: reactor) }
       self.lifeline.stop(on: reactor)
       self.client.close(on: reactor)

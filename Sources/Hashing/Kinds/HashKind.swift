@@ -64,9 +64,17 @@ public struct HashKind: Sendable {
       if !isSecret { json.field("original_string", input) }
       json.key(resultField)
       json.string(hash)
-      json.field("execution_time_seconds", seconds)
+      json.key("execution_time_seconds")
+      json.raw(HashKind.decimal(seconds))
     }
     return json.bytes
+  }
+
+  /// Seconds with nine decimals and no exponent, as people read them.
+  private static func decimal(_ seconds: Double) -> [UInt8] {
+    let nanoseconds = UInt64(seconds * 1e9)
+    let fraction = String(nanoseconds % 1_000_000_000)
+    return Array("\(nanoseconds / 1_000_000_000).\(String(repeating: "0", count: 9 - fraction.count))\(fraction)".utf8)
   }
 
   /// 32 bytes that are the same for the same kind and input, and differ for any other pair: what an identical task is
