@@ -223,4 +223,38 @@ import Testing
     #expect(race.client.components("HTTP/1.1 200 OK") == 2)
     #expect(race.requests == 1)
   }
+
+  @Test("a client that leaves, or that only stops sending, leaves nothing in flight behind")
+  func leavingClients() async throws {
+    let (half, stats) = try await onReactor { reactor -> (String, String) in
+      let (server, address) = try! OriginServer.start("1", on: reactor)
+      let balancer = try! await startBalancer([address], on: reactor)
+      let half = try! await RawConnection.connect(to: balancer.address, on: reactor)
+      half.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", on: reactor)
+      half.stream.shutdownWriting(on: reactor)
+      for text in [
+        "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf",
+        "GET /slow HTTP/1.1\r\nHost",
+      ] {
+        let gone = try! await RawConnection.connect(to: balancer.address, on: reactor)
+        gone.send(text, on: reactor)
+        await reactor.sleep(for: .milliseconds(20))
+        gone.stream.close(on: reactor)
+      }
+      let served = await half.read(on: reactor)
+      half.stream.close(on: reactor)
+      var stats = ""
+      for _ in 0..<200 where !stats.contains("\"in_flight\":0") {
+        await reactor.sleep(for: .milliseconds(10))
+        stats = await exchange(Self.get.replacing("/p", with: "/lb/stats"), balancer.address, on: reactor)
+      }
+      balancer.drain(within: .milliseconds(100))
+      balancer.join()
+      await server.drain(until: reactor.now, on: reactor)
+      return (served, stats)
+    }
+    #expect(half.hasSuffix("\r\n\r\nslow"))
+    #expect(stats.contains("\"in_flight\":0"))
+    #expect(stats.contains("\"errors\":0"))
+  }
 }

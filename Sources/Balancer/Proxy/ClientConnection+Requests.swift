@@ -140,7 +140,7 @@ extension ClientConnection {
     }
     guard mayHaveInput, !bodyRest.isDone, phase == .carrying || phase == .local else { return }
     // Others first: re-arming reports in the next turn what is still there.
-    reactor.modify(fd: fd, events: ClientConnection.readEvents)
+    rearm(on: reactor)
   }
 
   private func bodyMalformed(on reactor: isolated Reactor) {
@@ -168,9 +168,7 @@ extension ClientConnection {
       kept.server.requestStarted()
       upstream = kept
       kept.carry(for: self, taking: failed, on: reactor)
-      if phase == .carrying, upstream === kept {
-        expectBodyOrResponse(on: reactor)
-      }
+      if phase == .carrying, upstream === kept { expectBodyOrResponse(on: reactor) }
       return
     }
     let backend = shared.pool.backends[index]

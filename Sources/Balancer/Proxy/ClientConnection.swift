@@ -274,7 +274,7 @@ final class ClientConnection: EventHandler {
     output.append(UnsafeRawBufferPointer(rebasing: bytes[sent...]))
     if !isWriteArmed {
       isWriteArmed = true
-      reactor.modify(fd: fd, events: ClientConnection.readEvents.union(.writable))
+      rearm(on: reactor)
     }
   }
 
@@ -292,13 +292,19 @@ final class ClientConnection: EventHandler {
     }
     output.releaseIfEmpty()
     isWriteArmed = false
-    reactor.modify(fd: fd, events: ClientConnection.readEvents)
+    rearm(on: reactor)
     switch phase {
     case .awaitingHead: receiveHeads(on: reactor)
     case .carrying: upstream?.readOn(on: reactor)
     case .closing: finishSending(on: reactor)
     case .local, .closed: break
     }
+  }
+
+  /// Asks again for the events that are waited for; edges that have passed are reported once more.
+  func rearm(on reactor: isolated Reactor) {
+    let events = ClientConnection.readEvents
+    reactor.modify(fd: fd, events: isWriteArmed ? events.union(.writable) : events)
   }
 
   // MARK: The end of a request

@@ -87,17 +87,18 @@ final class UpstreamConnection: EventHandler {
       outgoing.append(proxy.sending.readable)
     }
     if phase == .idle { phase = .carrying }
-    if phase == .carrying { flush(on: reactor) }
+    if phase == .carrying { sendOutgoing(on: reactor) }
   }
 
   /// Takes more of the request's body.
   func sendMore(_ bytes: UnsafeRawBufferPointer, on reactor: isolated Reactor) {
     guard phase == .carrying || phase == .connecting else { return }
     outgoing.append(bytes)
-    if phase == .carrying, !isWriteArmed { flush(on: reactor) }
+    if phase == .carrying, !isWriteArmed { sendOutgoing(on: reactor) }
   }
 
-  override func flush(on reactor: isolated Reactor) {
+  /// Gives the kernel as much of the request as it takes.
+  private func sendOutgoing(on reactor: isolated Reactor) {
     while sent < outgoing.count {
       let taken = outgoing.withReadable { send(fd, $0.baseAddress! + sent, $0.count - sent, CInt(MSG_NOSIGNAL)) }
       if taken >= 0 {
@@ -142,14 +143,14 @@ final class UpstreamConnection: EventHandler {
       phase = .carrying
       reactor.modify(fd: fd, events: UpstreamConnection.readEvents)
       client?.upstreamConnected(on: reactor)
-      flush(on: reactor)
+      sendOutgoing(on: reactor)
     case .idle:
       // The backend has closed it, or speaks without having been asked: in both cases it is of no more use.
       proxy.upstreams.remove(self)
       close(on: reactor)
     case .carrying:
       if events.contains(.peerClosed) || events.contains(.hangup) { peerHasClosed = true }
-      if events.contains(.writable), isWriteArmed { flush(on: reactor) }
+      if events.contains(.writable), isWriteArmed { sendOutgoing(on: reactor) }
       if !events.isDisjoint(with: [.readable, .peerClosed, .hangup, .error]) {
         mayHaveInput = true
         readOn(on: reactor)
