@@ -27,7 +27,11 @@ public final class RedisClient: EventHandler {
   private let resolver: Resolver
   private let logger: Logger
   private let metrics: RedisMetrics
+  /// The connection that is being made or used.
+  private var attempt: RedisConnection?
+  /// The same once it is logged in.
   private var connection: RedisConnection?
+  private let pause = Pause()
   private var pending = RingQueue<Waiter>()
   private var breaker = CircuitBreaker()
   private var backoff = Backoff(
@@ -85,7 +89,8 @@ public final class RedisClient: EventHandler {
   /// Ends the connection and does not make it again; commands that wait fail.
   public func close(on reactor: isolated Reactor) {
     isClosed = true
-    connection?.close(on: reactor)
+    attempt?.close(on: reactor)
+    pause.end(on: reactor)
   }
 
   private func admittedConnection(on reactor: isolated Reactor) throws(RedisError) -> RedisConnection {
@@ -148,20 +153,18 @@ public final class RedisClient: EventHandler {
       breaker.failed(at: reactor.now)
       if !isComplaining { logger.warning("connection failed", [("reason", "\(error)")]) }
       isComplaining = true
-      let pause = backoff.next(using: &random)
-      let until = max(reactor.now + pause, breaker.retryTime ?? reactor.now)
-      await reactor.sleep(for: until.since(reactor.now))
+      let rest = backoff.next(using: &random)
+      await pause.wait(until: max(reactor.now + rest, breaker.retryTime ?? reactor.now), on: reactor)
     }
   }
 
   private func runOneConnection(on reactor: isolated Reactor) async -> RedisError {
     do {
-      let connection = try await RedisConnection.open(configuration, resolver, on: reactor)
-      if isClosed {
-        connection.close(on: reactor)
-        return .connectionLost
-      }
+      let connection = try await RedisConnection.connect(configuration, resolver, on: reactor)
+      attempt = connection
       defer { connection.close(on: reactor) }
+      if isClosed { return .connectionLost }
+      try await connection.logIn(configuration, on: reactor)
       self.connection = connection
       metrics.connects.increment()
       isComplaining = false

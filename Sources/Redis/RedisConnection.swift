@@ -11,27 +11,18 @@ final class RedisConnection {
     self.stream = stream
   }
 
-  /// Connects, logs in, and waits until the server has answered a PING: a frozen server's kernel still accepts
-  /// connections, so only an answer proves that it is there.
-  static func open(
+  /// Connects to the server; `logIn` comes next.
+  static func connect(
     _ configuration: RedisConfiguration, _ resolver: Resolver, on reactor: isolated Reactor
   ) async throws(RedisError) -> RedisConnection {
-    let deadline = reactor.now + configuration.connectTimeout
     let address = try await resolve(configuration.endpoint, resolver, on: reactor)
-    let connection: RedisConnection
     do {
+      let deadline = reactor.now + configuration.connectTimeout
       let fd = try await Connector.connect(to: address, until: deadline, on: reactor)
-      connection = RedisConnection(try Stream(adopting: fd, on: reactor))
+      return RedisConnection(try Stream(adopting: fd, on: reactor))
     } catch {
       throw .cannotConnect(reason: "\(error)")
     }
-    do {
-      try await connection.logIn(configuration, until: deadline, on: reactor)
-    } catch {
-      connection.close(on: reactor)
-      throw error
-    }
-    return connection
   }
 
   private static func resolve(
@@ -50,9 +41,10 @@ final class RedisConnection {
     throw .cannotConnect(reason: "\(endpoint) has no address")
   }
 
-  private func logIn(
-    _ configuration: RedisConfiguration, until deadline: MonotonicTime, on reactor: isolated Reactor
-  ) async throws(RedisError) {
+  /// Logs in and waits until the server has answered a PING: a frozen server's kernel still accepts connections, so
+  /// only an answer proves that it is there.
+  func logIn(_ configuration: RedisConfiguration, on reactor: isolated Reactor) async throws(RedisError) {
+    let deadline = reactor.now + configuration.connectTimeout
     var commands: [[String]] = []
     if let password = configuration.password {
       commands.append(["AUTH"] + (configuration.user.map { [$0] } ?? []) + [password])

@@ -31,6 +31,7 @@ public final class RedisSubscriber {
   private let channels: [[UInt8]]
   private let receiver: any MessageReceiver
   private var connection: RedisConnection?
+  private let pause = Pause()
   private var isClosed = false
   private var isSubscribed = false
   private var isComplaining = false
@@ -54,6 +55,7 @@ public final class RedisSubscriber {
   public func close(on reactor: isolated Reactor) {
     isClosed = true
     connection?.close(on: reactor)
+    pause.end(on: reactor)
   }
 
   private func run(on reactor: isolated Reactor) async {
@@ -61,10 +63,11 @@ public final class RedisSubscriber {
     var random = SeededRandom.fromSystem()
     while !isClosed {
       do {
-        let connection = try await RedisConnection.open(configuration, resolver, on: reactor)
+        let connection = try await RedisConnection.connect(configuration, resolver, on: reactor)
         self.connection = connection
         defer { connection.close(on: reactor) }
         if isClosed { return }
+        try await connection.logIn(configuration, on: reactor)
         try await subscribe(connection, on: reactor)
         backoff.reset()
         try await receive(connection, on: reactor)
@@ -75,7 +78,7 @@ public final class RedisSubscriber {
       connection = nil
       if isSubscribed { receiver.received(.disconnected, on: reactor) }
       isSubscribed = false
-      if !isClosed { await reactor.sleep(for: backoff.next(using: &random)) }
+      if !isClosed { await pause.wait(until: reactor.now + backoff.next(using: &random), on: reactor) }
     }
   }
 
