@@ -22,7 +22,7 @@ public final class APIProcess: SignalReceiver {
   /// Runs an API process on the calling thread until it is told to stop by a signal, which must be blocked already.
   /// - Throws: `SystemError` if the process lacks descriptors or threads, or an address is taken.
   public static func run(_ configuration: APIConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
-    let pool = try ComputePool(width: 1, name: "helper")
+    let pool = try ComputePool(width: 2, name: "helper")
     try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
       let process = APIProcess(configuration, pool: pool, log: log, metrics: metrics, on: reactor)
       try process.start(pool: pool, on: reactor)

@@ -66,11 +66,12 @@ extension APIService {
     _ kind: HashKind, _ input: [UInt8], _ identity: (digest: Digest256, key: [UInt8])?, _ request: HTTPRequest,
     on reactor: isolated Reactor
   ) async throws(Problem) -> Answer {
+    let group = kind.slotGroup(inputBytes: input.count)
     let submission = Submission(
-      kind: kind.name,
-      lane: Lane(group: kind.slotGroup(inputBytes: input.count).rawValue, priority: .normal),
+      kind: kind.name, lane: Lane(group: group.rawValue, priority: .normal),
       payload: kind.isSecret ? sealer.seal(input, context: Array(kind.name.utf8)) : input,
-      digest: identity?.digest.bytes, trace: String(decoding: request.id, as: UTF8.self))
+      digest: identity?.digest.bytes, tasksPerWakeUp: group.tasksPerWakeUp,
+      trace: String(decoding: request.id, as: UTF8.self))
     do {
       switch try await submitter.submit(submission, on: reactor) {
       case .queued(let id): return .task(id: id, state: .queued)

@@ -15,7 +15,8 @@ struct LiveWorkers {
 extension APIService {
   /// The Redis channel on which processes tell each other to forget what they have cached.
   static let clearChannel = "millrace:clear"
-  private static let keyPattern = "millrace:*"
+  /// Cached results; other keys of this system, such as the windows of rate limits, are no cache.
+  private static let keyPrefix = "millrace:hash:"
 
   /// `GET /health`
   func health() -> HTTPResponse {
@@ -118,7 +119,7 @@ extension APIService {
     cache.clearMemory()
     if let redis {
       do {
-        try await APIService.unlinkAll(redis, on: reactor)
+        _ = try await redis.removeAll(prefix: Array(APIService.keyPrefix.utf8), on: reactor)
         _ = try await redis.command(
           [Array("PUBLISH".utf8), Array(APIService.clearChannel.utf8), Array(configuration.instance.utf8)], on: reactor)
       } catch {
@@ -127,24 +128,5 @@ extension APIService {
       }
     }
     return .json(200, Array(#"{"message":"Cache cleared successfully"}"#.utf8))
-  }
-
-  /// Walks over the keys with SCAN, which never holds Redis up, and unlinks them.
-  private static func unlinkAll(_ redis: RedisClient, on reactor: isolated Reactor) async throws(RedisError) {
-    var cursor: [UInt8] = Array("0".utf8)
-    repeat {
-      let answer = try await redis.command(
-        [
-          Array("SCAN".utf8), cursor, Array("MATCH".utf8), Array(keyPattern.utf8), Array("COUNT".utf8),
-          Array("500".utf8),
-        ],
-        on: reactor)
-      guard let parts = answer.array, parts.count == 2, let next = parts[0].bytes, let keys = parts[1].array else {
-        throw .malformedReply
-      }
-      let names = keys.compactMap(\.bytes)
-      if !names.isEmpty { _ = try await redis.command([Array("UNLINK".utf8)] + names, on: reactor) }
-      cursor = next
-    } while cursor != Array("0".utf8)
   }
 }

@@ -13,8 +13,8 @@ extension APIService {
     guard let task = try await task(id, request, on: reactor) else {
       throw Problem(404, "There is no task \(id).")
     }
-    guard !task.state.isTerminal, let wait else { return .json(200, task.json) }
-    let ended = try await waitForEnd(of: id, wait, request, on: reactor)
+    guard let wait else { return .json(200, task.json) }
+    let ended = task.state.isTerminal ? task : try await waitForEnd(of: id, wait, request, on: reactor)
     return wait.applied(to: .json(200, (ended ?? task).json))
   }
 
@@ -25,11 +25,15 @@ extension APIService {
     guard board.count < Limits.waitersMax else { return nil }
     let deadline = reactor.now + .seconds(UInt64(wait.seconds))
     var patience = Limits.blindCheck
+    var isFirst = true
     while true {
       // News comes over Redis; the truth is in PostgreSQL, and is asked more and more seldom in case news was lost.
       let pause = board.hasNews ? patience : Limits.blindCheck
       patience = min(TimeSpan(nanoseconds: patience.nanoseconds * 2), Limits.safetyCheckMax)
-      _ = await board.wait(for: id, until: min(deadline, reactor.now + pause), on: reactor)
+      // What is remembered is believed once: it may be about another system's task of the same number.
+      _ = await board.wait(
+        for: id, recalls: isFirst, until: min(deadline, reactor.now + pause), on: reactor)
+      isFirst = false
       if let task = try await task(id, request, on: reactor), task.state.isTerminal { return task }
       if reactor.now >= deadline { return nil }
     }
@@ -54,6 +58,12 @@ extension APIService {
       state = known
     }
     let kind = try request.query("type")
+    if let kind, HashKind.named(kind) == nil {
+      let names = HashKind.all.map(\.name).joined(separator: ", ")
+      throw Problem(
+        400, "The query parameter type takes one of: \(names).",
+        errors: [Problem.FieldError("type", "is none of: \(names)")])
+    }
     return try await list("/tasks", state: state, kinds: kind.map { [$0] }, request, on: reactor)
   }
 
@@ -87,7 +97,7 @@ extension APIService {
       var link = "<\(path)?limit=\(limit)&cursor=\(next)"
       if path == "/tasks" {
         if let state { link += "&status=\(state.name)" }
-        if let kind = kinds?.first, HashKind.named(kind) != nil { link += "&type=\(kind)" }
+        if let kind = kinds?.first { link += "&type=\(kind)" }
       }
       response.set("Link", link + ">; rel=\"next\"")
     }

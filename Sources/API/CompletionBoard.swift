@@ -34,10 +34,12 @@ final class CompletionBoard {
     didSet { if hasNews && !oldValue { wakeAll() } }
   }
 
-  /// Waits until somebody says that task `id` is over.
+  /// Waits until somebody says that task `id` is over; with `recalls` also if somebody has said so lately.
   /// - Returns: false if nobody did by `deadline`.
-  func wait(for id: Int64, until deadline: MonotonicTime, on reactor: isolated Reactor) async -> Bool {
-    if recent.contains(id) { return true }
+  func wait(
+    for id: Int64, recalls: Bool, until deadline: MonotonicTime, on reactor: isolated Reactor
+  ) async -> Bool {
+    if recalls, recent.contains(id) { return true }
     let waiter = Waiter()
     waiters[id, default: []].append(waiter)
     count += 1

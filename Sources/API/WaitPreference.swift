@@ -38,7 +38,7 @@ struct WaitPreference {
 
   private static func seconds(in prefer: String) -> Int? {
     for preference in prefer.split(separator: ",") {
-      let parts = preference.split(separator: ";")[0].split(separator: "=")
+      let parts = preference.split(separator: ";", omittingEmptySubsequences: false)[0].split(separator: "=")
       guard parts.count == 2, trimmed(parts[0]).lowercased() == "wait" else { continue }
       if let seconds = Int(trimmed(parts[1])), seconds >= 0 { return seconds }
     }

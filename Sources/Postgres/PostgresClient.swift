@@ -90,9 +90,13 @@ public final class PostgresClient {
     var random = SeededRandom.fromSystem()
     while !isClosed {
       do {
-        let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+        // A host that is silent keeps libpq from trying the next one, so each attempt begins with another.
+        var attempt = configuration
+        let first = backoff.attempts % max(attempt.hosts.count, 1)
+        attempt.hosts = Array(attempt.hosts[first...] + attempt.hosts[..<first])
+        let connection = try await PostgresConnection.connect(attempt, helpers: helpers, on: reactor)
         if isClosed { return connection.close(on: reactor) }
-        backoff.reset()
+        let connectedAt = reactor.now
         reconnects.increment()
         log.debug("connected", [("backend", "\(connection.backendProcessId)")])
         connections.append(connection)
@@ -100,6 +104,9 @@ public final class PostgresClient {
         await connection.whenLost(on: reactor)
         connections.removeAll { $0 === connection }
         if !isClosed { log.warning("connection lost, reconnecting") }
+        // A server that takes connections and drops them at once must not be asked without a pause.
+        if reactor.now.since(connectedAt) > .seconds(Limits.backoffCapSeconds) { backoff.reset() }
+        if !isClosed { await reactor.sleep(for: backoff.next(using: &random)) }
       } catch {
         lastFailure = error.message
         if backoff.attempts == configuration.connectionRetries {

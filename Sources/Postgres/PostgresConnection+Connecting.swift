@@ -72,6 +72,13 @@ extension PostgresConnection {
     return handle
   }
 
+  /// The keepalives let the server find out within half a minute that this side is gone: until then it would hold the
+  /// session's locks.
+  private static let sessionSettings: [(name: String, value: String)] = [
+    ("client_min_messages", "warning"), ("tcp_keepalives_idle", "15"), ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+  ]
+
   /// Host names are resolved here, on a helper thread: libpq would look them up on the reactor.
   private static func connectionParameters(
     _ configuration: PostgresConfiguration, helpers: Helpers, on reactor: isolated Reactor
@@ -97,7 +104,10 @@ extension PostgresConnection {
         continue  // The other hosts may still be found.
       }
     }
-    let settings = ([("client_min_messages", "warning")] + configuration.settings).map { "-c \($0.0)=\($0.1)" }.joined(
+    guard !hosts.isEmpty else {
+      throw PostgresError(.unavailable, "no host of \(configuration.hosts.joined(separator: ", ")) has an address")
+    }
+    let settings = (PostgresConnection.sessionSettings + configuration.settings).map { "-c \($0.0)=\($0.1)" }.joined(
       separator: " ")
     var parameters = [
       ("host", hosts.joined(separator: ",")), ("port", String(configuration.port)), ("user", configuration.user),

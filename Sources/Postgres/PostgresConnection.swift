@@ -82,7 +82,8 @@ public final class PostgresConnection: EventHandler {
     }
     let request = Request(steps, deadline: deadline ?? reactor.now + .seconds(Limits.requestSeconds))
     send(request, on: reactor)
-    await withUnsafeContinuation { request.waiter = $0 }
+    // Sending may have found the connection lost, and the request with it: then nobody would resume it.
+    if isOpen { await withUnsafeContinuation { request.waiter = $0 } }
     if let error = request.error { throw error }
     return request.results
   }
@@ -110,7 +111,10 @@ public final class PostgresConnection: EventHandler {
     for step in request.steps {
       if prepared.insert(step.statement).inserted {
         request.expected.append(step.statement)
-        if PQsendPrepare(handle, step.statement.name, step.statement.sql, 0, nil) == 0 { break }
+        if PQsendPrepare(handle, step.statement.name, step.statement.sql, 0, nil) == 0 {
+          prepared.remove(step.statement)
+          break
+        }
       }
       request.expected.append(nil)
       if !PostgresConnection.sendExecute(handle, step.statement, step.parameters) { break }
@@ -168,16 +172,16 @@ public final class PostgresConnection: EventHandler {
 
   /// Reads what the server has sent and hands it to whoever waits.
   public override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
-    guard let handle else { return }
     if events.contains(.writable) { flush(on: reactor) }
+    guard let handle else { return }
     if PQconsumeInput(handle) == 0 { return lose(String(cString: PQerrorMessage(handle)), on: reactor) }
-    while let notification = PQnotifies(handle) {
+    while isOpen, let notification = PQnotifies(handle) {
       notificationReceiver?.notified(
         channel: String(cString: notification.pointee.relname), payload: String(cString: notification.pointee.extra),
         on: reactor)
       PQfreemem(notification)
     }
-    takeResults(handle, on: reactor)
+    if isOpen { takeResults(handle, on: reactor) }
   }
 
   private func takeResults(_ handle: OpaquePointer, on reactor: isolated Reactor) {
@@ -191,7 +195,7 @@ public final class PostgresConnection: EventHandler {
       nulls = 0
       take(result, handle, on: reactor)
     }
-    if PQstatus(handle) == CONNECTION_BAD { lose(String(cString: PQerrorMessage(handle)), on: reactor) }
+    if isOpen, PQstatus(handle) == CONNECTION_BAD { lose(String(cString: PQerrorMessage(handle)), on: reactor) }
   }
 
   private func take(_ result: OpaquePointer, _ handle: OpaquePointer, on reactor: isolated Reactor) {
@@ -212,6 +216,8 @@ public final class PostgresConnection: EventHandler {
       if request.error == nil { request.error = PostgresError(.server(sqlstate: state), message) }
       // Statements whose preparation failed or was skipped are not known to the server; earlier ones stay prepared.
       for case let statement? in request.expected { prepared.remove(statement) }
+      // 26000, invalid_sql_statement_name: it was to be prepared by a request ahead of this one, which failed.
+      if state == "26000" { for step in request.steps { prepared.remove(step.statement) } }
       request.expected.removeAll()
     }
   }

@@ -29,8 +29,7 @@ public struct Claims: Sendable {
   ///   - lane: from which to claim; nil claims nothing.
   ///   - count: how many to claim at most, cut to the largest prepared size.
   ///   - floor: the `seq` to start from: 0 looks at everything. It keeps a claim from walking over dead rows that an
-  ///   old
-  ///     snapshot elsewhere keeps from being removed.
+  ///     old snapshot elsewhere keeps from being removed.
   ///   - wakes: also takes the worker's group off the list of sleepers.
   /// - Throws: `PostgresError`. After `connectionLost` or `deadline` it is not known whether it happened; the fence
   ///   makes it safe to complete again, and what was claimed without being seen comes back when the lease is rescued.
@@ -67,6 +66,16 @@ public struct Claims: Sendable {
     group: Int16, _ connection: PostgresConnection, on reactor: isolated Reactor
   ) async throws(PostgresError) {
     _ = try await connection.execute(Claims.sleep, parameters(group), on: reactor)
+  }
+
+  /// Takes this worker off the list of sleepers, in all groups.
+  /// - Throws: `PostgresError`.
+  public func withdrawIdle(_ client: PostgresClient, on reactor: isolated Reactor) async throws(PostgresError) {
+    var parameters = PostgresParameters()
+    parameters.add(worker)
+    _ = try await client.execute(
+      PostgresStatement("queue_withdraw", "delete from millrace.idle_worker where worker_id = $1::bigint"), parameters,
+      on: reactor)
   }
 
   /// Gives back tasks that were claimed and not begun, without counting an attempt.

@@ -120,19 +120,25 @@ public enum QueueSchema {
     // we do not know of comes from a claim whose answer was lost.
     """
     create function millrace.heartbeat(
-      me bigint, my_name text, held bigint[], idle_groups smallint[], lease_seconds double precision, self_test boolean)
+      me bigint, my_name text, held bigint[], idle_groups smallint[], lease_seconds double precision,
+      settled_seconds double precision, self_test boolean)
     returns table (rescued bigint, promoted bigint, next_due double precision, ready_lanes smallint[])
     language plpgsql as $$
     declare
       dead bigint[];
       candidate bigint;
+      -- After an outage every worker is silent and every lock is free. Who was cut off itself cannot judge the others.
+      judges boolean := coalesce((select heartbeat_at from millrace.worker where id = me)
+          > now() - make_interval(secs => settled_seconds + 5), false)
+        and (select backend_start from pg_stat_get_activity(pg_backend_pid()))
+          <= now() - make_interval(secs => settled_seconds);
     begin
       insert into millrace.worker (id, name) overriding system value values (me, my_name)
         on conflict (id) do update set heartbeat_at = now();
       dead := '{}';
       for candidate in
-        select w.id from millrace.worker w where w.id <> me and w.heartbeat_at < now() - interval '2 seconds'
-        order by w.id
+        select w.id from millrace.worker w where w.id <> me and w.heartbeat_at < now() - interval '2 seconds' and judges
+        order by w.id for update skip locked
       loop
         if (select w.heartbeat_at < now() - make_interval(secs => lease_seconds) from millrace.worker w
             where w.id = candidate)
@@ -144,7 +150,7 @@ public enum QueueSchema {
       rescued := millrace.rescue(array(
         select l.id from millrace.lease l where l.worker_id = any(dead)
           or (l.worker_id = me and l.id <> all(held) and l.claimed_at < now() - make_interval(secs => lease_seconds))
-          or not exists (select from millrace.worker w where w.id = l.worker_id)));
+          or (judges and not exists (select from millrace.worker w where w.id = l.worker_id))));
       if dead <> '{}' then
         delete from millrace.idle_worker where worker_id = any(dead);
         delete from millrace.worker where id = any(dead);
@@ -159,10 +165,12 @@ public enum QueueSchema {
       )
       select count(*) into promoted from moved;
       select extract(epoch from min(run_at) - now()) into next_due from millrace.scheduled;
-      select array(select distinct lane from millrace.ready limit 64) into ready_lanes;
+      select array(
+        select (g * 8 + p)::smallint from unnest(idle_groups) g cross join generate_series(0, 7) p
+        where exists (select from millrace.ready r where r.lane = (g * 8 + p)::smallint)) into ready_lanes;
       perform millrace.ensure_partitions();
       -- Who has missed its last heartbeats may be stopped: it must not be the one that is notified.
-      delete from millrace.idle_worker i where i.worker_id <> me and not exists (
+      delete from millrace.idle_worker i where judges and i.worker_id <> me and not exists (
         select from millrace.worker w where w.id = i.worker_id and w.heartbeat_at > now() - interval '8 seconds');
       insert into millrace.idle_worker (worker_id, slot_group) select me, unnest(idle_groups) on conflict do nothing;
       if self_test then perform pg_notify('millrace_worker_' || me, 'self'); end if;

@@ -13,6 +13,8 @@ public struct Submission {
   public let payload: [UInt8]
   /// 32 bytes that are the same for the same task, so that it is found instead of repeated; nil: always a new task.
   public let digest: [UInt8]?
+  /// New tasks of this kind for which one sleeping worker is woken: how many it takes on at once.
+  public let tasksPerWakeUp: Int
   /// How often it is tried before it counts as failed.
   public let maxAttempts: Int16
   /// What the logs of its worker should show to connect it with its request.
@@ -20,12 +22,14 @@ public struct Submission {
 
   /// A submission; see the properties.
   public init(
-    kind: String, lane: Lane, payload: [UInt8], digest: [UInt8]?, maxAttempts: Int16 = 3, trace: String? = nil
+    kind: String, lane: Lane, payload: [UInt8], digest: [UInt8]?, tasksPerWakeUp: Int = 128,
+    maxAttempts: Int16 = 3, trace: String? = nil
   ) {
     self.kind = kind
     self.lane = lane
     self.payload = payload
     self.digest = digest
+    self.tasksPerWakeUp = max(1, tasksPerWakeUp)
     self.maxAttempts = maxAttempts
     self.trace = trace
   }
@@ -57,6 +61,7 @@ public final class Submitter: EventHandler {
   private let retentionSeconds: Double
   private var open: [Pending] = []
   private var byDigest: [[UInt8]: Pending] = [:]
+  private var bytesWaiting = 0
   private var batchesInFlight = 0
   private var isFlushQueued = false
   private let batches: Counter
@@ -80,10 +85,11 @@ public final class Submitter: EventHandler {
     if let digest = submission.digest, let same = byDigest[digest] {
       pending = same
     } else {
-      guard open.count < Limits.submissionsWaitingMax else {
-        throw PostgresError(.overloaded, "\(open.count) submissions are waiting")
+      guard open.count < Limits.submissionsWaitingMax, bytesWaiting < Limits.bytesWaitingMax else {
+        throw PostgresError(.overloaded, "\(open.count) submissions of \(bytesWaiting) bytes are waiting")
       }
       pending = Pending(submission)
+      bytesWaiting += submission.payload.count
       open.append(pending)
       if let digest = submission.digest { byDigest[digest] = pending }
       if !isFlushQueued {
@@ -124,6 +130,7 @@ public final class Submitter: EventHandler {
       count += 1
     }
     let batch = Array(open[..<count])
+    bytesWaiting -= batch.reduce(0) { $0 + $1.submission.payload.count }
     open.removeFirst(count)
     return batch
   }
@@ -166,15 +173,15 @@ public final class Submitter: EventHandler {
     }
   }
 
-  /// Gives each pending submission its outcome and returns how many are new, by group of slots.
-  private func deliver(_ result: PostgresResult, to batch: [Pending]) -> [Int16: Int] {
-    var queued: [Int16: Int] = [:]
+  /// Gives each pending submission its outcome and returns those that are new.
+  private func deliver(_ result: PostgresResult, to batch: [Pending]) -> [Submission] {
+    var queued: [Submission] = []
     for row in 0..<result.rowCount {
       let id = result.int64(row, 1)
       if !result.isNull(row, 0) {
         let pending = batch[Int(result.int64(row, 0)) - 1]
         pending.outcome = .success(.queued(id: id))
-        queued[pending.submission.lane.group, default: 0] += 1
+        queued.append(pending.submission)
         continue
       }
       guard let digest = result.bytes(row, 2), let pending = byDigest[digest] else { continue }
@@ -193,12 +200,13 @@ public final class Submitter: EventHandler {
 
   /// Wakes workers, in a transaction of its own after the commit and only if one of them says that it sleeps: NOTIFY
   /// takes a lock that all committing transactions share.
-  private func notify(_ queued: [Int16: Int], _ connection: PostgresConnection, on reactor: isolated Reactor) {
+  private func notify(_ queued: [Submission], _ connection: PostgresConnection, on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
       var parameters = PostgresParameters()
-      parameters.add(text: WakeUp(queued).payload)
-      parameters.add(Array(queued.keys))
-      parameters.add(queued.values.map { Int64($0 / Limits.tasksPerWakeUp + 1) })
+      let groups = Dictionary(grouping: queued) { $0.lane.group }
+      parameters.add(text: WakeUp(groups.mapValues(\.count)).payload)
+      parameters.add(Array(groups.keys))
+      parameters.add(groups.values.map { Int64(($0.count + $0[0].tasksPerWakeUp - 1) / $0[0].tasksPerWakeUp) })
       do {
         _ = try await connection.execute(Submitter.notifyStatement, parameters, on: reactor)
       } catch {

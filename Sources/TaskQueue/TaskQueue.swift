@@ -21,8 +21,8 @@ public enum Limits {
   public static let secondBatchRowsMin = 100
   /// Submissions that may wait in one process before callers are told that the queue is too busy.
   public static let submissionsWaitingMax = 20_000
-  /// New tasks for which one more sleeping worker is woken.
-  public static let tasksPerWakeUp = 128
+  /// Bytes of input that may wait likewise.
+  public static let bytesWaitingMax = 256 << 20
   /// Task ids read in one statement.
   public static let readsPerBatch = 500
   /// Rows examined for one page of a list, however few of them match.

@@ -117,21 +117,28 @@ public final class TaskReader: EventHandler {
       completedAt: result.microseconds(row, 9).map(Timestamp.init(microseconds:)))
   }
 
-  /// A task is running while its id stands in a lease; leases are one row a batch, so looking through them is cheap.
+  /// A task is running while its id stands in a lease and it is not waiting for its next attempt. The leases, one row a
+  /// batch, are unpacked once a statement: to look into each of them for each task would unpack them again and again.
   private static let byIds = PostgresStatement(
     "queue_read",
     """
+    with running as materialized (
+      select r.id, l.claimed_at from millrace.lease l cross join unnest(l.ids) as r (id)
+      where r.id = any($1::bigint[]) and not exists (select from millrace.scheduled s where s.id = r.id)
+    )
     select t.id, t.kind, t.lane, t.state, t.attempt, t.result, t.error, t.created_at, t.started_at, t.finished_at,
-      t.max_attempts,
-      case when t.state = 0 then (select l.claimed_at from millrace.lease l where t.id = any(l.ids)
-        and not exists (select from millrace.scheduled s where s.id = t.id) limit 1) end
+      t.max_attempts, case when t.state = 0 then (select max(r.claimed_at) from running r where r.id = t.id) end
     from millrace.task t where t.id = any($1::bigint[])
     """)
 
   private static let newest = PostgresStatement(
     "queue_newest",
     """
-    select t.id, t.kind, t.state, t.state = 0 and exists (select from millrace.lease l where t.id = any(l.ids))
+    with running as materialized (
+      select r.id from millrace.lease l cross join unnest(l.ids) as r (id)
+      where not exists (select from millrace.scheduled s where s.id = r.id)
+    )
+    select t.id, t.kind, t.state, t.state = 0 and t.id in (select id from running)
     from millrace.task t where t.id < $1::bigint order by t.id desc limit $2::bigint
     """)
 }

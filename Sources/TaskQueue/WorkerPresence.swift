@@ -55,10 +55,12 @@ public struct WorkerPresence: Sendable {
   ///   - held: the leases this worker knows of; others in its name come from lost answers and are given up.
   ///   - idleGroups: groups whose slots sleep; their idle rows are put back if others took this worker for stopped.
   ///   - leaseSeconds: silence after which a worker whose session still stands counts as dead.
+  ///   - settledSeconds: how long this worker's own session must have stood before it may take others for dead.
   ///   - selfTest: also sends a notification to this worker, which proves that listening works.
   /// - Throws: `PostgresError`.
   public func heartbeat(
-    held: [Int64], idleGroups: [Int16], leaseSeconds: Double, selfTest: Bool, _ client: PostgresClient,
+    held: [Int64], idleGroups: [Int16], leaseSeconds: Double, settledSeconds: Double, selfTest: Bool,
+    _ client: PostgresClient,
     on reactor: isolated Reactor
   ) async throws(PostgresError) -> Report {
     var parameters = PostgresParameters()
@@ -67,6 +69,7 @@ public struct WorkerPresence: Sendable {
     parameters.add(held)
     parameters.add(idleGroups)
     parameters.add(leaseSeconds)
+    parameters.add(settledSeconds)
     parameters.add(Int16(selfTest ? 1 : 0))
     let result = try await client.execute(WorkerPresence.heartbeatStatement, parameters, on: reactor)
     return Report(
@@ -94,6 +97,6 @@ public struct WorkerPresence: Sendable {
     """
     select rescued, promoted, next_due, array_to_string(ready_lanes, ',')
     from millrace.heartbeat($1::bigint, $2::text, $3::bigint[], $4::smallint[], $5::float8,
-      $6::smallint = 1)
+      $6::float8, $7::smallint = 1)
     """)
 }

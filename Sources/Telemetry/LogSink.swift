@@ -49,10 +49,16 @@ public final class LogSink: @unchecked Sendable {
     pthread_mutex_unlock(&mutex)
   }
 
-  /// Waits until everything handed over so far was written; for the last lines before a process ends.
+  /// Waits until everything handed over so far was written, a second at most: for the last lines before a process ends,
+  /// which must end also if nobody reads them.
   public func flush() {
+    var deadline = timespec()
+    clock_gettime(CLOCK_REALTIME, &deadline)
+    deadline.tv_sec += 1
     pthread_mutex_lock(&mutex)
-    while !waiting.isEmpty || writing { pthread_cond_wait(&emptied, &mutex) }
+    while !waiting.isEmpty || writing {
+      if pthread_cond_timedwait(&emptied, &mutex, &deadline) != 0 { break }
+    }
     pthread_mutex_unlock(&mutex)
   }
 

@@ -88,7 +88,7 @@ final class Lifeline: PostgresNotificationReceiver {
     }
     let wakeUp = WakeUp(payload: payload)
     if wakeUp.tasks.isEmpty { return wakeEverybody() }
-    for gate in gates { gate.wake(wakeUp.tasks[gate.group.rawValue] ?? 0) }
+    for gate in gates { gate.notified(wakeUp.tasks[gate.group.rawValue] ?? 0) }
   }
 
   func stop(on reactor: isolated Reactor) {
@@ -97,6 +97,6 @@ final class Lifeline: PostgresNotificationReceiver {
   }
 
   private func wakeEverybody() {
-    for gate in gates { gate.wake(gate.sleeperCount) }
+    for gate in gates { gate.notified(max(1, gate.sleeperCount)) }
   }
 }

@@ -10,7 +10,8 @@ import TaskQueue
 /// whoever submits later sees the row and notifies, whoever submitted before was in reach of that claim.
 final class SlotGate {
   let group: HashKind.SlotGroup
-  /// Grows whenever the idle row is put in place; a claim sent under an older number proves nothing.
+  /// Grows whenever the idle row is put in place and whenever a notification comes; a claim sent under an older number
+  /// proves nothing.
   private(set) var announcement = 0
   private(set) var isAnnounced = false
   /// Claims on their way that take the idle row away. Until they are back, no row can be put in place: on another
@@ -58,6 +59,13 @@ final class SlotGate {
 
   /// The row is gone for another reason: the connection was lost, or others took this worker for dead.
   func forgetAnnouncement() { isAnnounced = false }
+
+  /// Tasks were announced: slots that sleep look, and a claim that is on its way now may have been too early for them.
+  func notified(_ count: Int) {
+    guard count > 0 else { return }
+    announcement += 1
+    wake(count)
+  }
 
   /// Wakes up to `count` slots.
   func wake(_ count: Int) {

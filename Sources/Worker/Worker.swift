@@ -39,6 +39,10 @@ public struct WorkerConfiguration: Sendable {
   public var leaseSeconds = 30.0
   /// How often it says that it lives; also how often it looks for tasks that no notification told of.
   public var heartbeat = TimeSpan.seconds(5 as UInt64)
+  /// How often it tests that it hears notifications.
+  public var selfTest = TimeSpan.seconds(10 as UInt64)
+  /// How long a session must have stood before it may take others for dead: after an outage all of them are late.
+  public var settledSeconds = 10.0
   /// How long a stop waits for tasks under way.
   public var drain = TimeSpan.seconds(20 as UInt64)
   /// A claim with at most so many bytes of input is computed on the reactor.

@@ -28,7 +28,7 @@ public final class WorkerProcess: SignalReceiver {
   /// Runs a worker on the calling thread until it is told to stop by a signal, which must be blocked already.
   /// - Throws: `SystemError` if the process lacks descriptors or threads, or an endpoint's address is taken.
   public static func run(_ configuration: WorkerConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
-    let pool = try ComputePool(width: 1, name: "helper")
+    let pool = try ComputePool(width: 2, name: "helper")
     try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
       try WorkerProcess(configuration, pool: pool, log: log, metrics: metrics).start(on: reactor)
     }
@@ -105,13 +105,15 @@ public final class WorkerProcess: SignalReceiver {
   /// Says "alive" every few seconds, or earlier when a scheduled task comes due.
   private func beat(on reactor: isolated Reactor) async {
     var random = SeededRandom.fromSystem()
-    var count = 0
+    var nextSelfTest = reactor.now
     while !isStopping {
       var pause = configuration.heartbeat.nanoseconds
       if let presence = lifeline.presence, let room {
-        let selfTest = count % 2 == 0
-        if selfTest { lifeline.beginSelfTest(on: reactor) }
-        count += 1
+        let selfTest = reactor.now >= nextSelfTest
+        if selfTest {
+          lifeline.beginSelfTest(on: reactor)
+          nextSelfTest = reactor.now + configuration.selfTest
+        }
         if let due = await beatOnce(presence, room, selfTest: selfTest, on: reactor) {
           pause = min(pause, max(due.nanoseconds, 5_000_000))
         }
@@ -130,7 +132,8 @@ public final class WorkerProcess: SignalReceiver {
     do {
       let report = try await presence.heartbeat(
         held: Array(room.heldLeases), idleGroups: asleep.map(\.group.rawValue),
-        leaseSeconds: configuration.leaseSeconds, selfTest: selfTest, client,
+        leaseSeconds: configuration.leaseSeconds,
+        settledSeconds: configuration.settledSeconds, selfTest: selfTest, client,
         on: reactor)
       if report.rescued > 0 { log.warning("took over tasks of a lost worker", [("tasks", "\(report.rescued)")]) }
       let groups = Set(report.readyLanes.map { $0 / 8 })
@@ -156,6 +159,8 @@ public final class WorkerProcess: SignalReceiver {
     room?.stop()
     for gate in gates { gate.stop() }
     Task.immediate(executorPreference: reactor.queue) {
+      // Who is leaving must not be the one that is notified.
+      if let room = self.room { try? await room.claims.withdrawIdle(self.client, on: reactor) }
       let deadline = reactor.now + self.configuration.drain
       while self.slotsRunning > 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(5)) }
       if self.slotsRunning > 0 {

@@ -42,6 +42,25 @@ import Testing
     }
   }
 
+  @Test func `a preference to wait is honoured if it is one, whatever else stands there`() async throws {
+    let preferences: [(String, Int?)] = [
+      ("", nil), (";", nil), (",", nil), (",;", nil), (";;wait=1", nil), ("wait", nil), ("wait=", nil),
+      ("wait=x", nil), ("wait=-1", nil), ("wait=0", nil), ("wait=3", 3),
+      ("respond-async, WAIT = \"5\" ;x=y", 5), ("wait=99999", 30),
+    ]
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("prefer", redis: nil, on: reactor)
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
+      try await api.work(on: reactor)
+      for (prefer, seconds) in preferences {
+        let answer = try await api.send(.get, "/task/1", fields: [("Prefer", prefer)], on: reactor)
+        #expect(answer.status == 200)
+        #expect(answer.field("preference-applied") == seconds.map { "wait=\($0)" }, "Prefer: \(prefer)")
+      }
+      await api.stop(on: reactor)
+    }
+  }
+
   @Test(arguments: [
     ("", 400), ("{", 400), (#"{"string":"a"} x"#, 400), (#"{"string":"\ud800"}"#, 400), ("[]", 422), ("{}", 422),
     (#"{"string":5}"#, 422), (#"{"string":null}"#, 422), (#"{"strings":["a"]}"#, 422),

@@ -21,9 +21,11 @@ import Testing
     }
   }
 
-  private func request(_ line: String, _ fields: String = "", body: String = "") -> String {
+  private func request(
+    _ line: String, _ fields: String = "", body: String = "", host: String = "localhost:8000"
+  ) -> String {
     let length = body.isEmpty ? "" : "Content-Length: \(body.utf8.count)\r\n"
-    return "\(line) HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\(fields)\(length)\r\n\(body)"
+    return "\(line) HTTP/1.1\r\nHost: \(host)\r\nConnection: close\r\n\(fields)\(length)\r\n\(body)"
   }
 
   @Test("past its limit an address gets 429 with when to come again, and the balancer's own endpoints still answer")
@@ -89,6 +91,18 @@ import Testing
     #expect(local[1].contains(#"{"127.0.0.1":{"requests_in_window":1,"requests_remaining":9,"window_reset_in":"#))
     #expect(local[2].contains(#"{"127.0.0.1":{"requests_in_window":1,"#))
     #expect(local.map { $0.prefix(12).suffix(3) } == ["200", "200", "200", "400", "401"])
+  }
+
+  @Test("a page of another site makes no admin call through a browser on this machine")
+  func foreignPage() async throws {
+    let line = "POST /lb/strategy?new_strategy=weighted"
+    let seen = try await answers([
+      request(line, "Origin: https://evil.example\r\n"), request(line, "Sec-Fetch-Site: cross-site\r\n"),
+      request(line, "Origin: null\r\n"), request(line, host: "rebound.example:8000"),
+      request(line, "Origin: http://localhost:8000\r\nSec-Fetch-Site: same-origin\r\n"),
+      request(line, host: "127.0.0.1:8000"), request(line, host: "[::1]:8000"), request(line, host: "[::1]"),
+    ])
+    #expect(seen.map { $0.prefix(12).suffix(3) } == ["401", "401", "401", "401", "200", "200", "200", "200"])
   }
 
   @Test("the answers that people and monitors ask for first")

@@ -42,8 +42,8 @@ import Testing
     #expect(
       seen.backend == [
         "GET /a?b=c HTTP/1.1\r\nHost: shop.example\r\nAccept: */*\r\ntraceparent: 00-a-b-01\r\n"
-          + "X-Forwarded-For: 10.0.0.9, 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example\r\n"
-          + "X-Request-Id: id-1\r\n\r\n"
+          + "X-Forwarded-For: 10.0.0.9, unknown, unknown, 127.0.0.1\r\n"
+          + "X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example\r\nX-Request-Id: id-1\r\n\r\n"
       ])
     #expect(seen.client.hasPrefix("HTTP/1.1 200 OK\r\nDate: "))
     #expect(seen.client.hasSuffix("X-Request-Id: id-1\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"))
@@ -180,17 +180,20 @@ import Testing
 
   @Test("large bodies pass both ways, past every buffer, to a client that reads slowly")
   func largeBodies() async throws {
-    let size = 6 << 20
+    let size = 4 << 20
     let result = try await onReactor { reactor -> (status: Int, sum: Int, count: Int) in
       let (server, address) = try! OriginServer.start("1", on: reactor)
       let balancer = try! await startBalancer([address], on: reactor)
       var random = SeededRandom(seed: 3)
-      let body = (0..<size).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+      // Not a multiple of any buffer's size, so that a piece out of place shows.
+      let block = (0..<4099).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+      var body: [UInt8] = []
+      while body.count < size { body += block.prefix(size - body.count) }
       let client = HTTPClient()
       let request = HTTPClientRequest(.post, "/body", body: body)
       do throws(HTTPClientError) {
         let response = try await client.send(
-          request, to: balancer.address, until: reactor.now + .seconds(20 as UInt64), on: reactor)
+          request, to: balancer.address, until: .current() + .seconds(60 as UInt64), on: reactor)
         let isSame = response.body == body
         client.closeIdle(on: reactor)
         balancer.drain(within: .milliseconds(100))

@@ -106,15 +106,24 @@ import Testing
       _ = try await queue.client.execute(backdate, on: reactor)
       #expect(
         try await presence.heartbeat(
-          held: [], idleGroups: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor
+          held: [], idleGroups: [], leaseSeconds: 30, settledSeconds: 0, selfTest: false, queue.client, on: reactor
         ).rescued
           == 0)
       dying.close(on: reactor)
+      while try await queue.count("pg_locks where locktype = 'advisory' and objid = \(dead.worker)", on: reactor) > 0 {
+        await reactor.sleep(for: .milliseconds(1))
+      }
+      // After an outage everybody is late: whose own session is young takes nobody for dead.
+      #expect(
+        try await presence.heartbeat(
+          held: [], idleGroups: [], leaseSeconds: 30, settledSeconds: 60, selfTest: false, queue.client, on: reactor
+        ).rescued
+          == 0)
       var rescued: Int64 = 0
       for _ in 0..<200 where rescued == 0 {
         _ = try await queue.client.execute(backdate, on: reactor)
         rescued = try await presence.heartbeat(
-          held: [], idleGroups: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor
+          held: [], idleGroups: [], leaseSeconds: 30, settledSeconds: 0, selfTest: false, queue.client, on: reactor
         )
         .rescued
       }
@@ -145,7 +154,7 @@ import Testing
       var promoted: Int64 = 0
       while promoted == 0 {
         promoted = try await presence.heartbeat(
-          held: [], idleGroups: [], leaseSeconds: 30, selfTest: false, queue.client, on: reactor
+          held: [], idleGroups: [], leaseSeconds: 30, settledSeconds: 0, selfTest: false, queue.client, on: reactor
         )
         .promoted
       }
@@ -207,17 +216,55 @@ import Testing
     }
   }
 
+  @Test func `each heavy task wakes a sleeping worker of its own, quick ones together wake one`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("wakers", on: reactor)
+      let ear = Ear()
+      var sleepers: [PostgresConnection] = []
+      for index in 0..<3 {
+        let connection = try await queue.connect(on: reactor)
+        connection.notificationReceiver = ear
+        let presence = try await WorkerPresence.register(name: "w\(index)", connection: connection, on: reactor)
+        try await Claims(worker: presence.id).announceIdle(group: 0, connection, on: reactor)
+        sleepers.append(connection)
+      }
+      for (tasksPerWakeUp, expected) in [(1, 2), (128, 1)] {
+        let outcomes = Outcomes()
+        for index in 0..<2 {
+          let submission = Submission(
+            kind: "test", lane: queue.lane, payload: [UInt8(index)], digest: nil, tasksPerWakeUp: tasksPerWakeUp)
+          Task.immediate(executorPreference: reactor.queue) {
+            await outcomes.submit(submission, queue.submitter, on: reactor)
+          }
+        }
+        while outcomes.count < 2 || ear.heard.count < expected { await reactor.sleep(for: .milliseconds(1)) }
+        // Notifications are delivered in the order of commits: after this one, no other of the two tasks is to come.
+        _ = try await queue.client.execute(PostgresStatement("last", "notify millrace_ready, 'last'"), on: reactor)
+        while ear.heard.filter({ $0 == "millrace_ready:last" }).count < 3 { await reactor.sleep(for: .milliseconds(1)) }
+        #expect(Set(ear.heard).count == expected + 1 && ear.heard.count == expected + 3)
+        ear.heard.removeAll()
+      }
+      for connection in sleepers { connection.close(on: reactor) }
+      queue.client.close(on: reactor)
+    }
+  }
+
   @Test func `an idle row brings a notification, no idle row none`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("wake", on: reactor)
+      // On its only connection everything happens in the order in which it was asked for.
+      let client = PostgresClient(queue.configuration, helpers: helpers, log: quiet, metrics: Metrics())
+      client.start(width: 1, on: reactor)
+      let submitter = Submitter(client, retentionSeconds: 60, log: quiet, metrics: Metrics())
       let connection = try await queue.connect(on: reactor)
       let ear = Ear()
       connection.notificationReceiver = ear
       let presence = try await WorkerPresence.register(name: "w", connection: connection, on: reactor)
       let claims = Claims(worker: presence.id)
-      _ = try await queue.submitter.submit(queue.submission("unheard"), on: reactor)
+      _ = try await submitter.submit(queue.submission("unheard"), on: reactor)
+      _ = try await client.execute(PostgresStatement("after", "select 1"), on: reactor)
       try await claims.announceIdle(group: 0, connection, on: reactor)
-      _ = try await queue.submitter.submit(queue.submission("heard"), on: reactor)
+      _ = try await submitter.submit(queue.submission("heard"), on: reactor)
       while ear.heard.isEmpty { await reactor.sleep(for: .milliseconds(1)) }
       #expect(ear.heard == ["millrace_worker_\(presence.id):0:1"])
       let turn = try await claims.turn(
@@ -225,6 +272,7 @@ import Testing
         connection: connection, on: reactor)
       #expect(turn.claimed.count == 2)
       #expect(try await queue.count("millrace.idle_worker", on: reactor) == 0)
+      client.close(on: reactor)
       queue.client.close(on: reactor)
       connection.close(on: reactor)
     }

@@ -57,7 +57,7 @@ enum HeadRewriting {
       let field = head[index]
       switch field.known {
       // Written below from what the balancer knows itself. `Forwarded` (RFC 7239) and `X-Real-IP` are dropped, because
-      // the balancer cannot vouch for what a client claims there.
+      // the balancer cannot vouch for what a client claims there; that somebody forwarded is told all the same.
       case .host, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRealIP, .forwarded, .xRequestID: continue
       case let known where known.isHopByHop: continue
       default:
@@ -66,8 +66,12 @@ enum HeadRewriting {
       }
     }
     out.append("X-Forwarded-For: ")
-    for index in 0..<head.fieldCount where head[index].known == .xForwardedFor {
-      append(head[index].value, bytes, out)
+    for index in 0..<head.fieldCount {
+      switch head[index].known {
+      case .xForwardedFor: append(head[index].value, bytes, out)
+      case .forwarded, .xRealIP: out.append("unknown")
+      default: continue
+      }
       out.append(", ")
     }
     out.append(peer)

@@ -1,7 +1,7 @@
-public import Reactor
+import Reactor
 
 /// Who may make calls that change or reveal the system: whoever bears the admin token, and, where that is switched on,
-/// whoever calls from this very machine without a proxy in between.
+/// whoever calls from this very machine, with no proxy and no page of another site in between.
 public struct AdminAccess: Sendable {
   private let token: [UInt8]?
   private let trustsLoopback: Bool
@@ -14,41 +14,51 @@ public struct AdminAccess: Sendable {
 
   /// - Throws: `Problem` 401 if the request shows nothing, 403 if what it shows is not enough.
   public func check(_ request: HTTPRequest) throws(Problem) {
-    try check(
-      peer: request.peer, authorization: request.value(of: .authorization).map { Array($0) },
-      forwardedFor: request.text(of: .xForwardedFor), isForwardedOtherwise: request.value(of: .forwarded) != nil)
-  }
-
-  /// The same for a caller that has no `HTTPRequest`.
-  /// - Parameters:
-  ///   - peer: where the connection comes from; a Unix socket is our own balancer's, or somebody's who may use its
-  ///   file.
-  ///   - authorization: the value of Authorization.
-  ///   - forwardedFor: the value of X-Forwarded-For.
-  ///   - isForwardedOtherwise: whether another forwarding field is there (RFC 7239).
-  public func check(
-    peer: SocketAddress, authorization: [UInt8]?, forwardedFor: String?, isForwardedOtherwise: Bool
-  ) throws(Problem) {
-    if let authorization, let token {
-      if AdminAccess.isEqual(AdminAccess.credentials(authorization), token) { return }
+    if let authorization = request.value(of: .authorization) {
+      if let token, AdminAccess.isEqual(AdminAccess.credentials(authorization), token) { return }
       throw Problem(403, "This token does not allow admin calls.")
     }
-    if trustsLoopback, !isForwardedOtherwise, AdminAccess.isLocal(peer, forwardedFor) { return }
-    throw Problem(401, "Admin calls need the admin token: Authorization: Bearer <token>.")
+    if trustsLoopback, AdminAccess.isLocal(request), !AdminAccess.isFromForeignPage(request) { return }
+    var problem = Problem(401, "Admin calls need the admin token: Authorization: Bearer <token>.")
+    problem.fields = [("WWW-Authenticate", "Bearer")]
+    throw problem
   }
 
-  /// Our balancer appends the client's address to X-Forwarded-For; more than one address, or any at all on a connection
-  /// that is not our balancer's, means that a proxy of somebody else stands in between.
-  private static func isLocal(_ peer: SocketAddress, _ forwardedFor: String?) -> Bool {
-    guard peer.isUnix else { return peer.isLoopback && forwardedFor == nil }
-    guard let forwardedFor else { return true }
-    return SocketAddress(ip: forwardedFor, port: 0)?.isLoopback ?? false
+  /// Our balancer, which speaks to us over a Unix socket, replaces X-Forwarded-Host and X-Forwarded-Proto and appends
+  /// the client's address to X-Forwarded-For: one address there is the client's own connection. Anything more,
+  /// anything unreadable, or any such field on a connection that is not our balancer's means that somebody else's proxy
+  /// stands in between.
+  private static func isLocal(_ request: HTTPRequest) -> Bool {
+    for field in [KnownField.forwarded, .xRealIP, .via] where request.value(of: field) != nil { return false }
+    guard request.peer.isUnix else {
+      let isForwarded = [KnownField.xForwardedFor, .xForwardedHost, .xForwardedProto].contains {
+        request.value(of: $0) != nil
+      }
+      return request.peer.isLoopback && !isForwarded
+    }
+    guard request.value(of: .xForwardedFor) != nil else { return true }
+    guard let client = request.text(of: .xForwardedFor) else { return false }
+    return SocketAddress(ip: client, port: 0)?.isLoopback ?? false
   }
 
-  private static func credentials(_ value: [UInt8]) -> ArraySlice<UInt8> {
+  /// A browser on this machine also carries out what pages from elsewhere ask for. Such a request names their origin,
+  /// or a host name of theirs that they let resolve to this machine.
+  private static func isFromForeignPage(_ request: HTTPRequest) -> Bool {
+    let host = String(decoding: request.headBytes[request.head.authority], as: UTF8.self)
+    if let origin = request.value(of: .origin), !origin.elementsEqual("http://\(host)".utf8) { return true }
+    if let site = request.value(of: .secFetchSite), !site.elementsEqual("same-origin".utf8),
+      !site.elementsEqual("none".utf8)
+    {
+      return true
+    }
+    let name = host.last == "]" ? Substring(host) : host[..<(host.lastIndex(of: ":") ?? host.endIndex)]
+    return name != "localhost" && SocketAddress(ip: String(name), port: 0) == nil
+  }
+
+  private static func credentials(_ value: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
     let scheme = Array("bearer ".utf8)
     let isBearer = value.count > scheme.count && zip(value, scheme).allSatisfy { $0 | 0x20 == $1 }
-    return isBearer ? value[scheme.count...].drop { $0 == 0x20 } : value[...]
+    return isBearer ? value.dropFirst(scheme.count).drop { $0 == 0x20 } : value
   }
 
   /// Compares without telling by its duration how much was right.

@@ -11,6 +11,15 @@ public struct HashKind: Sendable {
     case bulky = 1
     /// A good part of a second and much memory each: claimed one by one, as slots become free.
     case heavy = 2
+
+    /// New tasks for which it is worth to wake one more worker.
+    public var tasksPerWakeUp: Int {
+      switch self {
+      case .quick: 128
+      case .bulky: 8
+      case .heavy: 1
+      }
+    }
   }
 
   /// What costs are configured.

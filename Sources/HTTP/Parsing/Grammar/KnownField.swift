@@ -10,7 +10,8 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
   case xForwardedFor, xForwardedProto, xForwardedHost, xRealIP, forwarded, via
   case xRequestID, traceparent, tracestate
   // What handlers read.
-  case authorization, proxyAuthorization, prefer, accept, acceptEncoding, contentType, userAgent, cookie
+  case authorization, proxyAuthorization, prefer, accept, acceptEncoding, contentType, userAgent, cookie, origin
+  case secFetchSite
   case ifMatch, ifNoneMatch, idempotencyKey, lastEventID, range
   // What answers carry.
   case date, server, location, retryAfter, cacheControl, etag, age
@@ -47,6 +48,8 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
     case .contentType: "Content-Type"
     case .userAgent: "User-Agent"
     case .cookie: "Cookie"
+    case .origin: "Origin"
+    case .secFetchSite: "Sec-Fetch-Site"
     case .ifMatch: "If-Match"
     case .ifNoneMatch: "If-None-Match"
     case .idempotencyKey: "Idempotency-Key"
@@ -88,6 +91,7 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
       case UInt8(ascii: "e"): candidate = .expect
       case UInt8(ascii: "p"): candidate = .prefer
       case UInt8(ascii: "c"): candidate = .cookie
+      case UInt8(ascii: "o"): candidate = .origin
       default: candidate = .server
       }
     case 7: candidate = first == UInt8(ascii: "u") ? .upgrade : .trailer
@@ -109,7 +113,12 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
       case UInt8(ascii: "l"): candidate = .lastEventID
       default: candidate = .ifNoneMatch
       }
-    case 14: candidate = first == UInt8(ascii: "c") ? .contentLength : .http2Settings
+    case 14:
+      switch first {
+      case UInt8(ascii: "c"): candidate = .contentLength
+      case UInt8(ascii: "s"): candidate = .secFetchSite
+      default: candidate = .http2Settings
+      }
     case 15:
       switch first {
       case UInt8(ascii: "x"): candidate = .xForwardedFor
