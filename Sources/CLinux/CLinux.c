@@ -2,7 +2,6 @@
 #include "CLinux.h"
 
 #include <linux/sockios.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -18,26 +17,18 @@ uint64_t clinux_monotonic_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-const void *clinux_memmem(const void *hay, size_t hay_length, const void *needle, size_t needle_length) {
-  return memmem(hay, hay_length, needle, needle_length);
-}
-
 int clinux_accept4(int fd, struct sockaddr_storage *address, socklen_t *length, int flags) {
   return accept4(fd, (struct sockaddr *)address, length, flags);
 }
 
 int clinux_die_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0); }
 
-int clinux_tcp_state(int fd) {
-  struct tcp_info info;
-  socklen_t length = sizeof info;
-  return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 ? info.tcpi_state : -1;
-}
-
 int clinux_unsent_bytes(int fd) {
   int bytes;
   return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -1;
 }
+
+const char *clinux_signal_name(int signal) { return sigabbrev_np(signal); }
 
 void clinux_name_thread(unsigned long thread, const char *name) {
   char cut[16];

@@ -1,4 +1,5 @@
 import Basics
+import CLinux
 import Glibc
 import Reactor
 
@@ -143,6 +144,6 @@ final class Child {
   static func meaning(of status: CInt) -> String {
     let signal = status & 0x7F
     if signal == 0 { return "ended with code \(status >> 8 & 0xFF)" }
-    return "was ended by \(String(cString: strsignal(signal)))"
+    return "was killed by SIG\(clinux_signal_name(signal).map { String(cString: $0) } ?? "(signal)")"
   }
 }

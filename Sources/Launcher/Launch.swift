@@ -21,8 +21,8 @@ public final class Launch: SignalReceiver {
   /// Runs a system on the calling thread until a signal ends it; SIGINT, SIGTERM, SIGHUP and SIGCHLD must be blocked.
   /// - Throws: `LaunchError` if it could not be started.
   public static func run(_ configuration: LauncherConfiguration) throws(LaunchError) {
-    let folder = try DataFolder(configuration.dataFolder)
     try checkPort(configuration)
+    let folder = try DataFolder(configuration.dataFolder)
     do {
       _ = try SecretKey.loadOrCreate(path: folder.secretKey)
     } catch {

@@ -51,8 +51,13 @@ enum Command: String, CaseIterable {
       ]
     case .migrate:
       [("DB_HOST=db DB_PASSWORD_FILE=password millrace migrate", "before the first start, and after updates")]
-    case .bench: [("DB_HOST=.millrace/run DB_USER=millrace DB_NAME=bench millrace bench", "after 'createdb bench'")]
-    case .config: [("millrace config api", "what an API process started here would use")]
+    case .bench:
+      [("DB_HOST=$PWD/.millrace/run DB_USER=millrace DB_NAME=bench millrace bench", "after 'createdb bench'")]
+    case .config:
+      [
+        ("millrace config api", "what an API process started here would use"),
+        ("millrace config --markdown", "every setting, as a table for documents"),
+      ]
     case .doctor: [("millrace doctor", "before the first start, or when something is odd")]
     case .healthcheck: [("millrace healthcheck http://127.0.0.1:8000/readyz", "exit code 0 if ready, 1 if not")]
     case .version: []

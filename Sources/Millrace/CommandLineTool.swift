@@ -20,7 +20,7 @@ enum CommandLineTool {
     guard let name = arguments.first, !["--help", "-h", "help"].contains(name) else {
       return write(Help.overview, to: STDOUT_FILENO)
     }
-    if name == "--version" { return write("millrace \(version)\n", to: STDOUT_FILENO) }
+    if ["--version", "-V", "-v"].contains(name) { return write("millrace \(version)\n", to: STDOUT_FILENO) }
     if name == ChildStarter.command { return try becomeChild(Array(arguments.dropFirst())) }
     guard let command = Command(rawValue: name) else {
       let near = Spelling.nearest(to: name, in: Command.allCases.map(\.rawValue))
@@ -38,8 +38,9 @@ enum CommandLineTool {
     default: break
     }
     let configuration = try Configuration(for: command, inputs)
-    guard command == .healthcheck || configuration.operands.isEmpty else {
-      throw .usage("'millrace \(command)' takes no argument '\(configuration.operands[0])'")
+    let operandsMax = command == .healthcheck ? 1 : 0
+    guard configuration.operands.count <= operandsMax else {
+      throw .usage("'millrace \(command)' takes no argument '\(configuration.operands[operandsMax])'")
     }
     switch command {
     case .up: try Up.run(configuration)

@@ -69,7 +69,7 @@ private func tasks(_ system: System) throws -> [Int] {
     }
     #expect(outcome.statuses.keys.allSatisfy { $0 == 200 || $0 == 202 }, "\(outcome.statuses)")
     #expect(outcome.correct == 3000, "\(outcome.wrong.prefix(3))")
-    #expect(await system.waitFor("redis was ended", times: 1))
+    #expect(await system.waitFor("redis was killed", times: 1))
   }
 
   @Test func `PostgreSQL restarted under load: at most 503 with Retry-After, and nothing acknowledged is lost`()

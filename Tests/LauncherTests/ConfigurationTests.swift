@@ -47,8 +47,9 @@ private func configuration(
   }
 
   @Test(arguments: [
-    (["--prot", "1"], 2 as Int32, "--port"), (["--port", "0"], 2, "1…65535"), (["--port"], 2, "needs a value"),
-    (["-p", "1"], 2, "unknown flag"), (["--strategy", "leastconnections"], 2, "least_connections"),
+    (["--prot", "1"], 2 as Int32, "--port"), (["--port", "0"], 2, "1 to 65535"), (["--port"], 2, "needs a value"),
+    (["-p", "1"], 2, "unknown flag '-p' for 'millrace balance'"),
+    (["--strategy", "leastconnections"], 2, "least_connections"),
     (["--backends", "x"], 2, "--backend"), (["--worker-name", "x"], 2, "unknown flag"),
   ])
   func aWrongFlagNamesTheNearestRightOne(arguments: [String], code: Int32, hint: String) {
@@ -59,8 +60,9 @@ private func configuration(
 
   @Test(arguments: [
     (["MILLRACE_PROT": "1"], "MILLRACE_PORT"), (["MILLRACE_WORKER": "2"], "MILLRACE_WORKERS"),
-    (["RATE_LIMIT_REQUESTS": "many"], "'many' is not 0…"), (["LB_STRATEGY": "fastest"], "round_robin|"),
-    (["LB_EXPOSE_BACKEND": "perhaps"], "on|off"),
+    (["RATE_LIMIT_REQUESTS": "many"], "'many' is not a whole number of at least 0"),
+    (["LB_STRATEGY": "fastest"], "round_robin,"),
+    (["LB_EXPOSE_BACKEND": "perhaps"], "on or off"),
   ])
   func aWrongVariableStopsTheStart(environment: [String: String], hint: String) {
     let error = #expect(throws: CommandError.self) { try configuration(.balance, [], environment) }

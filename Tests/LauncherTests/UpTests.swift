@@ -22,7 +22,7 @@ import Testing
       return (try? await system.post("/hash/md5?wait=5", fresh))?.contains("completed") == true
     }
     #expect(isWell)
-    #expect(system.output.contains("worker-1 was ended by Killed; it is started again in"))
+    #expect(system.output.contains("worker-1 was killed by SIGKILL; it is started again in"))
 
     kill(system.pid, SIGINT)
     #expect(await system.waitForEnd() == 0)

@@ -9,6 +9,8 @@ import Telemetry
 final class HealthChecker {
   /// How often a backend that was never well is asked: a start should not wait for the usual interval.
   private static let firstInterval = TimeSpan.milliseconds(100)
+  /// How long checks may fail before somebody is told: backends that start together with us need a moment.
+  private static let patience = TimeSpan.seconds(3 as UInt64)
 
   private let shared: BalancerShared
   private let client = HTTPClient(bodyBytesMax: 64 << 10)
@@ -37,11 +39,24 @@ final class HealthChecker {
 
   private func watch(_ index: Int, on reactor: isolated Reactor) async {
     let backend = shared.pool.backends[index]
+    var wellUntil = reactor.now
+    var isTold = false
     while !isStopped {
-      let isWell = await check(index, on: reactor)
+      let problem = await check(index, on: reactor)
       if isStopped { return }
       let nowMs = reactor.now.nanoseconds / 1_000_000
-      let change = isWell ? backend.checkPassed(at: nowMs) : backend.checkFailed(at: nowMs)
+      let change = problem == nil ? backend.checkPassed(at: nowMs) : backend.checkFailed(at: nowMs)
+      if let problem {
+        if !isTold, reactor.now.since(wellUntil) >= HealthChecker.patience {
+          isTold = true
+          shared.log.warning(
+            "a backend fails its health checks",
+            [("backend", backend.name), ("path", shared.configuration.healthPath), ("reason", problem)])
+        }
+      } else {
+        wellUntil = reactor.now
+        isTold = false
+      }
       shared.lastChecks[index].ms = nowMs
       let (old, new) = (change.old.state(at: nowMs, policy: backend.policy), backend.state(at: nowMs))
       if old != new {
@@ -55,17 +70,16 @@ final class HealthChecker {
     }
   }
 
-  /// Whether the backend answers 200 to 399 in time.
-  private func check(_ index: Int, on reactor: isolated Reactor) async -> Bool {
+  /// What is wrong with the backend; nil if it answers 200 to 399 in time.
+  private func check(_ index: Int, on reactor: isolated Reactor) async -> String? {
     let request = HTTPClientRequest(
       .get, shared.configuration.healthPath, host: "localhost", fields: [("User-Agent", "millrace-balancer")])
     do throws(HTTPClientError) {
       let response = try await client.send(
         request, to: shared.addresses[index], until: reactor.now + shared.configuration.healthTimeout, on: reactor)
-      return 200..<400 ~= response.status
+      return 200..<400 ~= response.status ? nil : "it answers \(response.status), not 200 to 399"
     } catch {
-      shared.log.debug("a check failed", [("backend", shared.pool.backends[index].name), ("error", "\(error)")])
-      return false
+      return "\(error)"
     }
   }
 }

@@ -16,12 +16,8 @@ extern _Thread_local uintptr_t clinux_reactor_of_thread;
 static inline uintptr_t clinux_current_reactor(void) { return clinux_reactor_of_thread; }
 static inline void clinux_set_current_reactor(uintptr_t reactor) { clinux_reactor_of_thread = reactor; }
 
-
 /// Nanoseconds of CLOCK_MONOTONIC.
 uint64_t clinux_monotonic_ns(void);
-
-/// memmem(3): the first place of `needle` in `hay`, or null.
-const void *clinux_memmem(const void *hay, size_t hay_length, const void *needle, size_t needle_length);
 
 /// accept4(2); `address` may be null.
 int clinux_accept4(int fd, struct sockaddr_storage *address, socklen_t *length, int flags);
@@ -39,11 +35,11 @@ static inline int clinux_epoll_remove(int epoll, int fd) { return epoll_ctl(epol
 /// Asks the kernel to send `signal` to this process when the thread that created it ends.
 int clinux_die_with_parent(int signal);
 
+/// A signal's name without its SIG, or null.
+const char *clinux_signal_name(int signal);
+
 /// Names a thread as tools show it; longer names are cut at 15 bytes.
 void clinux_name_thread(unsigned long thread, const char *name);
-
-/// TCP state of a connected socket (`TCP_ESTABLISHED` = 1, ...) or -1: a cheap "has the peer closed?".
-int clinux_tcp_state(int fd);
 
 /// Bytes in the socket's send queue that the peer has not acknowledged (TCP) or read (Unix), or -1.
 int clinux_unsent_bytes(int fd);

@@ -100,7 +100,7 @@ extension Configuration {
     let level: Logger.Level =
       switch choice(.logLevel) {
       case "debug": .debug
-      case "warning": .warning
+      case "warn": .warning
       case "error": .error
       default: .info
       }

@@ -68,9 +68,20 @@ struct Setting: Sendable {
     guard !isValid else { return nil }
     let shown = isSecret ? "the value" : "'\(value)'"
     if case .choice(let names) = kind, !isSecret, let near = Spelling.nearest(to: Setting.plain(value), in: names) {
-      return "\(shown) is not one of \(valueHint); did you mean '\(near)'?"
+      return "\(shown) is not \(Setting.description(of: kind)); did you mean '\(near)'?"
     }
-    return "\(shown) is not \(valueHint)"
+    return "\(shown) is not \(Setting.description(of: kind))"
+  }
+
+  private static func description(of kind: Kind) -> String {
+    switch kind {
+    case .text, .list: "text"
+    case .flag: "on or off"
+    case .integer(let range) where range.upperBound == .max: "a whole number of at least \(range.lowerBound)"
+    case .integer(let range): "a whole number from \(range.lowerBound) to \(range.upperBound)"
+    case .decimal(let range): "a number from \(range.lowerBound) to \(range.upperBound)"
+    case .choice(let names): "one of " + names.joined(separator: ", ")
+    }
   }
 
   /// The truth that a flag's value means, nil if it means neither.
@@ -94,7 +105,8 @@ enum Spelling {
   static func nearest(to word: String, in candidates: [String]) -> String? {
     let scored = candidates.map { (candidate: $0, distance: distance(Array(word.utf8), Array($0.utf8))) }
     guard let best = scored.min(by: { $0.distance < $1.distance }) else { return nil }
-    return best.distance <= max(2, word.utf8.count / 3) ? best.candidate : nil
+    let allowed = word.utf8.count < 3 ? 0 : max(1, word.utf8.count / 3)
+    return best.distance <= allowed ? best.candidate : nil
   }
 
   /// How many characters must be inserted, deleted, replaced, or exchanged with their neighbour (optimal string

@@ -12,7 +12,7 @@ extension Setting {
     "logs", "MILLRACE_LOGS", .choice(["auto", "text", "json"]), "auto", roles.union([.up, .migrate, .bench]),
     "how log lines look; auto is text on a terminal, JSON otherwise")
   static let logLevel = Setting(
-    "log-level", "MILLRACE_LOG_LEVEL", .choice(["debug", "info", "warning", "error"]), "info",
+    "log-level", "MILLRACE_LOG_LEVEL", .choice(["debug", "info", "warn", "error"]), "info",
     roles.union([.up, .migrate, .bench]), "the least important lines that are written")
 
   // Where to listen.
@@ -46,7 +46,7 @@ extension Setting {
     "name the chosen server in the field X-LB-Backend")
   static let healthPath = Setting(
     "health-path", "MILLRACE_HEALTH_PATH", .text, "/health", [.balance],
-    "the path that a server answers with 200 when it is well")
+    "the path that a server answers with 200 to 399 when it is well")
 
   // Who is an admin.
   static let adminToken = Setting(

@@ -7,7 +7,11 @@ enum ConfigTool {
     var inputs = inputs
     if let name = inputs.arguments.first, !name.hasPrefix("-") {
       guard let command = Command(rawValue: name), !Setting.used(by: command).isEmpty else {
-        throw .usage("'\(name)' has no settings; try one of \(commands.map(\.rawValue).joined(separator: ", "))")
+        let names = commands.map(\.rawValue)
+        let near = Spelling.nearest(to: name, in: names)
+        throw .usage(
+          "'\(name)' is no command with settings; "
+            + (near.map { "did you mean '\($0)'?" } ?? "try one of \(names.joined(separator: ", "))"))
       }
       commands = [command]
       inputs.arguments.removeFirst()
