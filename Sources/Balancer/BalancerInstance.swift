@@ -1,7 +1,6 @@
 public import Basics
 import Glibc
 public import Reactor
-import Synchronization
 public import Telemetry
 
 /// A running balancer: its reactors, each on a thread of its own.
@@ -92,7 +91,7 @@ private final class DrainOrder: Sendable {
     var span: TimeSpan?
     var waiter: UnsafeContinuation<TimeSpan, Never>?
   }
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   /// Gives the order; a second one changes nothing.
   func give(_ span: TimeSpan) {

@@ -3,17 +3,30 @@ import Glibc
 
 /// Plain threads for work that computes or blocks (argon2, name lookups, file syncs), so that no reactor ever does.
 /// The result comes back to the waiting task's reactor through its eventfd.
-public final class ComputePool: @unchecked Sendable {
-  // Safe because: everything mutable is behind `mutex`.
-
+public final class ComputePool: Sendable {
   /// More than `Limits.computeJobsMax` jobs wait already, or the pool was shut down.
   public struct Refused: Error, Sendable {}
 
-  private var mutex = pthread_mutex_t()
-  private var arrived = pthread_cond_t()
-  private var jobs = RingQueue<@Sendable () -> Void>()
-  private var threads: [pthread_t] = []
-  private var isClosed = false
+  private struct State {
+    var jobs = RingQueue<@Sendable () -> Void>()
+    var threads: [pthread_t] = []
+    var isClosed = false
+
+    /// Nil while there is nothing to do.
+    var next: Next? {
+      mutating get {
+        if let job = jobs.popFirst() { return .job(job) }
+        return isClosed ? .end : nil
+      }
+    }
+  }
+
+  private enum Next {
+    case job(@Sendable () -> Void)
+    case end
+  }
+
+  private let state = Locked(State())
   /// How many threads compute.
   public let width: Int
 
@@ -22,9 +35,12 @@ public final class ComputePool: @unchecked Sendable {
   public init(width: Int, name: String = "compute") throws(SystemError) {
     precondition(width > 0, "a compute pool needs a thread")
     self.width = width
-    pthread_mutex_init(&mutex, nil)
-    pthread_cond_init(&arrived, nil)
-    for _ in 0..<width { threads.append(try start(name)) }
+    do throws(SystemError) {
+      for _ in 0..<width { try start(name) }
+    } catch {
+      shutdown()
+      throw error
+    }
   }
 
   /// Runs `work` on a thread of the pool and suspends the calling task meanwhile.
@@ -41,24 +57,27 @@ public final class ComputePool: @unchecked Sendable {
 
   /// Lets the threads end when the jobs already accepted are done, and waits for them.
   public func shutdown() {
-    pthread_mutex_lock(&mutex)
-    isClosed = true
-    pthread_cond_broadcast(&arrived)
-    pthread_mutex_unlock(&mutex)
+    let threads = state.withLock { state in
+      state.isClosed = true
+      let threads = state.threads
+      state.threads = []
+      return threads
+    }
+    state.notifyAll()
     for thread in threads { pthread_join(thread, nil) }
-    threads.removeAll()
   }
 
   private func submit(_ job: @escaping @Sendable () -> Void) -> Bool {
-    pthread_mutex_lock(&mutex)
-    defer { pthread_mutex_unlock(&mutex) }
-    guard !isClosed, jobs.count < Limits.computeJobsMax else { return false }
-    jobs.append(job)
-    pthread_cond_signal(&arrived)
-    return true
+    let isAccepted = state.withLock { state in
+      guard !state.isClosed, state.jobs.count < Limits.computeJobsMax else { return false }
+      state.jobs.append(job)
+      return true
+    }
+    state.notifyAll()
+    return isAccepted
   }
 
-  private func start(_ name: String) throws(SystemError) -> pthread_t {
+  private func start(_ name: String) throws(SystemError) {
     var thread = pthread_t()
     let code = pthread_create(
       &thread, nil,
@@ -68,17 +87,11 @@ public final class ComputePool: @unchecked Sendable {
       }, Unmanaged.passRetained(self).toOpaque())
     guard code == 0 else { throw SystemError(call: "pthread_create", code: code) }
     nameThread(thread, name)
-    return thread
+    let started = thread
+    state.withLock { $0.threads.append(started) }
   }
 
   private func work() {
-    while true {
-      pthread_mutex_lock(&mutex)
-      while jobs.isEmpty && !isClosed { pthread_cond_wait(&arrived, &mutex) }
-      let job = jobs.popFirst()
-      pthread_mutex_unlock(&mutex)
-      guard let job else { return }
-      job()
-    }
+    while case .job(let job)? = state.wait(until: { $0.next }) { job() }
   }
 }

@@ -10,7 +10,7 @@ public final class ReactorQueue: SerialExecutor, TaskExecutor, @unchecked Sendab
   let wakeFD: CInt
   private var local: [UnownedJob] = []
   private var running: [UnownedJob] = []
-  private let remote = Mutex<[UnownedJob]>([])
+  private let remote = Locked<[UnownedJob]>([])
   private let wakePending = Atomic<Bool>(false)
 
   init() throws(SystemError) {

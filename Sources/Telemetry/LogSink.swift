@@ -1,29 +1,25 @@
+import Basics
 import Glibc
-import Synchronization
 
 /// Where log lines go: a bounded queue emptied by a thread of its own, so that whoever logs never waits for a terminal
 /// or a full pipe. When the queue is full, lines are dropped and the number of lost ones is told as soon as there is
 /// room again.
-public final class LogSink: @unchecked Sendable {
-  // Safe because: everything mutable is behind `mutex`, and `fd` never changes.
-
+public final class LogSink: Sendable {
   /// Bytes that may wait for a slow reader before lines are dropped.
   public static let bytesWaitingMax = 4 << 20
 
+  private struct State {
+    var waiting: [UInt8] = []
+    var dropped = 0
+    var isWriting = false
+  }
+
   private let fd: CInt
-  private var mutex = pthread_mutex_t()
-  private var arrived = pthread_cond_t()
-  private var emptied = pthread_cond_t()
-  private var waiting: [UInt8] = []
-  private var dropped = 0
-  private var writing = false
+  private let state = Locked(State())
 
   /// A sink that writes to `fd` and never closes it.
   public init(fd: CInt) {
     self.fd = fd
-    pthread_mutex_init(&mutex, nil)
-    pthread_cond_init(&arrived, nil)
-    pthread_cond_init(&emptied, nil)
     var thread = pthread_t()
     let unmanaged = Unmanaged.passUnretained(self)
     // The process's one sink lives as long as the process, so its thread may keep an unretained reference.
@@ -39,46 +35,37 @@ public final class LogSink: @unchecked Sendable {
 
   /// Hands over one finished line, newline included.
   func write(_ line: [UInt8]) {
-    pthread_mutex_lock(&mutex)
-    if waiting.count + line.count > LogSink.bytesWaitingMax {
-      dropped += 1
-    } else {
-      waiting += line
-      pthread_cond_signal(&arrived)
+    state.withLock { state in
+      if state.waiting.count + line.count > LogSink.bytesWaitingMax {
+        state.dropped += 1
+      } else {
+        state.waiting += line
+      }
     }
-    pthread_mutex_unlock(&mutex)
+    state.notifyAll()
   }
 
   /// Waits until everything handed over so far was written, a second at most: for the last lines before a process ends,
   /// which must end also if nobody reads them.
   public func flush() {
-    var deadline = timespec()
-    clock_gettime(CLOCK_REALTIME, &deadline)
-    deadline.tv_sec += 1
-    pthread_mutex_lock(&mutex)
-    while !waiting.isEmpty || writing {
-      if pthread_cond_timedwait(&emptied, &mutex, &deadline) != 0 { break }
-    }
-    pthread_mutex_unlock(&mutex)
+    _ = state.wait(atMost: 1) { $0.waiting.isEmpty && !$0.isWriting ? () : nil }
   }
 
   private func run() {
-    var batch: [UInt8] = []
     while true {
-      pthread_mutex_lock(&mutex)
-      while waiting.isEmpty {
-        writing = false
-        pthread_cond_broadcast(&emptied)
-        pthread_cond_wait(&arrived, &mutex)
+      let found = state.wait { state -> State? in
+        guard !state.waiting.isEmpty else { return nil }
+        let found = state
+        state = State(isWriting: true)
+        return found
       }
-      writing = true
-      swap(&batch, &waiting)
-      let lost = dropped
-      dropped = 0
-      pthread_mutex_unlock(&mutex)
-      if lost > 0 { batch += Array("… \(lost) log lines were dropped: the reader of this log is too slow\n".utf8) }
-      writeAll(batch)
-      batch.removeAll(keepingCapacity: batch.count < 1 << 16)
+      guard let found else { return }
+      writeAll(found.waiting)
+      if found.dropped > 0 {
+        writeAll(Array("… \(found.dropped) log lines were dropped: the reader of this log is too slow\n".utf8))
+      }
+      state.withLock { $0.isWriting = false }
+      state.notifyAll()
     }
   }
 

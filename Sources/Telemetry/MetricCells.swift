@@ -1,3 +1,4 @@
+import Basics
 import CLinux
 import Synchronization
 
@@ -18,7 +19,7 @@ enum MetricCells {
     // Safe because: blocks are allocated under the lock, never freed and never moved.
     nonisolated(unsafe) var blocks: [UnsafeMutablePointer<UInt64>] = []
   }
-  private static let state = Mutex(State())
+  private static let state = Locked(State())
   /// The last block, shared by threads past `blocksMax`; 0 while there are fewer.
   private static let sharedBlock = Atomic<UInt>(0)
 

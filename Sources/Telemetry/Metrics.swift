@@ -1,4 +1,4 @@
-import Synchronization
+import Basics
 
 /// The registry of a process's metrics. Handles are made once, at start; asking again for the same name and labels
 /// gives the same handle. Names are `millrace_<subsystem>_<noun>_<unit>` in base units; a label never holds what a
@@ -26,7 +26,7 @@ public final class Metrics: Sendable {
     var series: [Series]
   }
 
-  let families = Mutex<[Family]>([])
+  let families = Locked<[Family]>([])
 
   /// An empty registry.
   public init() {}

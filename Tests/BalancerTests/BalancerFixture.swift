@@ -5,26 +5,6 @@ import HTTP
 import Reactor
 import Telemetry
 
-/// Runs `body` on a reactor of its own and waits for it without blocking the test's thread.
-func onReactor<R: Sendable>(_ body: @escaping @Sendable (isolated Reactor) async -> R) async throws -> R {
-  var thread: ReactorThread?
-  let result = await withCheckedContinuation { continuation in
-    do throws(SystemError) {
-      thread = try Reactor.startThread(name: "test") { reactor in
-        Task.immediate(executorPreference: reactor.queue) {
-          let result = await body(reactor)
-          reactor.stop()
-          continuation.resume(returning: result)
-        }
-      }
-    } catch {
-      fatalError("no thread: \(error)")
-    }
-  }
-  thread?.join()
-  return result
-}
-
 /// A backend whose every byte the test decides: it keeps what it received and answers with what it was given.
 final class RawBackend: ConnectionAcceptor {
   /// What to do with a connection, once for each.

@@ -2,6 +2,7 @@ import Balancer
 import Basics
 import HTTP
 import Reactor
+import TestSupport
 import Testing
 
 @Suite("Endpoints") struct EndpointTests {

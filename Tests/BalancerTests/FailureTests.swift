@@ -4,6 +4,7 @@ import Glibc
 import HTTP
 import Reactor
 import Telemetry
+import TestSupport
 import Testing
 
 @Suite("Failures") struct FailureTests {

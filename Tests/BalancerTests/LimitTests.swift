@@ -3,6 +3,7 @@ import Basics
 import Glibc
 import HTTP
 import Reactor
+import TestSupport
 import Testing
 
 @Suite("Bounds") struct LimitTests {

@@ -2,6 +2,7 @@ import Foundation
 import Basics
 import HTTP
 import Reactor
+import TestSupport
 import Testing
 
 @Suite("Server") struct ServerTests {

@@ -1,28 +1,10 @@
 import Basics
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Reactor
-
-/// Runs `body` on a reactor of its own and waits for it without blocking the test's thread.
-func onReactor<R: Sendable>(_ body: @escaping @Sendable (isolated Reactor) async -> R) async throws -> R {
-  let reactor = try Reactor()
-  return await withCheckedContinuation { continuation in
-    let run = body
-    do {
-      _ = try ReactorThread(reactor: reactor, name: "test") { reactor in
-        Task.immediate(executorPreference: reactor.queue) {
-          let result = await run(reactor)
-          reactor.stop()
-          continuation.resume(returning: result)
-        }
-      }
-    } catch {
-      fatalError("no thread: \(error)")
-    }
-  }
-}
 
 func socketPair() -> (CInt, CInt) {
   var pair: [CInt] = [0, 0]

@@ -1,21 +1,19 @@
 import Reactor
 
-/// Runs `body` on a reactor of its own, on a thread of its own, and waits for it without blocking the test's thread.
+/// Runs `body` on a reactor of its own, on a thread of its own, and waits for both without blocking the test's thread
+/// for longer than the other one takes to end.
 @discardableResult
 public func onReactor<R: Sendable>(_ body: @escaping @Sendable (isolated Reactor) async throws -> R) async throws -> R {
-  let result: Result<R, any Error> = await withCheckedContinuation { continuation in
-    do {
-      _ = try Reactor.startThread(name: "test") { reactor in
-        Task.immediate(executorPreference: reactor.queue) {
-          let result: Result<R, any Error>
-          do { result = .success(try await body(reactor)) } catch { result = .failure(error) }
-          reactor.stop()
-          continuation.resume(returning: result)
-        }
-      }
-    } catch {
-      continuation.resume(returning: .failure(error))
+  let (results, feed) = AsyncStream.makeStream(of: Result<R, any Error>.self)
+  let thread = try Reactor.startThread(name: "test") { reactor in
+    Task.immediate(executorPreference: reactor.queue) {
+      do { feed.yield(.success(try await body(reactor))) } catch { feed.yield(.failure(error)) }
+      reactor.stop()
+      feed.finish()
     }
   }
-  return try result.get()
+  var last: Result<R, any Error>?
+  for await result in results { last = result }
+  thread.join()
+  return try last!.get()
 }
