@@ -20,7 +20,8 @@ public enum BalancerLimits {
   static let idlePerBackendMax = 256
   /// The largest body of a request to the balancer itself.
   static let localBodyBytesMax = 64 << 10
-  /// Bytes of a request on a Unix socket that every server reads in one go: if less was left unread, nothing was read.
+  /// Bytes of a request that backends are assumed to read in one go: our own do, and it is less than any common
+  /// server's buffer.
   static let wholeReadBytes = 4096
   /// Client connections of one reactor.
   public static let clientsMax = 100_000

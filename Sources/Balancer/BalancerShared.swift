@@ -17,6 +17,8 @@ final class BalancerShared: Sendable {
   let metrics: BalancerMetrics
   let registry: Metrics
   let log: Logger
+  /// The field that names a backend, for each.
+  let backendLines: [[UInt8]]
   /// `RateLimit-Policy: …`, a whole line; empty if the limiter is off.
   let policyLine: [UInt8]
   /// When each backend was last checked, milliseconds of the monotonic clock, 0 for never.
@@ -41,6 +43,7 @@ final class BalancerShared: Sendable {
     metrics = BalancerMetrics(registry, pool: pool)
     strategyIndex = Atomic(BalancerShared.index(of: configuration.strategy))
     let policy = "\"default\";q=\(configuration.rateLimitRequests);w=\(configuration.rateLimitWindowSeconds)"
+    backendLines = configuration.backends.map { Array("X-LB-Backend: \($0.name)\r\n".utf8) }
     policyLine = limiter.isOn ? Array("RateLimit-Policy: \(policy)\r\n".utf8) : []
   }
 
@@ -81,6 +84,7 @@ struct BalancerMetrics: Sendable {
   let retries: Counter
   let limited: Counter
   let refused: Counter
+  let turnedAway: Counter
   let clients: Gauge
 
   init(_ metrics: Metrics, pool: BackendPool) {
@@ -94,16 +98,19 @@ struct BalancerMetrics: Sendable {
     retries = metrics.counter("millrace_balancer_retries_total", "Requests sent again.")
     limited = metrics.counter("millrace_balancer_limited_total", "Requests answered with 429.")
     refused = metrics.counter("millrace_balancer_refused_total", "Requests that the parser refused.")
+    turnedAway = metrics.counter(
+      "millrace_balancer_clients_refused_total", "Connections closed at once because there were too many.")
     clients = metrics.gauge("millrace_balancer_clients_open", "Open client connections.")
     for backend in pool.backends {
       let label = [(name: "backend", value: backend.name)]
       metrics.observed("millrace_balancer_in_flight", "Requests sent and not answered yet.", label) {
         Double(backend.inFlight)
       }
-      metrics.observed("millrace_balancer_backend_requests", "Requests sent since the start.", label) {
+      metrics.observedCounter("millrace_balancer_backend_requests_total", "Requests sent since the start.", label) {
         Double(backend.requests)
       }
-      metrics.observed("millrace_balancer_backend_errors", "Requests that failed since the start.", label) {
+      metrics.observedCounter("millrace_balancer_backend_errors_total", "Requests that failed since the start.", label)
+      {
         Double(backend.errors)
       }
     }

@@ -1,8 +1,9 @@
 // Balancing: what decides where a request goes and whether it may go at all.
 //
-// Called by the balancer (later by the store's gateway too); calls nobody but Basics. Nothing here opens a socket,
-// reads a clock or locks: several reactors share one `BackendPool` and one `RateLimiter` through atomics, time and
-// randomness are passed in. A new strategy is a case of `Strategy` and a function in `BackendPool+Strategies.swift`.
+// Called by the balancer (later by the store's gateway too); calls nobody. Nothing here opens a socket or reads a
+// clock: several reactors share one `BackendPool` and one `RateLimiter` through atomics (the limiter holds a set of its
+// table for a few instructions while it gives a client a place), time and randomness are passed in. A new strategy is
+// a case of `Strategy` and a function in `BackendPool+Strategies.swift`.
 
 /// The bounds of this room.
 public enum Limits {

@@ -10,6 +10,7 @@
 //   Server/    connections: reading within limits and deadlines, answering in order
 //   Routing/   from a path to an action
 //   Client/    one request, one response, connections kept
+//   Access/    who may make admin calls
 //
 // A new header that code looks at by name gets a case in `KnownField`; a new reason to refuse a message one in
 // `HeadError`; a new bound stands in `HTTPLimits`.

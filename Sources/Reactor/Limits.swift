@@ -2,6 +2,8 @@
 public enum Limits {
   /// Ready descriptors taken from the kernel in one turn.
   public static let eventsPerTurn = 512
+  /// How often, in one turn, writes that wake tasks which write again leave before descriptors are looked at.
+  public static let flushRoundsPerTurn = 16
   /// Connections taken from a listener in one go, so that a flood of them does not starve those already served.
   public static let acceptsPerTurn = 256
   /// How long a listener rests when the process is out of descriptors.

@@ -6,6 +6,9 @@ import Glibc
 public protocol ConnectionAcceptor: AnyObject {
   /// A connection has arrived: `fd` is non-blocking and now belongs to the acceptor.
   func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor)
+
+  /// Accepting rests for `Limits.acceptPauseMs`, because the process or the system is out of descriptors or memory.
+  func acceptingPaused(_ error: SystemError, on reactor: isolated Reactor)
 }
 
 /// Takes connections from a listening socket. Level-triggered: what was not taken in one turn is reported again.
@@ -15,12 +18,12 @@ public protocol ConnectionAcceptor: AnyObject {
 public final class Listener: EventHandler {
   /// Where it listens, with the port that the kernel chose if 0 was asked for.
   public let address: SocketAddress
-  /// How often accepting had to rest because the process was out of descriptors or memory.
-  public private(set) var pausesTotal = 0
   private let fd: CInt
   private let acceptor: any ConnectionAcceptor
   private lazy var pause = ReactorTimer(self)
   private var isOpen = true
+  /// Which file is ours, should another process have put its own in the place.
+  private var inode: ino_t?
 
   /// Starts to take connections from `fd`, a listening socket that now belongs to the listener.
   /// - Throws: `SystemError` if it cannot be registered.
@@ -31,7 +34,13 @@ public final class Listener: EventHandler {
     self.acceptor = acceptor
     address = Socket.localAddress(fd)
     super.init()
+    inode = address.unixPath.flatMap(Listener.inode)
     try reactor.register(self, fd: fd, events: .readable)
+  }
+
+  private static func inode(of path: String) -> ino_t? {
+    var status = stat()
+    return lstat(path, &status) == 0 ? status.st_ino : nil
   }
 
   /// Listens on `address` and starts to take connections.
@@ -50,7 +59,7 @@ public final class Listener: EventHandler {
     reactor.cancel(pause)
     reactor.deregister(fd: fd)
     Glibc.close(fd)
-    if let path = address.unixPath { unlink(path) }
+    if let path = address.unixPath, let inode, Listener.inode(of: path) == inode { unlink(path) }
   }
 
   /// Takes what waits, up to the bound of a turn.
@@ -68,7 +77,8 @@ public final class Listener: EventHandler {
       switch errno {
       case EINTR, ECONNABORTED: continue
       case EMFILE, ENFILE, ENOBUFS, ENOMEM:
-        pausesTotal += 1
+        acceptor.acceptingPaused(SystemError(call: "accept4", code: errno), on: reactor)
+        guard isOpen else { return }
         reactor.modify(fd: fd, events: [])
         reactor.arm(pause, after: .milliseconds(Limits.acceptPauseMs))
         return

@@ -27,9 +27,6 @@ extension Reactor {
     slots.remove(fd: fd)
   }
 
-  /// How many descriptors are registered.
-  public var descriptorCount: Int { slots.count }
-
   private func tag(_ fd: CInt, _ generation: UInt32) -> UInt64 {
     UInt64(generation) << 32 | UInt64(UInt32(bitPattern: fd))
   }

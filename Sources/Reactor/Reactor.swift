@@ -117,8 +117,11 @@ public actor Reactor {
     }
   }
 
+  /// What is written wakes tasks that write again; after some rounds descriptors have their turn first.
   private func flushAll() {
-    while !flushers.isEmpty {
+    var rounds = 0
+    while !flushers.isEmpty, rounds < Limits.flushRoundsPerTurn {
+      rounds += 1
       swap(&flushers, &flushing)
       for handler in flushing { handler.flush(on: self) }
       flushing.removeAll(keepingCapacity: true)
@@ -128,7 +131,7 @@ public actor Reactor {
 
   /// How long `epoll_wait` may sleep: not at all while jobs wait, else until the next timer, rounded up.
   private func sleepLimitMs() -> CInt {
-    if queue.hasLocalJobs || isStopping { return 0 }
+    if queue.hasLocalJobs || !flushers.isEmpty || isStopping { return 0 }
     guard let next = timers.earliest else { return -1 }
     let wait = next.since(.current()).nanoseconds
     return CInt(min((wait + 999_999) / 1_000_000, 3_600_000))

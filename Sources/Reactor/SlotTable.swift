@@ -12,7 +12,6 @@ struct SlotTable: ~Copyable {
   private var slots: UnsafeMutablePointer<Slot>
   private var capacity = 1024
   private var retired: [Unmanaged<EventHandler>] = []
-  private(set) var count = 0
 
   init() {
     slots = .allocate(capacity: capacity)
@@ -32,16 +31,14 @@ struct SlotTable: ~Copyable {
     precondition(slots[index].handler == nil, "descriptor registered twice")
     slots[index].handler = .passRetained(handler)
     slots[index].generation &+= 1
-    count += 1
     return slots[index].generation
   }
 
   /// Ends the registration of `fd`, if there is one.
   mutating func remove(fd: CInt) {
     let index = Int(fd)
-    guard index < capacity, let handler = slots[index].handler.take() else { return }
+    guard index >= 0, index < capacity, let handler = slots[index].handler.take() else { return }
     retired.append(handler)
-    count -= 1
   }
 
   func handler(of fd: CInt, generation: UInt32) -> Unmanaged<EventHandler>? {
@@ -50,7 +47,10 @@ struct SlotTable: ~Copyable {
     return slots[index].handler
   }
 
-  func generation(of fd: CInt) -> UInt32 { slots[Int(fd)].generation }
+  func generation(of fd: CInt) -> UInt32 {
+    precondition(fd >= 0 && Int(fd) < capacity, "a descriptor that was never registered")
+    return slots[Int(fd)].generation
+  }
 
   /// Lets go of the handlers taken out in this turn.
   mutating func releaseRetired() {

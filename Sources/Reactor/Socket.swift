@@ -45,10 +45,18 @@ public enum Socket {
   }
 
   /// The reason a connect that had begun failed, 0 if it succeeded.
+  ///
+  /// A connect to a port of this machine where nobody listens may be given that very port as its own, and then meets
+  /// itself (RFC 9293 §3.5, simultaneous open): that counts as refused.
   public static func connectError(_ fd: CInt) -> CInt {
     var code: CInt = 0
     var size = socklen_t(MemoryLayout<CInt>.size)
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) == 0 ? code : errno
+    guard getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) == 0 else { return errno }
+    if code == 0 {
+      let local = localAddress(fd)
+      if !local.isUnix, local == peerAddress(fd) { return ECONNREFUSED }
+    }
+    return code
   }
 
   /// Sends small writes at once (RFC 896 is for terminals).
@@ -63,6 +71,15 @@ public enum Socket {
     address.length = socklen_t(MemoryLayout<sockaddr_storage>.size)
     withUnsafeMutablePointer(to: &address.storage) { pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(fd, $0, &address.length) }
+    }
+    return address
+  }
+
+  private static func peerAddress(_ fd: CInt) -> SocketAddress {
+    var address = SocketAddress()
+    address.length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    withUnsafeMutablePointer(to: &address.storage) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getpeername(fd, $0, &address.length) }
     }
     return address
   }

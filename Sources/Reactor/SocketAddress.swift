@@ -149,3 +149,12 @@ public struct SocketAddress: Sendable, CustomStringConvertible {
     }
   }
 }
+
+extension SocketAddress: Equatable {
+  /// Whether both name the same place, port included.
+  public static func == (left: SocketAddress, right: SocketAddress) -> Bool {
+    left.withSockaddr { bytes, length in
+      right.withSockaddr { length == $1 && memcmp(bytes, $0, Int(length)) == 0 }
+    }
+  }
+}

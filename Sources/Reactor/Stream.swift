@@ -37,6 +37,8 @@ public final class Stream: EventHandler {
   private var writer: UnsafeContinuation<Void, Never>?
   /// How few unsent bytes the writer waits for.
   private var writerThreshold = 0
+  /// How long the writer waits while the kernel takes nothing.
+  private var writerStall: TimeSpan?
   private var shutsDownWhenSent = false
   private lazy var readTimer = ReactorTimer(self)
   private lazy var writeTimer = ReactorTimer(self)
@@ -50,9 +52,6 @@ public final class Stream: EventHandler {
     super.init()
     try reactor.register(self, fd: fd, events: Stream.readEvents)
   }
-
-  /// Bytes appended and not yet taken by the kernel.
-  public var unsentBytes: Int { output.count }
 
   /// Waits until more bytes were added to `input`, or there will be none.
   public func read(until deadline: MonotonicTime = .never, on reactor: isolated Reactor) async -> ReadOutcome {
@@ -78,34 +77,39 @@ public final class Stream: EventHandler {
     bytes.withUnsafeBytes { write($0, on: reactor) }
   }
 
-  /// Waits while more than `Limits.unsentBytesMax` bytes are unsent; returns at once otherwise, when the connection
-  /// breaks, or at `deadline`.
-  /// - Returns: whether there is room on a connection that still works.
-  @discardableResult
-  public func waitForRoom(until deadline: MonotonicTime = .never, on reactor: isolated Reactor) async -> Bool {
-    guard output.count > Limits.unsentBytesMax else { return isWritable }
-    return await wait(forUnsent: Limits.unsentBytesMax / 2, until: deadline, on: reactor)
+  /// Whether nothing has come that nobody has read, not even the end.
+  public func isQuiet(on reactor: isolated Reactor) -> Bool {
+    isWritable && input.isEmpty && !sawEnd && receive(on: reactor) == nil
   }
 
-  /// Waits until the kernel has taken everything, the connection breaks, or `deadline`.
+  /// Waits while more than `Limits.unsentBytesMax` bytes are unsent; returns at once otherwise, when the connection
+  /// breaks, or when the peer takes nothing for `stall` (nil: however long).
+  /// - Returns: whether there is room on a connection that still works.
+  @discardableResult
+  public func waitForRoom(stall: TimeSpan? = nil, on reactor: isolated Reactor) async -> Bool {
+    guard output.count > Limits.unsentBytesMax else { return isWritable }
+    return await wait(forUnsent: Limits.unsentBytesMax / 2, stall, on: reactor)
+  }
+
+  /// Waits until the kernel has taken everything, the connection breaks, or the peer takes nothing for `stall` (nil:
+  /// however long).
   /// - Returns: whether the kernel has taken everything.
   @discardableResult
-  public func drain(until deadline: MonotonicTime = .never, on reactor: isolated Reactor) async -> Bool {
+  public func drain(stall: TimeSpan? = nil, on reactor: isolated Reactor) async -> Bool {
     guard !output.isEmpty else { return isWritable }
-    return await wait(forUnsent: 0, until: deadline, on: reactor)
+    return await wait(forUnsent: 0, stall, on: reactor)
   }
 
   private var isWritable: Bool { failure == nil && !isClosed }
 
-  private func wait(
-    forUnsent threshold: Int, until deadline: MonotonicTime, on reactor: isolated Reactor
-  ) async -> Bool {
+  private func wait(forUnsent threshold: Int, _ stall: TimeSpan?, on reactor: isolated Reactor) async -> Bool {
     guard isWritable else { return false }
     precondition(writer == nil, "two writers wait on one stream")
     writerThreshold = threshold
-    if deadline != .never { reactor.arm(writeTimer, at: deadline) }
+    writerStall = stall
+    if let stall { reactor.arm(writeTimer, after: stall) }
     await withUnsafeContinuation { writer = $0 }
-    if deadline != .never { reactor.cancel(writeTimer) }
+    if stall != nil { reactor.cancel(writeTimer) }
     return isWritable && output.count <= threshold
   }
 
@@ -165,6 +169,7 @@ public final class Stream: EventHandler {
       let sent = output.withReadable { send(fd, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
       if sent > 0 {
         output.consume(sent)
+        if writer != nil, let writerStall { reactor.arm(writeTimer, after: writerStall) }
       } else if errno == EAGAIN {
         if !waitsForRoom {
           waitsForRoom = true

@@ -1,7 +1,7 @@
 public import Basics
 
 /// How durations are spread, in buckets of half an octave from 16 µs to 95 s: enough to tell p99 within 20 %.
-/// Observing is three adds.
+/// Observing is two adds.
 public struct Histogram: Sendable {
   /// Buckets with an upper bound; one more holds what is longer.
   static let boundsCount = 46

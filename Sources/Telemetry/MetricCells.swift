@@ -1,5 +1,6 @@
 import Basics
 import CLinux
+import Glibc
 import Synchronization
 
 /// The memory behind all metrics of the process: for each thread a block of 64-bit cells, a metric being an index that
@@ -10,7 +11,7 @@ import Synchronization
 ///     thread 1: | cell 0 | cell 1 | … |      value of a counter at cell 1 = sum of the column
 enum MetricCells {
   /// Cells in a block: bounds the number of counters and histogram buckets of a process.
-  static let cellsMax = 8192
+  static let cellsMax = 65_536
   /// Threads with a block of their own; any later thread shares the last block and pays an atomic add.
   static let blocksMax = 64
 
@@ -54,8 +55,9 @@ enum MetricCells {
   private static func adoptBlock() -> UnsafeMutablePointer<UInt64> {
     let block = state.withLock { state in
       if state.blocks.count == blocksMax { return UInt(bitPattern: state.blocks[blocksMax - 1]) }
-      let block = UnsafeMutablePointer<UInt64>.allocate(capacity: cellsMax)
-      block.initialize(repeating: 0, count: cellsMax)
+      // The kernel's zeroed pages: only cells that are used take up memory.
+      let zeroed = calloc(cellsMax, MemoryLayout<UInt64>.stride)
+      guard let block = zeroed?.assumingMemoryBound(to: UInt64.self) else { fatalError("out of memory") }
       state.blocks.append(block)
       if state.blocks.count == blocksMax { sharedBlock.store(UInt(bitPattern: block), ordering: .relaxed) }
       return UInt(bitPattern: block)

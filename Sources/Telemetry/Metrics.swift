@@ -61,6 +61,13 @@ public final class Metrics: Sendable {
     _ = register(name, help, "gauge", labels) { .observed(value) }
   }
 
+  /// A counter that is kept elsewhere; its name ends in `_total`, and `value` runs on any thread.
+  public func observedCounter(
+    _ name: String, _ help: String, _ labels: Labels = [], _ value: @escaping @Sendable () -> Double
+  ) {
+    _ = register(name, help, "counter", labels) { .observed(value) }
+  }
+
   private func register(_ name: String, _ help: String, _ type: String, _ labels: Labels, _ make: () -> Kind) -> Kind {
     let text = Metrics.render(labels)
     return families.withLock { families in

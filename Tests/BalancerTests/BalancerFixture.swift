@@ -34,6 +34,8 @@ final class RawBackend: ConnectionAcceptor {
     }
   }
 
+  func acceptingPaused(_ error: SystemError, on reactor: isolated Reactor) {}
+
   func stop(on reactor: isolated Reactor) {
     listener?.close(on: reactor)
     listener = nil

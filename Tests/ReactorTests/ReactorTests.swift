@@ -111,6 +111,17 @@ func socketPair() -> (CInt, CInt) {
       ])
   }
 
+  @Test func `a connection of a port with itself counts as refused`() throws {
+    let listener = try Socket.listen(on: SocketAddress("127.0.0.1:0")!)
+    let address = Socket.localAddress(listener)
+    close(listener)
+    let fd = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+    defer { close(fd) }
+    let results = address.withSockaddr { (bind(fd, $0, $1), connect(fd, $0, $1)) }
+    #expect(results == (0, 0))
+    #expect(Socket.connectError(fd) == ECONNREFUSED)
+  }
+
   @Test func `an event of a descriptor number that was reused does not reach the new owner`() async throws {
     let late = try await onReactor { reactor -> Int in
       let (a, b) = socketPair()
@@ -187,4 +198,5 @@ private final class Greeter: ConnectionAcceptor {
     write(fd, "hello", 5)
     close(fd)
   }
+  func acceptingPaused(_ error: SystemError, on reactor: isolated Reactor) {}
 }

@@ -15,7 +15,7 @@ enum AdminRoutes {
     router.on(.get, "/lb/health") { (_, _, _) throws(Problem) in
       .json(200, Array(#"{"status":"healthy","service":"loadbalancer"}"#.utf8))
     }
-    router.on(.get, "/lb/stats") { (context, _, reactor) throws(Problem) in stats(context.shared, nowMs(reactor)) }
+    router.on(.get, "/lb/stats") { (context, _, reactor) throws(Problem) in stats(context, nowMs(reactor)) }
     router.on(.get, "/lb/rate-limits") { (context, request, reactor) throws(Problem) in
       try context.requireAdmin(request)
       return try rateLimits(context.shared, of: request.query("ip"), nowMs(reactor))
@@ -48,11 +48,12 @@ enum AdminRoutes {
     return .json(200, json.bytes)
   }
 
-  private static func stats(_ shared: BalancerShared, _ nowMs: UInt64) -> HTTPResponse {
+  private static func stats(_ context: AdminContext, _ nowMs: UInt64) -> HTTPResponse {
+    let shared = context.shared
     var json = JSONWriter(capacity: 2048)
     json.object { json in
       json.field("strategy", shared.strategy.rawValue)
-      json.field("active_ips", shared.limiter.activeCount(at: nowMs))
+      json.field("active_ips", context.activeAddresses(at: nowMs))
       json.key("rate_limit_config")
       json.object {
         $0.field("requests_per_window", shared.limiter.quota)

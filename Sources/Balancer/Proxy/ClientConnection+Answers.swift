@@ -8,12 +8,23 @@ import Telemetry
 extension ClientConnection {
   /// Answers the request in progress with a problem.
   func answer(_ problem: Problem, closing: Bool, on reactor: isolated Reactor) {
-    if problem.status >= 500 {
-      proxy.shared.log.warning(
-        "a request was not answered by a backend",
-        [("status", String(problem.status)), ("request_id", String(decoding: id.bytes, as: UTF8.self))])
+    let log = proxy.shared.log
+    if problem.status < 500 {
+      log.debug("a request was refused", logFields(problem))
+    } else if let suppressed = proxy.problemLines.admit(at: reactor.now) {
+      log.warning(
+        "a request was not answered by a backend", logFields(problem) + [("suppressed_lines", "\(suppressed)")])
     }
-    answer(problem.response(requestID: id.bytes), closing: closing, on: reactor)
+    var response = problem.response(requestID: id.bytes)
+    if let decision { setLimitFields(decision, on: &response) }
+    answer(response, closing: closing, on: reactor)
+  }
+
+  private func logFields(_ problem: Problem) -> [Logger.Field] {
+    [
+      ("status", "\(problem.status)"), ("reason", problem.detail),
+      ("request_id", String(decoding: id.bytes, as: UTF8.self)),
+    ]
   }
 
   /// Answers 429 with the fields of the limit.
@@ -23,13 +34,16 @@ extension ClientConnection {
       429,
       "More than \(configuration.rateLimitRequests) requests in \(configuration.rateLimitWindowSeconds) s.",
       retryAfterSeconds: decision.resetSeconds)
-    var response = problem.response(requestID: id.bytes)
+    // A body that was not read yet would be taken for the next request.
+    answer(problem, closing: !bodyRest.isDone, on: reactor)
+  }
+
+  private func setLimitFields(_ decision: RateLimiter.Decision, on response: inout HTTPResponse) {
+    let configuration = proxy.shared.configuration
     response.set(
       "RateLimit-Policy",
       "\"default\";q=\(configuration.rateLimitRequests);w=\(configuration.rateLimitWindowSeconds)")
-    response.set("RateLimit", "\"default\";r=0;t=\(decision.resetSeconds)")
-    // A body that was not read yet would be taken for the next request.
-    answer(response, closing: !bodyRest.isDone, on: reactor)
+    response.set("RateLimit", "\"default\";r=\(decision.remaining);t=\(decision.resetSeconds)")
   }
 
   /// Answers the request in progress.
@@ -97,7 +111,6 @@ final class LocalRequest {
   /// Whether `path` is one of the balancer's own. `/readyz` is, until every backend was seen well; then a backend
   /// answers.
   static func isLocal(path: UnsafeRawBufferPointer, _ shared: BalancerShared) -> Bool {
-    guard path.count <= 24 else { return false }
     if path.count < 2 || begins(path, "/lb/") || equals(path, "/metrics") || equals(path, "/livez") { return true }
     return equals(path, "/readyz") && !shared.uncheckedBackends.isEmpty
   }

@@ -16,6 +16,7 @@ extension ClientConnection {
     startedAt = reactor.now
     attempts = 0
     bodyBytes = 0
+    decision = nil
     nameRequest(head)
     bodyRest =
       switch head.framing {
@@ -43,8 +44,12 @@ extension ClientConnection {
     let invites = head.expectsContinue && headBytes == proxy.received.count
     guard let next = takeBody(from: headBytes) else { return bodyMalformed(on: reactor) }
     keep(from: next)
-    if invites, !bodyRest.isDone { inviteBody(on: reactor) }
     begin(.carrying)
+    if invites, !bodyRest.isDone {
+      inviteBody(on: reactor)
+      // Whoever had reset the connection behind the head is noticed here.
+      guard phase == .carrying else { return }
+    }
     shared.retries.requestStarted()
     dispatch(avoiding: -1, taking: nil, on: reactor)
     if case .carrying = phase, !bodyRest.isDone, mayHaveInput || !input.isEmpty { receiveBody(on: reactor) }
@@ -181,13 +186,22 @@ extension ClientConnection {
       // A Unix socket is connected at once, and nobody will say so later.
       if phase == .carrying, upstream === fresh, !fresh.isConnecting { expectBodyOrResponse(on: reactor) }
     } catch {
-      if error.code == EMFILE || error.code == ENFILE || error.code == ENOBUFS || error.code == ENOMEM {
+      switch error.code {
+      case EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, ENOSPC:
+        // Our own shortage, not the backend's fault.
         backend.requestAbandoned()
         let problem = Problem(503, "The balancer is out of resources.", retryAfterSeconds: 1)
-        return answer(problem, closing: !bodyRest.isDone, on: reactor)
+        answer(problem, closing: !bodyRest.isDone, on: reactor)
+      case EAGAIN:
+        // A Unix socket's queue of connections is full: the backend is busy, not broken.
+        backend.requestAbandoned()
+        let problem = Problem(503, "The backend is too busy to take a connection.", retryAfterSeconds: 1)
+        retry(after: failed, avoiding: index, otherwise: problem, on: reactor)
+      default:
+        backend.requestFailed(at: request.nowMs)
+        let problem = Problem(502, "The backend refused the connection.")
+        retry(after: failed, avoiding: index, otherwise: problem, on: reactor)
       }
-      backend.requestFailed(at: request.nowMs)
-      retry(after: failed, avoiding: index, status: 502, detail: "The backend refused the connection.", on: reactor)
     }
   }
 
@@ -215,16 +229,16 @@ extension ClientConnection {
       proxy.shared.metrics.retries.increment()
       return dispatch(avoiding: -1, taking: failed, on: reactor)
     }
-    retry(after: failed, avoiding: failed.backend, status: status, detail: "The backend failed.", on: reactor)
+    retry(after: failed, avoiding: failed.backend, otherwise: Problem(status, "The backend failed."), on: reactor)
   }
 
   /// Sends the request again if number of attempts and budget allow it. `failed` holds what was sent; without it, it
   /// stands ready in the shared memory.
   private func retry(
-    after failed: UpstreamConnection?, avoiding: Int, status: Int, detail: String, on reactor: isolated Reactor
+    after failed: UpstreamConnection?, avoiding: Int, otherwise problem: Problem, on reactor: isolated Reactor
   ) {
     guard attempts < BalancerLimits.attemptsMax, proxy.shared.retries.takeRetry() else {
-      return answer(Problem(status, detail), closing: !bodyRest.isDone, on: reactor)
+      return answer(problem, closing: !bodyRest.isDone, on: reactor)
     }
     proxy.shared.metrics.retries.increment()
     dispatch(avoiding: avoiding, taking: failed, on: reactor)
@@ -233,16 +247,19 @@ extension ClientConnection {
   /// The deadline of the request in progress has passed.
   func requestTimedOut(on reactor: isolated Reactor) {
     if let upstream, upstream.isConnecting { return upstream.connectTimedOut(on: reactor) }
-    if hasResponse { return close(on: reactor) }
-    let isSlowClient = !bodyRest.isDone
-    if let upstream, !isSlowClient {
+    // Who is waited for: the client, if it does not take the response or has more of the body to send and could; else
+    // the backend, which does not take the body or does not answer.
+    let isBackendFull = upstream.map { $0.unsentBytes > BalancerLimits.unsentBytesMax } ?? false
+    let isClientsFault = isBlocked || !(bodyRest.isDone || isBackendFull)
+    if let upstream, !isClientsFault {
       self.upstream = nil
       upstream.backendFailed(on: reactor)
     } else {
       abandonUpstream(on: reactor)
     }
+    if hasResponse { return close(on: reactor) }
     let problem =
-      isSlowClient
+      isClientsFault
       ? Problem(408, "The body of the request took too long.") : Problem(504, "The backend took too long to answer.")
     answer(problem, closing: true, on: reactor)
   }

@@ -163,6 +163,7 @@ final class ClientConnection: EventHandler {
 
   /// Fills the shared memory with what was kept and what the kernel has; how many bytes there are.
   func gather(on reactor: isolated Reactor) -> Int {
+    precondition(phase != .closed, "a closed connection is read")
     let scratch = proxy.received
     scratch.count = 0
     if !input.isEmpty {
@@ -242,6 +243,7 @@ final class ClientConnection: EventHandler {
     method = .get
     minorVersion = 1
     bodyRest = .done
+    decision = nil
     id.make(&proxy.random)
   }
 
@@ -294,7 +296,9 @@ final class ClientConnection: EventHandler {
     isWriteArmed = false
     rearm(on: reactor)
     switch phase {
-    case .awaitingHead: receiveHeads(on: reactor)
+    case .awaitingHead:
+      receiveHeads(on: reactor)
+      if proxy.isDraining { closeIfQuiet(on: reactor) }
     case .carrying: upstream?.readOn(on: reactor)
     case .closing: finishSending(on: reactor)
     case .local, .closed: break
@@ -336,13 +340,21 @@ final class ClientConnection: EventHandler {
   }
 
   func begin(_ phase: Phase) {
+    precondition(self.phase != .closed, "a closed connection goes on")
     self.phase = phase
   }
 
-  /// Closes if idle; a request in progress is the last one.
+  /// Closes if idle; a request in progress, or one that has reached the kernel already, is the last one.
   func drain(on reactor: isolated Reactor) {
     keepsAlive = false
-    if phase == .awaitingHead, !hasPartialHead, input.isEmpty, !isBlocked { close(on: reactor) }
+    guard phase == .awaitingHead, !isBlocked else { return }
+    mayHaveInput = true
+    receiveHeads(on: reactor)
+    closeIfQuiet(on: reactor)
+  }
+
+  private func closeIfQuiet(on reactor: isolated Reactor) {
+    if phase == .awaitingHead, !hasPartialHead, input.isEmpty, !mayHaveInput { close(on: reactor) }
   }
 
   /// Ends the connection at once, and with it the request.

@@ -20,6 +20,8 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   var random = SeededRandom.fromSystem()
   private(set) var isDraining = false
 
+  /// An outage fails every request; the log needs to be told less often.
+  var problemLines = LogBudget(linesPerSecond: 20)
   private var date = DateField()
   private var listener: Listener?
   private var clients: [ClientConnection] = []
@@ -47,8 +49,8 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
 
   func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor) {
     guard clients.count < shared.configuration.clientsMax, !isDraining else {
-      close(fd)
-      return
+      shared.metrics.turnedAway.increment()
+      return ConnectionRefusal.refuse(fd)
     }
     let client = ClientConnection(proxy: self, fd: fd, peer: peer)
     do {
@@ -62,6 +64,10 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     clients.append(client)
     shared.metrics.clients.add(1)
     client.opened(on: reactor)
+  }
+
+  func acceptingPaused(_ error: SystemError, on reactor: isolated Reactor) {
+    shared.log.warning("accepting connections rests for a moment", [("reason", "\(error)")])
   }
 
   func closed(_ client: ClientConnection, on reactor: isolated Reactor) {

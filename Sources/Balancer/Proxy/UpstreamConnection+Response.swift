@@ -15,6 +15,10 @@ struct ResponseProgress {
 
   var rest = Rest.head
   var status = 0
+  /// Whether an interim response has come: then the backend has seen the request.
+  var hadInterim = false
+  /// From the request's last byte to the response's head.
+  var latency = TimeSpan(nanoseconds: 0)
   /// Whether the backend lets the connection be used again.
   var keepsAlive = false
   /// Whether the client gets the body in chunks.
@@ -43,7 +47,8 @@ extension UpstreamConnection {
       client.send(proxy.sending.readable, on: reactor)
     }
     guard client.phase != .closed, case .done = response.rest else { return }
-    finishResponse(mayKeep: end == proxy.received.count, on: reactor)
+    // Whatever stands behind the response, also unread, belongs to no request.
+    finishResponse(mayKeep: end == proxy.received.count && !mayHaveInput, on: reactor)
   }
 
   /// Writes the response's head for the client; where its body begins, nil if there is no final response yet.
@@ -68,9 +73,11 @@ extension UpstreamConnection {
           return nil
         }
         if !head.isInterim {
+          response.latency = latency(on: reactor)
           writeHead(head, at: start, for: client, on: reactor)
           return start + bytes
         }
+        response.hadInterim = true
         // 100 was answered by the balancer itself; others are passed on (RFC 9110 §15.2).
         if head.status != 100, client.minorVersion == 1 {
           _ = HeadRewriting.writeResponse(head, from: scratch.base + start, dateLine: [], to: proxy.sending)
@@ -101,11 +108,7 @@ extension UpstreamConnection {
       out.append(decimal: decision.resetSeconds)
       out.append("\r\n")
     }
-    if shared.configuration.exposesBackend {
-      out.append("X-LB-Backend: ")
-      out.append(Array(server.name.utf8))
-      out.append("\r\n")
-    }
+    if shared.configuration.exposesBackend { out.append(shared.backendLines[backend]) }
     response.status = head.status
     response.keepsAlive = head.keepsAlive
     writeFraming(head, for: client, to: out)

@@ -37,9 +37,13 @@ final class UpstreamConnection: EventHandler {
   private var outgoing = ByteBuffer()
   /// How many bytes of `outgoing` the kernel has taken.
   private var sent = 0
+  /// In how many pieces.
+  private var sends = 0
+  /// When the kernel had taken all of it that was there.
+  private var sentAt = MonotonicTime(nanoseconds: 0)
   private var isWriteArmed = false
   private var peerHasClosed = false
-  private var mayHaveInput = false
+  private(set) var mayHaveInput = false
   /// A partial head of a response.
   private var incoming = ByteBuffer()
 
@@ -81,6 +85,8 @@ final class UpstreamConnection: EventHandler {
     response = ResponseProgress()
     isReplayable = true
     sent = 0
+    sends = 0
+    sentAt = reactor.now
     if let failed {
       failed.outgoing.withReadable { outgoing.append($0) }
     } else {
@@ -103,6 +109,7 @@ final class UpstreamConnection: EventHandler {
       let taken = outgoing.withReadable { send(fd, $0.baseAddress! + sent, $0.count - sent, CInt(MSG_NOSIGNAL)) }
       if taken >= 0 {
         sent += taken
+        sends += 1
       } else if errno == EAGAIN {
         trim()
         if !isWriteArmed {
@@ -116,12 +123,21 @@ final class UpstreamConnection: EventHandler {
         return readOn(on: reactor)
       }
     }
+    sentAt = reactor.now
     trim()
     if isWriteArmed {
       isWriteArmed = false
       reactor.modify(fd: fd, events: UpstreamConnection.readEvents)
-      if let client, !client.bodyRest.isDone { client.readOn(on: reactor) }
+      resumeClient(on: reactor)
     }
+  }
+
+  /// There is room again for more of the request's body.
+  private func resumeClient(on reactor: isolated Reactor) {
+    guard phase == .carrying, unsentBytes <= BalancerLimits.unsentBytesMax, let client, !client.bodyRest.isDone else {
+      return
+    }
+    client.readOn(on: reactor)
   }
 
   /// Gives up being able to repeat a request that has grown too long to be kept.
@@ -144,6 +160,8 @@ final class UpstreamConnection: EventHandler {
       reactor.modify(fd: fd, events: UpstreamConnection.readEvents)
       client?.upstreamConnected(on: reactor)
       sendOutgoing(on: reactor)
+      // It may have stopped reading its client while there was no connection to send to.
+      resumeClient(on: reactor)
     case .idle:
       // The backend has closed it, or speaks without having been asked: in both cases it is of no more use.
       proxy.upstreams.remove(self)
@@ -190,6 +208,9 @@ final class UpstreamConnection: EventHandler {
     reactor.modify(fd: fd, events: UpstreamConnection.readEvents.union(isWriteArmed ? .writable : []))
   }
 
+  /// How long the backend has thought so far: how fast the client sent its request is not the backend's affair.
+  func latency(on reactor: isolated Reactor) -> TimeSpan { reactor.now.since(sentAt) }
+
   /// Keeps the beginning of a head that is not whole.
   func keep(from start: Int) {
     incoming.append(proxy.received.range(start..<proxy.received.count))
@@ -219,15 +240,17 @@ final class UpstreamConnection: EventHandler {
 
   /// Whether the kernel proves that the backend had closed this connection before it could read any of the request.
   ///
-  /// Two proofs. A TCP backend's FIN acknowledges all that had reached its kernel by then: if we have its FIN and
-  /// nothing of this request is acknowledged, it had closed before the request arrived. And a close with unread bytes
-  /// in the queue resets instead of ending in order (RFC 1122 §4.2.2.13; Unix sockets likewise), while one behind a
-  /// request that was read does not, not even by `kill -9`: a request so short that it is read in one go was then not
-  /// read at all.
+  /// In order: the backend's FIN acknowledges all that had reached its kernel by then. If we have its FIN and nothing
+  /// of this request is acknowledged, it had closed before the request arrived.
+  ///
+  /// With a reset: a kernel resets when the socket is closed with something unread in its queue (RFC 1122 §4.2.2.13),
+  /// and a short request that was sent in one piece lies there whole or not at all, if the backend reads so much in one
+  /// go. A Unix socket knows no other reset. A TCP backend may also reset on purpose, having read (SO_LINGER 0), so
+  /// there a reset counts only on a kept connection, where the backend's idle timeout explains it.
   private func provesUnread(_ code: CInt) -> Bool {
     if sent == 0 { return true }
-    guard isReplayable else { return false }
-    if code == ECONNRESET, sent <= BalancerLimits.wholeReadBytes { return true }
+    guard isReplayable, !response.hadInterim else { return false }
+    if code == ECONNRESET { return (isUnix || isReused) && sends == 1 && sent <= BalancerLimits.wholeReadBytes }
     if isUnix { return false }
     // Without an error the FIN was read; with EPIPE it had come before the reset.
     return (code == 0 || code == EPIPE) && clinux_unsent_bytes(fd) >= CInt(clamping: sent)
@@ -268,7 +291,7 @@ final class UpstreamConnection: EventHandler {
   func finishResponse(mayKeep: Bool, on reactor: isolated Reactor) {
     guard let client else { return }
     let took = reactor.now.since(client.startedAt)
-    server.requestAnswered(latencyUs: Int(took.nanoseconds / 1000))
+    server.requestAnswered(latencyUs: Int(response.latency.nanoseconds / 1000))
     let shared = proxy.shared
     shared.metrics.latency[backend].observe(took)
     shared.metrics.count(status: response.status)

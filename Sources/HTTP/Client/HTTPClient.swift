@@ -87,7 +87,7 @@ public final class HTTPClient {
     on reactor: isolated Reactor
   ) async throws(HTTPClientError) -> HTTPClientResponse {
     let key = address.description
-    if request.method.isIdempotent, let kept = idle[key]?.popLast() {
+    if request.method.isIdempotent, let kept = takeIdle(key, on: reactor) {
       do throws(HTTPClientError) {
         return try await exchange(request, kept, key, deadline, on: reactor)
       } catch  where error == .closed {
@@ -108,6 +108,15 @@ public final class HTTPClient {
       throw .unreachable(error)
     }
     return try await exchange(request, stream, key, deadline, on: reactor)
+  }
+
+  /// A kept connection that has been silent since; what a server says unasked answers no request.
+  private func takeIdle(_ key: String, on reactor: isolated Reactor) -> Stream? {
+    while let kept = idle[key]?.popLast() {
+      if kept.isQuiet(on: reactor) { return kept }
+      kept.close(on: reactor)
+    }
+    return nil
   }
 
   /// Closes the kept connections.

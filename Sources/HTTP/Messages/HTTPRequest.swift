@@ -14,7 +14,7 @@ public final class HTTPRequest {
   public let peer: SocketAddress
   /// The name of this request, in answers and logs.
   public internal(set) var id: [UInt8] = []
-  /// When its head was complete.
+  /// When its first bytes were there.
   public internal(set) var receivedAt = MonotonicTime(nanoseconds: 0)
   /// What stood in the places of the route's parameters, decoded.
   public internal(set) var parameters: [(name: String, value: String)] = []
@@ -32,6 +32,13 @@ public final class HTTPRequest {
     self.headBytes = headBytes
     self.body = body
     self.id = id
+  }
+
+  /// Gives back what the last request has left.
+  func forget() {
+    headBytes = []
+    body = []
+    parameters = []
   }
 
   /// The method.

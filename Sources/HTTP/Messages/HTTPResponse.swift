@@ -1,7 +1,6 @@
 /// What a handler answers: a status, fields, and a body that is either at hand or written bit by bit.
 ///
-/// The server adds `Date`, framing, `Connection` and `X-Request-Id`; a handler that sets one of them would contradict
-/// it, so it cannot.
+/// The server adds `Date`, framing, `Connection` and `X-Request-Id`; a handler must not set them.
 public struct HTTPResponse {
   /// Where the body comes from.
   public enum Body {

@@ -2,8 +2,6 @@ public import Basics
 
 /// Names of requests: taken over from a client that sent an acceptable one, else made here.
 public enum RequestID {
-  /// Characters of a request id that was made here: 128 random bits in hexadecimal.
-  public static let length = 32
   /// Characters of a request id that is taken over.
   public static let lengthMax = 128
 

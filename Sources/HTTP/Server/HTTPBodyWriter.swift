@@ -14,6 +14,7 @@ public final class HTTPBodyWriter {
   private let isSilent: Bool
   private let stall: TimeSpan
   private var sizeLine: [UInt8] = []
+  private var isBroken = false
 
   init(stream: Stream, isChunked: Bool, isSilent: Bool, stall: TimeSpan) {
     self.stream = stream
@@ -26,7 +27,7 @@ public final class HTTPBodyWriter {
   /// - Returns: false once the client is gone, so that writing more is in vain.
   @discardableResult
   public func write(_ bytes: [UInt8], on reactor: isolated Reactor) async -> Bool {
-    guard !isSilent else { return false }
+    guard !isSilent, !isBroken else { return false }
     guard !bytes.isEmpty else { return !stream.isClosed }
     if isChunked {
       sizeLine.removeAll(keepingCapacity: true)
@@ -36,10 +37,14 @@ public final class HTTPBodyWriter {
     }
     stream.write(bytes, on: reactor)
     if isChunked { stream.write([0x0D, 0x0A], on: reactor) }
-    return await stream.waitForRoom(until: reactor.now + stall, on: reactor)
+    isBroken = await !stream.waitForRoom(stall: stall, on: reactor)
+    return !isBroken
   }
 
-  func finish(on reactor: isolated Reactor) {
+  /// Ends the body. False if the client did not take all of it.
+  func finish(on reactor: isolated Reactor) -> Bool {
+    guard !isBroken else { return false }
     if isChunked && !isSilent { stream.write(Array("0\r\n\r\n".utf8), on: reactor) }
+    return true
   }
 }

@@ -31,13 +31,11 @@ final class HTTPConnection {
       switch await readHead(on: reactor) {
       case .gone: goesOn = false
       case .refused(let problem):
-        await answer(request.answer(problem), closing: true, on: reactor)
-        await linger(on: reactor)
-        goesOn = false
+        goesOn = await answer(request.answer(problem), closing: true, on: reactor)
       case .whole: goesOn = await serveRequest(on: reactor)
       }
     }
-    await stream.drain(until: reactor.now + server.times.writeStall, on: reactor)
+    await stream.drain(stall: server.times.writeStall, on: reactor)
     stream.close(on: reactor)
     server.ended(self, on: reactor)
   }
@@ -62,18 +60,16 @@ final class HTTPConnection {
       if case .whole = await readBody(bytesMax: HTTPLimits.unwantedBodyBytesMax, isWanted: false, on: reactor) {
         return await answer(response, closing: false, on: reactor)
       }
-      await answer(response, closing: true, on: reactor)
-      await linger(on: reactor)
-      return false
+      return await answer(response, closing: true, on: reactor)
     }
     switch await readBody(bytesMax: limit, isWanted: true, on: reactor) {
     case .gone: return false
     case .refused(let problem):
-      await answer(request.answer(problem), closing: true, on: reactor)
-      await linger(on: reactor)
-      return false
+      return await answer(request.answer(problem), closing: true, on: reactor)
     case .whole:
       let response = await server.handler.respond(to: request, on: reactor)
+      // It may be large or secret, and an answer may take its time to leave.
+      request.body = []
       return await answer(response, closing: false, on: reactor)
     }
   }
@@ -91,13 +87,13 @@ final class HTTPConnection {
       guard await waitForRequest(on: reactor) else { return .gone }
       isIdle = false
     }
+    request.receivedAt = reactor.now
     let deadline = reactor.now + server.times.head
     while true {
       switch stream.input.withReadable({ head.parse($0.bindMemory(to: UInt8.self).span) }) {
       case .complete(let bytes):
         request.headBytes = stream.input.bytes(0..<bytes)
         stream.input.consume(bytes)
-        request.receivedAt = reactor.now
         nameRequest()
         return .whole
       case .malformed(let error):
@@ -124,8 +120,10 @@ final class HTTPConnection {
     var outcome = await stream.read(until: min(deadline, reactor.now + HTTPLimits.buffersKept), on: reactor)
     if outcome == .deadline, reactor.now < deadline {
       stream.releaseMemory()
+      request.forget()
       outcome = await stream.read(until: deadline, on: reactor)
     }
+    answersThisTurn = 0
     return outcome == .bytes
   }
 
@@ -221,13 +219,13 @@ final class HTTPConnection {
 
   // MARK: Answering
 
-  /// Writes `response`. Whether the connection may go on.
-  @discardableResult
+  /// Writes `response`. Whether the connection goes on; if not, it has lingered.
   private func answer(_ response: HTTPResponse, closing: Bool, on reactor: isolated Reactor) async -> Bool {
     let isOld = request.head.minorVersion == 0
     var keeps = !closing && request.head.keepsAlive && !server.isDraining
     let isSilent = request.method == .head || response.status == 204 || response.status == 304
     if case .stream = response.body, isOld { keeps = false }
+    if response.status >= 400 { server.logProblem(request, response.status) }
     writeHead(response, keeps: keeps, isOld: isOld, on: reactor)
     switch response.body {
     case .bytes(let bytes):
@@ -236,7 +234,11 @@ final class HTTPConnection {
       let writer = HTTPBodyWriter(
         stream: stream, isChunked: !isOld, isSilent: isSilent, stall: server.times.writeStall)
       if !isSilent { await source.write(to: writer, on: reactor) }
-      writer.finish(on: reactor)
+      // Cut off rather than ended: an end would make the part look whole.
+      guard writer.finish(on: reactor) else {
+        stream.close(on: reactor)
+        return false
+      }
     }
     server.metrics.count(status: response.status, after: MonotonicTime.current().since(request.receivedAt))
     answersThisTurn += 1
@@ -244,7 +246,8 @@ final class HTTPConnection {
       answersThisTurn = 0
       await reactor.sleep(for: TimeSpan(nanoseconds: 0))
     }
-    let hasRoom = await stream.waitForRoom(until: reactor.now + server.times.writeStall, on: reactor)
+    let hasRoom = await stream.waitForRoom(stall: server.times.writeStall, on: reactor)
+    if !keeps { await linger(on: reactor) }
     return keeps && hasRoom
   }
 

@@ -39,6 +39,7 @@ public final class HTTPServer: ConnectionAcceptor {
   let handler: any HTTPHandler
   let metrics: HTTPServerMetrics
   let times: HTTPServerTimes
+  private let log: Logger?
   var date = DateField()
   var random = SeededRandom.fromSystem()
   /// A head while it is put together; every connection uses it in turn, never across an await.
@@ -51,13 +52,14 @@ public final class HTTPServer: ConnectionAcceptor {
   private let connectionsMax: Int
   private var drainWaiter: DrainWaiter?
 
-  /// A server for `handler` that listens nowhere yet.
+  /// A server for `handler` that listens nowhere yet; `log` gets what clients are refused, by request id.
   public init(
-    handler: any HTTPHandler, metrics: HTTPServerMetrics, times: HTTPServerTimes = HTTPServerTimes(),
-    connectionsMax: Int = HTTPLimits.connectionsMax
+    handler: any HTTPHandler, metrics: HTTPServerMetrics, log: Logger? = nil,
+    times: HTTPServerTimes = HTTPServerTimes(), connectionsMax: Int = HTTPLimits.connectionsMax
   ) {
     self.handler = handler
     self.metrics = metrics
+    self.log = log
     self.times = times
     self.connectionsMax = connectionsMax
   }
@@ -77,11 +79,11 @@ public final class HTTPServer: ConnectionAcceptor {
   /// How many connections are open.
   public var connectionCount: Int { connections.count }
 
-  /// Serves a connection that was accepted; one too many is closed at once.
+  /// Serves a connection that was accepted; one too many is told so and closed at once.
   public func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor) {
     guard connections.count < connectionsMax, !isDraining else {
-      close(fd)
-      return
+      metrics.connectionsRefused.increment()
+      return ConnectionRefusal.refuse(fd)
     }
     do {
       let stream = try Stream(adopting: fd, on: reactor)
@@ -92,6 +94,17 @@ public final class HTTPServer: ConnectionAcceptor {
     } catch {
       close(fd)
     }
+  }
+
+  /// Accepting rests, because the process is out of something.
+  public func acceptingPaused(_ error: SystemError, on reactor: isolated Reactor) {
+    log?.warning("accepting connections rests for a moment", [("reason", "\(error)")])
+  }
+
+  func logProblem(_ request: HTTPRequest, _ status: Int) {
+    log?.debug(
+      "a request was refused or failed",
+      [("status", "\(status)"), ("request_id", String(decoding: request.id, as: UTF8.self))])
   }
 
   /// Stops listening, ends idle connections, lets requests in progress end with `Connection: close`, and returns when
@@ -120,13 +133,16 @@ public final class HTTPServer: ConnectionAcceptor {
 /// The metrics of all servers of a process.
 public struct HTTPServerMetrics: Sendable {
   let connectionsOpen: Gauge
+  let connectionsRefused: Counter
   let requestSeconds: Histogram
   private let answers: [Counter]
 
   /// Registers the metrics.
   public init(_ metrics: Metrics) {
     connectionsOpen = metrics.gauge("millrace_http_connections_open", "Open client connections.")
-    requestSeconds = metrics.histogram("millrace_http_request_seconds", "From the whole head to the answer.")
+    connectionsRefused = metrics.counter(
+      "millrace_http_connections_refused_total", "Connections closed at once because there were too many.")
+    requestSeconds = metrics.histogram("millrace_http_request_seconds", "From the first byte to the answer.")
     answers = (1...5).map {
       metrics.counter("millrace_http_answers_total", "Answers by class of status.", [("class", "\($0)xx")])
     }
