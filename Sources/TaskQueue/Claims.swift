@@ -78,6 +78,14 @@ public struct Claims: Sendable {
       on: reactor)
   }
 
+  /// Takes this worker off the list of sleepers in `group`.
+  /// - Throws: `PostgresError`.
+  public func withdrawIdle(
+    group: Int16, _ client: PostgresClient, on reactor: isolated Reactor
+  ) async throws(PostgresError) {
+    _ = try await client.execute(Claims.wake, parameters(group), on: reactor)
+  }
+
   /// Gives back tasks that were claimed and not begun, without counting an attempt.
   /// - Throws: `PostgresError`; a lease that could not be given back is rescued later.
   public func release(

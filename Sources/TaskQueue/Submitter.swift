@@ -144,9 +144,24 @@ public final class Submitter: EventHandler {
       let queued = deliver(result, to: batch)
       if !queued.isEmpty { notify(queued, connection, on: reactor) }
     } catch {
-      log.warning("submissions failed", [("tasks", "\(batch.count)"), ("reason", error.description)])
-      for pending in batch { pending.outcome = .failure(error) }
+      // Without a connection those behind have waited in vain as well; a wait of their own would only be added.
+      let failed = error.code == .unavailable ? batch + takeAll() : batch
+      log.warning("submissions failed", [("tasks", "\(failed.count)"), ("reason", error.description)])
+      for pending in failed { pending.outcome = .failure(error) }
+      return finish(failed)
     }
+    finish(batch)
+  }
+
+  private func takeAll() -> [Pending] {
+    defer {
+      open = []
+      bytesWaiting = 0
+    }
+    return open
+  }
+
+  private func finish(_ batch: [Pending]) {
     for pending in batch {
       if let digest = pending.submission.digest { byDigest[digest] = nil }
       for waiter in pending.waiters { waiter.resume() }
@@ -204,8 +219,8 @@ public final class Submitter: EventHandler {
     Task.immediate(executorPreference: reactor.queue) {
       var parameters = PostgresParameters()
       let groups = Dictionary(grouping: queued) { $0.lane.group }
-      parameters.add(text: WakeUp(groups.mapValues(\.count)).payload)
       parameters.add(Array(groups.keys))
+      parameters.add(groups.values.map { Int64($0.count) })
       parameters.add(groups.values.map { Int64(($0.count + $0[0].tasksPerWakeUp - 1) / $0[0].tasksPerWakeUp) })
       do {
         _ = try await connection.execute(Submitter.notifyStatement, parameters, on: reactor)
@@ -219,16 +234,26 @@ public final class Submitter: EventHandler {
     "queue_ensure_partitions", "select millrace.ensure_partitions()")
 
   /// As many sleeping workers as the tasks are worth, each on a channel of its own: of those who do not listen there
-  /// nobody is woken. A worker whose lock can be had is dead, and notifying it would wake nobody.
+  /// nobody is woken. Whoever is woken sleeps no more, so that the next submission wakes another one. A worker whose
+  /// lock can be had is dead, and notifying it would wake nobody.
   private static let notifyStatement = PostgresStatement(
     "queue_notify",
     """
-    select pg_notify('millrace_worker_' || worker_id, $1::text)
-    from unnest($2::smallint[], $3::bigint[]) as u (wanted_group, workers) cross join lateral (
-      select i.worker_id from millrace.idle_worker i
-      where i.slot_group = wanted_group
-        and not pg_try_advisory_xact_lock_shared(\(WorkerPresence.lockClass), i.worker_id::integer)
-      order by i.slot_group, i.worker_id limit workers) chosen
+    with wanted as materialized (
+      select * from unnest($1::smallint[], $2::bigint[], $3::bigint[]) as w (slot_group, tasks, workers)
+    ), chosen as materialized (
+      select w.slot_group, w.tasks, i.worker_id from wanted w cross join lateral (
+        select i.worker_id from millrace.idle_worker i
+        where i.slot_group = w.slot_group
+          and not pg_try_advisory_xact_lock_shared(\(WorkerPresence.lockClass), i.worker_id::integer)
+        order by i.slot_group, i.worker_id limit w.workers for update skip locked) i
+    ), woken as (
+      delete from millrace.idle_worker d using chosen c
+      where d.slot_group = c.slot_group and d.worker_id = c.worker_id
+      returning d.worker_id, d.slot_group, c.tasks
+    )
+    select pg_notify('millrace_worker_' || worker_id, string_agg(slot_group || ':' || tasks, ','))
+    from woken group by worker_id
     """)
 
   /// A new key is ours when it holds the id we drew. On a conflict the row is written back unchanged, because only a

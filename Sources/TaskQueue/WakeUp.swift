@@ -1,13 +1,9 @@
-/// What a NOTIFY tells: how many tasks are new in which group of slots, so that a process wakes no more of its slots
-/// than there is work for. An empty payload means "look everywhere"; `self` is a worker's test of its own hearing.
+/// What a NOTIFY tells: how many tasks are new in which group of slots (`0:12,2:1`), so that a process wakes no more of
+/// its slots than there is work for. The idle rows of these groups are gone with it. An empty payload means "look
+/// everywhere"; `self` is a worker's test of its own hearing.
 public struct WakeUp: Equatable, Sendable {
   /// New tasks by group; empty for "look everywhere".
   public let tasks: [Int16: Int]
-
-  /// A wake-up for `tasks`.
-  public init(_ tasks: [Int16: Int]) {
-    self.tasks = tasks
-  }
 
   /// What `payload` says; a part that is no `group:count` is passed over, and if nothing is left it means everywhere.
   public init(payload: String) {
@@ -23,9 +19,4 @@ public struct WakeUp: Equatable, Sendable {
 
   /// What a worker sends to itself.
   public static let selfTest = "self"
-
-  /// `0:12,2:1`
-  public var payload: String {
-    tasks.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value)" }.joined(separator: ",")
-  }
 }

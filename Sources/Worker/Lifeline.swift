@@ -88,7 +88,11 @@ final class Lifeline: PostgresNotificationReceiver {
     }
     let wakeUp = WakeUp(payload: payload)
     if wakeUp.tasks.isEmpty { return wakeEverybody() }
-    for gate in gates { gate.notified(wakeUp.tasks[gate.group.rawValue] ?? 0) }
+    for gate in gates {
+      guard let count = wakeUp.tasks[gate.group.rawValue] else { continue }
+      gate.forgetAnnouncement()
+      gate.notified(count)
+    }
   }
 
   func stop(on reactor: isolated Reactor) {

@@ -55,9 +55,11 @@ final class Slot {
       floor = 0
       nextSweep = reactor.now + .seconds(1 as UInt64)
     }
+    let claims = work.claims
+    // Whoever was notified had the row taken away, also for those of the group who sleep on.
+    if gate.needsAnnouncement { try await gate.announce(claims, connection, on: reactor) }
     let announcement = gate.isAnnounced ? gate.announcement : nil
     let startedAtZero = floor == 0
-    let claims = work.claims
     // Whoever was woken, or comes from work, finds that nobody of the group sleeps any more and says so.
     let wakes = (wasWoken || !completions.isEmpty) && gate.takeAnnouncement()
     defer { if wakes { gate.announcementTaken() } }

@@ -27,6 +27,9 @@ final class SlotGate {
   /// How many slots sleep.
   var sleeperCount: Int { sleepers.count }
 
+  /// Whether slots sleep without a row that says so.
+  var needsAnnouncement: Bool { !isAnnounced && !sleepers.isEmpty }
+
   /// Puts the idle row in place unless it is there.
   func announce(
     _ claims: Claims, _ connection: PostgresConnection, on reactor: isolated Reactor
@@ -54,10 +57,17 @@ final class SlotGate {
     return true
   }
 
-  /// The claim that took the row away is back.
+  /// Somebody else has put the row back although nobody sleeps any more: whether it is to be taken away now.
+  func takeStaleRow() -> Bool {
+    guard sleepers.isEmpty, !isAnnounced else { return false }
+    removalsUnderWay += 1
+    return true
+  }
+
+  /// The statement that took the row away is back.
   func announcementTaken() { removalsUnderWay -= 1 }
 
-  /// The row is gone for another reason: the connection was lost, or others took this worker for dead.
+  /// The row is gone for another reason: whoever notified took it away, or the connection was lost.
   func forgetAnnouncement() { isAnnounced = false }
 
   /// Tasks were announced: slots that sleep look, and a claim that is on its way now may have been too early for them.

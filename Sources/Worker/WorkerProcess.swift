@@ -136,6 +136,10 @@ public final class WorkerProcess: SignalReceiver {
         settledSeconds: configuration.settledSeconds, selfTest: selfTest, client,
         on: reactor)
       if report.rescued > 0 { log.warning("took over tasks of a lost worker", [("tasks", "\(report.rescued)")]) }
+      for gate in asleep where gate.takeStaleRow() {
+        defer { gate.announcementTaken() }
+        try await room.claims.withdrawIdle(group: gate.group.rawValue, client, on: reactor)
+      }
       let groups = Set(report.readyLanes.map { $0 / 8 })
       for gate in asleep where groups.contains(gate.group.rawValue) && gate.sleeperCount > 0 {
         // Their notification may be on its way: only tasks that nobody comes for are a find.

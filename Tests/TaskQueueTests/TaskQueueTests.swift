@@ -249,6 +249,29 @@ import Testing
     }
   }
 
+  @Test func `submissions that come one by one wake one worker each, until nobody sleeps`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("each", on: reactor)
+      let ear = Ear()
+      var sleepers: [PostgresConnection] = []
+      for index in 0..<3 {
+        let connection = try await queue.connect(on: reactor)
+        connection.notificationReceiver = ear
+        let presence = try await WorkerPresence.register(name: "w\(index)", connection: connection, on: reactor)
+        try await Claims(worker: presence.id).announceIdle(group: 0, connection, on: reactor)
+        sleepers.append(connection)
+      }
+      for index in 0..<3 {
+        _ = try await queue.submitter.submit(queue.submission("\(index)"), on: reactor)
+        while ear.heard.count <= index { await reactor.sleep(for: .milliseconds(1)) }
+      }
+      #expect(Set(ear.heard).count == 3)
+      #expect(try await queue.count("millrace.idle_worker", on: reactor) == 0)
+      for connection in sleepers { connection.close(on: reactor) }
+      queue.client.close(on: reactor)
+    }
+  }
+
   @Test func `an idle row brings a notification, no idle row none`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("wake", on: reactor)
