@@ -109,7 +109,7 @@ final class System: @unchecked Sendable {
 
   /// The first of sixteen ports that nobody uses: the roles take the ones behind it. Below the range from which the
   /// kernel takes ports for outgoing connections, of which tests make thousands.
-  private static func freePort() -> Int {
+  static func freePort() -> Int {
     while true {
       let base = Int.random(in: 1000..<2000) * 16
       if (base..<base + 16).allSatisfy(isFree) { return base }

@@ -1,0 +1,82 @@
+import Basics
+import Foundation
+import Glibc
+import HTTP
+import Reactor
+import TestSupport
+import Testing
+
+/// A balancer of a test's own, alone, with few descriptors.
+private final class CrampedBalancer: @unchecked Sendable {
+  // Safe because: a test uses it from one task at a time.
+  let address: SocketAddress
+  private let process = Process()
+  private let log = String(cString: mkdtemp(strdup("/tmp/millrace-cramped-XXXXXX"))) + "/log"
+
+  init(descriptors: Int) throws {
+    let port = System.freePort()
+    address = SocketAddress("127.0.0.1:\(port)")!
+    _ = FileManager.default.createFile(atPath: log, contents: nil)
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = [
+      "-c", "ulimit -n \(descriptors); exec \"$0\" balance --reactors 1 --port \(port) --backend 127.0.0.1:1",
+      executable,
+    ]
+    process.standardError = FileHandle(forWritingAtPath: log)
+    try process.run()
+  }
+
+  var output: String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
+
+  /// Seconds of processor time used so far.
+  var processorSeconds: Double {
+    let text = (try? String(contentsOfFile: "/proc/\(process.processIdentifier)/stat", encoding: .utf8)) ?? ""
+    let fields = text.split(separator: ")").last?.split(separator: " ") ?? []
+    return fields[11...12].compactMap { Double($0) }.reduce(0, +) / Double(sysconf(Int32(_SC_CLK_TCK)))
+  }
+
+  /// Whether it answers on a new connection within `seconds`.
+  func answers(within seconds: UInt64, on reactor: isolated Reactor) async -> Bool {
+    let client = HTTPClient()
+    defer { client.closeIdle(on: reactor) }
+    let request = HTTPClientRequest(.get, "/livez", fields: [("Connection", "close")])
+    let answer = try? await client.send(request, to: address, until: .current() + .seconds(seconds), on: reactor)
+    return answer?.status == 200
+  }
+
+  func end() {
+    process.terminate()
+    process.waitUntilExit()
+    try? FileManager.default.removeItem(atPath: (log as NSString).deletingLastPathComponent)
+  }
+}
+
+@Suite struct ExhaustionTests {
+  @Test func `out of descriptors, the balancer rests instead of spinning, and serves again when it has some`()
+    async throws
+  {
+    let balancer = try CrampedBalancer(descriptors: 64)
+    defer { balancer.end() }
+    try await onReactor { reactor in
+      var isUp = false
+      for _ in 0..<500 where !isUp {
+        isUp = await balancer.answers(within: 1, on: reactor)
+        if !isUp { await reactor.sleep(for: .milliseconds(10)) }
+      }
+      try #require(isUp)
+      var crowd: [CInt] = []
+      for _ in 0..<150 {
+        crowd.append(try await Connector.connect(to: balancer.address, until: .never, on: reactor))
+      }
+      for _ in 0..<500 where !balancer.output.contains("accepting connections rests") {
+        await reactor.sleep(for: .milliseconds(10))
+      }
+      #expect(balancer.output.contains("accept4: Too many open files"))
+      let before = balancer.processorSeconds
+      await reactor.sleep(for: .seconds(1 as UInt64))
+      #expect(balancer.processorSeconds - before < 0.2)
+      for fd in crowd { close(fd) }
+      #expect(await balancer.answers(within: 10, on: reactor))
+    }
+  }
+}
