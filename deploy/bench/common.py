@@ -100,7 +100,9 @@ class Stack:
         while subprocess.run(["curl", "-sf", "-o", "/dev/null", self.url + "/readyz"]).returncode:
             if self.process.poll() is not None or time.monotonic() - began > 60:
                 self.log.seek(0)
-                sys.exit("the stack did not start:\n" + self.log.read())
+                said = self.log.read()
+                self.__exit__()
+                sys.exit("the stack did not start:\n" + said)
             time.sleep(0.02)
         self.start_seconds = time.monotonic() - began
 
@@ -117,12 +119,16 @@ class Stack:
                     wanted.add(pid)
         return wanted
 
-    def sql(self, query):
+    def connection(self, database="millrace"):
+        """The arguments with which psql and pgbench reach the stack's PostgreSQL, as its table says."""
+        self.log.flush()
+        text = pathlib.Path(self.folder, "up.log").read_text()
+        return re.search(r"psql (-h \S+ -U \S+) ", text)[1].split() + ["-p", "5432", "-d", database]
+
+    def sql(self, query, database="millrace"):
         """Rows of a query, as lists of text."""
-        sock = next(pathlib.Path(self.folder).rglob(".s.PGSQL.*"))
-        out = subprocess.run(
-            [find("psql"), "-h", str(sock.parent), "-p", sock.name.rsplit(".", 1)[1], "-U", os.environ.get("DB_USER", "millrace"),
-             "-d", os.environ.get("DB_NAME", "millrace"), "-qAtc", query], capture_output=True, text=True, check=True)
+        out = subprocess.run([find("psql"), *self.connection(database), "-qAtc", query], capture_output=True, text=True,
+                             check=True)
         return [line.split("|") for line in out.stdout.splitlines()]
 
     def __enter__(self):
