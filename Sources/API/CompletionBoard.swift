@@ -5,25 +5,7 @@ import TaskQueue
 /// Clients that wait for a task: a table from id to those who wait, and the ids that were over lately, because news of
 /// a completion may overtake the answer to its own submission.
 final class CompletionBoard {
-  private final class Waiter: EventHandler {
-    private var continuation: UnsafeContinuation<Bool, Never>?
-    private lazy var timer = ReactorTimer(self)
-
-    func wait(until deadline: MonotonicTime, on reactor: isolated Reactor) async -> Bool {
-      reactor.arm(timer, at: deadline)
-      let wasTold = await withUnsafeContinuation { continuation = $0 }
-      reactor.cancel(timer)
-      return wasTold
-    }
-
-    func tell() { continuation.take()?.resume(returning: true) }
-
-    override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-      continuation.take()?.resume(returning: false)
-    }
-  }
-
-  private var waiters: [Int64: [Waiter]] = [:]
+  private var waiters: [Int64: [Pause]] = [:]
   private var recent: Set<Int64> = []
   private var recentOrder = RingQueue<Int64>()
   /// How many clients wait.
@@ -40,7 +22,7 @@ final class CompletionBoard {
     for id: Int64, recalls: Bool, until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async -> Bool {
     if recalls, recent.contains(id) { return true }
-    let waiter = Waiter()
+    let waiter = Pause()
     waiters[id, default: []].append(waiter)
     count += 1
     let wasTold = await waiter.wait(until: deadline, on: reactor)
@@ -59,11 +41,11 @@ final class CompletionBoard {
           recent.remove(oldest)
         }
       }
-      for waiter in waiters[id] ?? [] { waiter.tell() }
+      for waiter in waiters[id] ?? [] { waiter.end() }
     }
   }
 
   private func wakeAll() {
-    for waiter in waiters.values.joined() { waiter.tell() }
+    for waiter in waiters.values.joined() { waiter.end() }
   }
 }

@@ -10,7 +10,7 @@ public final class PostgresClient {
   private let helpers: PostgresConnection.Helpers
   private let log: Logger
   private var connections: [PostgresConnection] = []
-  private var waiters: [ConnectionWaiter] = []
+  private var waiters: [Pause] = []
   private var isClosed = false
   private var lastFailure = "not connected yet"
   private let reconnects: Counter
@@ -63,7 +63,7 @@ public final class PostgresClient {
   public func connection(on reactor: isolated Reactor) async throws(PostgresError) -> PostgresConnection {
     if let best = leastBusy { return best }
     if !isClosed {
-      let waiter = ConnectionWaiter()
+      let waiter = Pause()
       waiters.append(waiter)
       await waiter.wait(until: reactor.now + .seconds(Limits.waitForConnectionSeconds), on: reactor)
       waiters.removeAll { $0 === waiter }
@@ -77,7 +77,7 @@ public final class PostgresClient {
     isClosed = true
     for connection in connections { connection.close(on: reactor) }
     connections.removeAll()
-    for waiter in waiters { waiter.wake() }
+    for waiter in waiters { waiter.end() }
   }
 
   private var leastBusy: PostgresConnection? {
@@ -100,7 +100,7 @@ public final class PostgresClient {
         reconnects.increment()
         log.debug("connected", [("backend", "\(connection.backendProcessId)")])
         connections.append(connection)
-        for waiter in waiters { waiter.wake() }
+        for waiter in waiters { waiter.end() }
         await connection.whenLost(on: reactor)
         connections.removeAll { $0 === connection }
         if !isClosed { log.warning("connection lost, reconnecting") }
@@ -118,20 +118,4 @@ public final class PostgresClient {
       }
     }
   }
-}
-
-/// One caller that waits for a connection.
-private final class ConnectionWaiter: EventHandler {
-  private var continuation: UnsafeContinuation<Void, Never>?
-  private lazy var timer = ReactorTimer(self)
-
-  func wait(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
-    reactor.arm(timer, at: deadline)
-    await withUnsafeContinuation { continuation = $0 }
-    reactor.cancel(timer)
-  }
-
-  func wake() { continuation.take()?.resume() }
-
-  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) { wake() }
 }

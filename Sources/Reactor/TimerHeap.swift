@@ -131,25 +131,10 @@ extension Reactor {
 
   /// Suspends the calling task for `span`.
   public func sleep(for span: TimeSpan) async {
-    await Sleeper().sleep(until: now + span, on: self)
+    await Pause().wait(until: now + span, on: self)
   }
 
   func fireTimers() {
     while let due = timers.popDue(now) { due.handler.timerFired(due.timer, on: self) }
-  }
-}
-
-/// Resumes one task when its timer fires.
-private final class Sleeper: EventHandler {
-  private var continuation: UnsafeContinuation<Void, Never>?
-  private lazy var timer = ReactorTimer(self)
-
-  func sleep(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
-    reactor.arm(timer, at: deadline)
-    await withUnsafeContinuation { continuation = $0 }
-  }
-
-  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-    continuation.take()?.resume()
   }
 }

@@ -90,7 +90,7 @@ public final class RedisClient: EventHandler {
   public func close(on reactor: isolated Reactor) {
     isClosed = true
     attempt?.close(on: reactor)
-    pause.end(on: reactor)
+    pause.end()
   }
 
   private func admittedConnection(on reactor: isolated Reactor) throws(RedisError) -> RedisConnection {

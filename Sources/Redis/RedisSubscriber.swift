@@ -55,7 +55,7 @@ public final class RedisSubscriber {
   public func close(on reactor: isolated Reactor) {
     isClosed = true
     connection?.close(on: reactor)
-    pause.end(on: reactor)
+    pause.end()
   }
 
   private func run(on reactor: isolated Reactor) async {

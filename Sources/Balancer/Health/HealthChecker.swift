@@ -32,7 +32,7 @@ final class HealthChecker {
   /// Ends the checks; one that is under way is waited for, at most its timeout.
   func stop(on reactor: isolated Reactor) async {
     isStopped = true
-    for pause in pauses { pause.end(on: reactor) }
+    for pause in pauses { pause.end() }
     for task in tasks { await task.value }
     client.closeIdle(on: reactor)
   }
@@ -64,9 +64,8 @@ final class HealthChecker {
           "a backend changed its state",
           [("backend", backend.name), ("old", old.rawValue), ("new", new.rawValue)])
       }
-      let isNew = change.new == .unchecked
-      await pauses[index].wait(
-        for: isNew ? HealthChecker.firstInterval : shared.configuration.healthInterval, on: reactor)
+      let interval = change.new == .unchecked ? HealthChecker.firstInterval : shared.configuration.healthInterval
+      await pauses[index].wait(until: reactor.now + interval, on: reactor)
     }
   }
 
@@ -81,25 +80,5 @@ final class HealthChecker {
     } catch {
       return "\(error)"
     }
-  }
-}
-
-/// A sleep that can be ended early.
-private final class Pause: EventHandler {
-  private var sleeper: UnsafeContinuation<Void, Never>?
-  private lazy var timer = ReactorTimer(self)
-
-  func wait(for span: TimeSpan, on reactor: isolated Reactor) async {
-    reactor.arm(timer, after: span)
-    await withUnsafeContinuation { sleeper = $0 }
-  }
-
-  func end(on reactor: isolated Reactor) {
-    reactor.cancel(timer)
-    sleeper.take()?.resume()
-  }
-
-  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-    sleeper.take()?.resume()
   }
 }

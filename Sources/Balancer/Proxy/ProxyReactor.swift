@@ -26,8 +26,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   private var listener: Listener?
   private var clients: [ClientConnection] = []
   private lazy var sweepTimer = ReactorTimer(self)
-  private var drained: UnsafeContinuation<Void, Never>?
-  private lazy var drainTimer = ReactorTimer(self)
+  private let drained = Pause()
 
   init(_ shared: BalancerShared) {
     self.shared = shared
@@ -77,7 +76,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
       last.position = client.position
     }
     shared.metrics.clients.add(-1)
-    if isDraining, clients.isEmpty { finishDrain(on: reactor) }
+    if isDraining, clients.isEmpty { drained.end() }
   }
 
   /// Stops listening, closes what is idle, and returns when the requests in progress have ended or `deadline` has
@@ -87,26 +86,14 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     listener?.close(on: reactor)
     listener = nil
     for client in clients { client.drain(on: reactor) }
-    if !clients.isEmpty {
-      reactor.arm(drainTimer, at: deadline)
-      await withUnsafeContinuation { drained = $0 }
-    }
+    if !clients.isEmpty { await drained.wait(until: deadline, on: reactor) }
     for client in clients { client.close(on: reactor) }
     upstreams.closeAll(on: reactor)
     reactor.cancel(sweepTimer)
-    reactor.cancel(drainTimer)
-  }
-
-  private func finishDrain(on reactor: isolated Reactor) {
-    drained.take()?.resume()
   }
 
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-    if timer === sweepTimer {
-      upstreams.sweep(on: reactor)
-      reactor.arm(sweepTimer, after: BalancerLimits.sweep)
-    } else {
-      finishDrain(on: reactor)
-    }
+    upstreams.sweep(on: reactor)
+    reactor.arm(sweepTimer, after: BalancerLimits.sweep)
   }
 }

@@ -50,7 +50,7 @@ public final class HTTPServer: ConnectionAcceptor {
   private var listeners: [Listener] = []
   private var connections: [ObjectIdentifier: HTTPConnection] = [:]
   private let connectionsMax: Int
-  private var drainWaiter: DrainWaiter?
+  private let drained = Pause()
 
   /// A server for `handler` that listens nowhere yet; `log` gets what clients are refused, by request id.
   public init(
@@ -114,19 +114,14 @@ public final class HTTPServer: ConnectionAcceptor {
     for listener in listeners { listener.close(on: reactor) }
     listeners.removeAll()
     for connection in connections.values { connection.closeIfIdle(on: reactor) }
-    if !connections.isEmpty {
-      let waiter = DrainWaiter()
-      drainWaiter = waiter
-      await waiter.wait(until: deadline, on: reactor)
-      drainWaiter = nil
-    }
+    if !connections.isEmpty { await drained.wait(until: deadline, on: reactor) }
     for connection in connections.values { connection.cut(on: reactor) }
   }
 
   func ended(_ connection: HTTPConnection, on reactor: isolated Reactor) {
     guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
     metrics.connectionsOpen.add(-1)
-    if connections.isEmpty { drainWaiter?.allEnded(on: reactor) }
+    if connections.isEmpty { drained.end() }
   }
 }
 
@@ -151,25 +146,5 @@ public struct HTTPServerMetrics: Sendable {
   func count(status: Int, after span: TimeSpan) {
     answers[min(max(status / 100, 1), 5) - 1].increment()
     requestSeconds.observe(span)
-  }
-}
-
-/// Suspends a task until the last connection has ended, or a deadline.
-private final class DrainWaiter: EventHandler {
-  private var continuation: UnsafeContinuation<Void, Never>?
-  private lazy var timer = ReactorTimer(self)
-
-  func wait(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
-    reactor.arm(timer, at: deadline)
-    await withUnsafeContinuation { continuation = $0 }
-  }
-
-  func allEnded(on reactor: isolated Reactor) {
-    reactor.cancel(timer)
-    continuation.take()?.resume()
-  }
-
-  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-    continuation.take()?.resume()
   }
 }
