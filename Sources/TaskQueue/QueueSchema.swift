@@ -122,7 +122,8 @@ public enum QueueSchema {
     create function millrace.heartbeat(
       me bigint, my_name text, held bigint[], idle_groups smallint[], lease_seconds double precision,
       settled_seconds double precision, self_test boolean)
-    returns table (rescued bigint, promoted bigint, next_due double precision, ready_lanes smallint[])
+    returns table (rescued bigint, promoted bigint, next_due double precision, ready_lanes smallint[],
+      ready_seqs bigint[])
     language plpgsql as $$
     declare
       dead bigint[];
@@ -165,9 +166,10 @@ public enum QueueSchema {
       )
       select count(*) into promoted from moved;
       select extract(epoch from min(run_at) - now()) into next_due from millrace.scheduled;
-      select array(
-        select (g * 8 + p)::smallint from unnest(idle_groups) g cross join generate_series(0, 7) p
-        where exists (select from millrace.ready r where r.lane = (g * 8 + p)::smallint)) into ready_lanes;
+      select array_agg(oldest.lane), array_agg(oldest.seq) into ready_lanes, ready_seqs
+        from unnest(idle_groups) g cross join generate_series(0, 7) p cross join lateral (
+          select r.lane, r.seq from millrace.ready r where r.lane = (g * 8 + p)::smallint
+          order by r.lane, r.seq limit 1) oldest;
       perform millrace.ensure_partitions();
       -- Who has missed its last heartbeats may be stopped: it must not be the one that is notified.
       delete from millrace.idle_worker i where judges and i.worker_id <> me and not exists (

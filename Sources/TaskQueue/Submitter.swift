@@ -1,4 +1,4 @@
-import Basics
+public import Basics
 public import Postgres
 public import Reactor
 public import Telemetry
@@ -48,6 +48,9 @@ public enum SubmitOutcome: Sendable, Equatable {
 /// Sends submissions to PostgreSQL in batches that form by themselves: whatever arrives while a batch is on its way
 /// makes up the next one. An idle system adds no delay, a busy one puts hundreds of rows into a commit. Identical
 /// submissions that meet here become one row.
+///
+/// Clients that were answered together come back together, but not in the same instant: while there are many, the first
+/// of them are held for a moment, lest they leave alone and the others have to wait for their commit.
 public final class Submitter: EventHandler {
   private final class Pending {
     let submission: Submission
@@ -59,19 +62,30 @@ public final class Submitter: EventHandler {
   private let client: PostgresClient
   private let log: Logger
   private let retentionSeconds: Double
+  private let holdMax: TimeSpan
   private var open: [Pending] = []
   private var byDigest: [[UInt8]: Pending] = [:]
   private var bytesWaiting = 0
   private var batchesInFlight = 0
   private var isFlushQueued = false
+  /// Submissions that were under way when a batch came back last, and until when the next batch may be held for their
+  /// successors.
+  private var crowd = 0
+  private var holdUntil = MonotonicTime(nanoseconds: 0)
+  private lazy var holdTimer = ReactorTimer(self)
   private let batches: Counter
   private let rows: Counter
 
-  /// A submitter over `client`; results of unique tasks are found again for `retentionSeconds`.
-  public init(_ client: PostgresClient, retentionSeconds: Double, log: Logger, metrics: Metrics) {
+  /// A submitter over `client`; results of unique tasks are found again for `retentionSeconds`, and a batch is held for
+  /// a crowd for up to `holdMax`.
+  public init(
+    _ client: PostgresClient, retentionSeconds: Double, holdMax: TimeSpan = Limits.holdMax, log: Logger,
+    metrics: Metrics
+  ) {
     self.client = client
     self.log = log
     self.retentionSeconds = retentionSeconds
+    self.holdMax = holdMax
     batches = metrics.counter("millrace_queue_submit_batches_total", "Statements that submitted tasks.")
     rows = metrics.counter("millrace_queue_submitted_tasks_total", "Tasks sent to PostgreSQL to be queued.")
   }
@@ -107,7 +121,20 @@ public final class Submitter: EventHandler {
     sendBatches(on: reactor)
   }
 
+  /// Enough was held.
+  public override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    sendBatches(on: reactor)
+  }
+
+  /// Whether the next batch is likely to grow soon.
+  private func isWorthHolding(on reactor: isolated Reactor) -> Bool {
+    crowd >= Limits.crowdMin && open.count * 4 < crowd * 3 && reactor.now < holdUntil
+  }
+
   private func sendBatches(on reactor: isolated Reactor) {
+    if batchesInFlight == 0, !open.isEmpty, isWorthHolding(on: reactor) {
+      return reactor.arm(holdTimer, at: holdUntil)
+    }
     while open.count >= (batchesInFlight == 0 ? 1 : Limits.secondBatchRowsMin),
       batchesInFlight < Limits.batchesInFlight
     {
@@ -116,6 +143,8 @@ public final class Submitter: EventHandler {
       Task.immediate(executorPreference: reactor.queue) {
         await self.run(batch, on: reactor)
         self.batchesInFlight -= 1
+        self.crowd = batch.count + self.open.count
+        self.holdUntil = reactor.now + self.holdMax
         self.sendBatches(on: reactor)
       }
     }

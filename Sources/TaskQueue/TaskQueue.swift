@@ -8,6 +8,8 @@
 //                    ▲               ▲                │ worker died
 //                    └── scheduled ──┴────────────────┘
 
+public import Basics
+
 /// The bounds of this room.
 public enum Limits {
   /// Submissions that go to PostgreSQL in one statement.
@@ -19,6 +21,10 @@ public enum Limits {
   /// Submissions that have to wait before a second batch leaves beside the first: smaller ones cost PostgreSQL more
   /// than the wait for the first one's commit costs them.
   public static let secondBatchRowsMin = 100
+  /// So many submissions at once are a sign of clients that come back together.
+  public static let crowdMin = 8
+  /// How long a batch may be held for them.
+  public static let holdMax = TimeSpan.milliseconds(1)
   /// Submissions that may wait in one process before callers are told that the queue is too busy.
   public static let submissionsWaitingMax = 20_000
   /// Bytes of input that may wait likewise.

@@ -18,8 +18,16 @@ public struct WorkerPresence: Sendable {
     public let promoted: Int64
     /// Seconds until the next scheduled task, nil if none waits.
     public let nextDueSeconds: Double?
-    /// Lanes in which tasks are waiting: for a worker that sleeps this should be none.
-    public let readyLanes: [Int16]
+    /// The tasks that have waited longest in lanes of groups that sleep: there should soon be none.
+    public let waiting: [WaitingTask]
+  }
+
+  /// A task that waits to be claimed.
+  public struct WaitingTask: Equatable, Sendable {
+    /// The group of slots that run it.
+    public let group: Int16
+    let lane: Int16
+    let seq: Int64
   }
 
   /// Registers a worker called `name`, takes its lock and begins to listen; `connection` must be its own.
@@ -72,10 +80,31 @@ public struct WorkerPresence: Sendable {
     parameters.add(settledSeconds)
     parameters.add(Int16(selfTest ? 1 : 0))
     let result = try await client.execute(WorkerPresence.heartbeatStatement, parameters, on: reactor)
+    let lanes = (result.text(0, 3) ?? "").split(separator: ",").compactMap { Int16($0) }
+    let seqs = (result.text(0, 4) ?? "").split(separator: ",").compactMap { Int64($0) }
     return Report(
       rescued: result.int64(0, 0), promoted: result.int64(0, 1),
       nextDueSeconds: result.isNull(0, 2) ? nil : result.double(0, 2),
-      readyLanes: (result.text(0, 3) ?? "").split(separator: ",").compactMap { Int16($0) })
+      waiting: zip(lanes, seqs).map { WaitingTask(group: $0 / 8, lane: $0, seq: $1) })
+  }
+
+  /// Which of `tasks` nobody has claimed yet.
+  /// - Throws: `PostgresError`.
+  public static func stillWaiting(
+    _ tasks: [WaitingTask], _ client: PostgresClient, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> [WaitingTask] {
+    var parameters = PostgresParameters()
+    parameters.add(tasks.map(\.lane))
+    parameters.add(tasks.map(\.seq))
+    let result = try await client.execute(
+      PostgresStatement(
+        "worker_still_waiting",
+        """
+        select r.seq from unnest($1::smallint[], $2::bigint[]) as u (lane, seq)
+        join millrace.ready r on r.lane = u.lane and r.seq = u.seq
+        """), parameters, on: reactor)
+    let found = Set((0..<result.rowCount).map { result.int64($0, 0) })
+    return tasks.filter { found.contains($0.seq) }
   }
 
   /// Leaves: the row goes, and with it the place among the sleepers.
@@ -95,7 +124,8 @@ public struct WorkerPresence: Sendable {
   private static let heartbeatStatement = PostgresStatement(
     "worker_heartbeat",
     """
-    select rescued, promoted, next_due, array_to_string(ready_lanes, ',')
+    select rescued, promoted, next_due, array_to_string(ready_lanes, ','),
+      array_to_string(ready_seqs, ',')
     from millrace.heartbeat($1::bigint, $2::text, $3::bigint[], $4::smallint[], $5::float8,
       $6::float8, $7::smallint = 1)
     """)

@@ -140,13 +140,14 @@ public final class WorkerProcess: SignalReceiver {
         defer { gate.announcementTaken() }
         try await room.claims.withdrawIdle(group: gate.group.rawValue, client, on: reactor)
       }
-      let groups = Set(report.readyLanes.map { $0 / 8 })
-      for gate in asleep where groups.contains(gate.group.rawValue) && gate.sleeperCount > 0 {
-        // Their notification may be on its way: only tasks that nobody comes for are a find.
+      if !report.waiting.isEmpty {
+        // Their notification may be on its way, or others may come for them: only what is left then is a find.
         await reactor.sleep(for: .milliseconds(200))
-        guard gate.sleeperCount > 0 else { continue }
-        room.metrics.sweepFinds.increment()
-        gate.wake(gate.sleeperCount)
+        let left = try await WorkerPresence.stillWaiting(report.waiting, client, on: reactor)
+        for gate in asleep where gate.sleeperCount > 0 && left.contains(where: { $0.group == gate.group.rawValue }) {
+          room.metrics.sweepFinds.increment()
+          gate.wake(gate.sleeperCount)
+        }
       }
       return report.nextDueSeconds.map { TimeSpan.seconds($0) }
     } catch {

@@ -92,6 +92,17 @@ final class Outcomes {
     do { all.append(try await submitter.submit(submission, on: reactor)) } catch { errors.append(error) }
   }
 
+  /// Submits a task for each of `numbers`, all at once.
+  func start(
+    _ numbers: ClosedRange<Int>, _ queue: QueueHarness, _ submitter: Submitter, on reactor: isolated Reactor
+  ) {
+    for number in numbers {
+      Task.immediate(executorPreference: reactor.queue) {
+        await self.submit(queue.submission("\(number)"), submitter, on: reactor)
+      }
+    }
+  }
+
   var ids: Set<Int64> {
     Set(
       all.map {

@@ -249,6 +249,52 @@ import Testing
     }
   }
 
+  @Test func `a heartbeat finds a task that no sleeper was told of, until somebody claims it`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("untold", on: reactor)
+      let connection = try await queue.connect(on: reactor)
+      let presence = try await WorkerPresence.register(name: "w", connection: connection, on: reactor)
+      for index in 0..<2 { _ = try await queue.submitter.submit(queue.submission("\(index)"), on: reactor) }
+      let report = try await presence.heartbeat(
+        held: [], idleGroups: [0, 2], leaseSeconds: 30, settledSeconds: 0, selfTest: false, queue.client, on: reactor)
+      #expect(report.waiting.map(\.group) == [0])
+      #expect(try await WorkerPresence.stillWaiting(report.waiting, queue.client, on: reactor) == report.waiting)
+      _ = try await queue.claim(Claims(worker: presence.id), 1, connection, on: reactor)
+      #expect(try await WorkerPresence.stillWaiting(report.waiting, queue.client, on: reactor) == [])
+      queue.client.close(on: reactor)
+      connection.close(on: reactor)
+    }
+  }
+
+  @Test func `submissions of a crowd wait for each other, a single one leaves at once`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("crowd", on: reactor)
+      let metrics = Metrics()
+      let submitter = Submitter(
+        queue.client, retentionSeconds: 60, holdMax: .seconds(30 as UInt64), log: quiet, metrics: metrics)
+      func batches() -> Int {
+        let name = "millrace_queue_submit_batches_total "
+        let lines = String(decoding: metrics.rendered(), as: UTF8.self).split(separator: "\n")
+        return lines.first { $0.hasPrefix(name) }.flatMap { Int($0.dropFirst(name.count)) } ?? 0
+      }
+      _ = try await submitter.submit(queue.submission("alone"), on: reactor)
+      #expect(batches() == 1)
+      let first = Outcomes()
+      first.start(1...16, queue, submitter, on: reactor)
+      while first.count < 16 { await reactor.sleep(for: TimeSpan(nanoseconds: 0)) }
+      #expect(batches() == 2)
+      // The first of the crowd comes back and is held; with most of the others it leaves, in one batch.
+      let second = Outcomes()
+      second.start(17...17, queue, submitter, on: reactor)
+      await reactor.sleep(for: TimeSpan(nanoseconds: 0))
+      #expect(batches() == 2)
+      second.start(18...30, queue, submitter, on: reactor)
+      while second.count < 14 { await reactor.sleep(for: TimeSpan(nanoseconds: 0)) }
+      #expect(batches() == 3)
+      queue.client.close(on: reactor)
+    }
+  }
+
   @Test func `submissions that come one by one wake one worker each, until nobody sleeps`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("each", on: reactor)
