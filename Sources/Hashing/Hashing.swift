@@ -4,6 +4,8 @@
 // and libargon2 and nobody of ours but Basics. It opens no socket and starts no thread: what takes long (argon2) is
 // called from a compute pool by the roles. A new algorithm is a file of its own here, with known answers in its tests.
 
+import Glibc
+
 /// The bounds of this room.
 public enum Limits {
   /// Bytes of a secret key.
@@ -27,7 +29,7 @@ public enum Limits {
 }
 
 /// What can go wrong in this room. Nothing here carries an input, a key or a hash.
-public enum HashingError: Error, Equatable, Sendable {
+public enum HashingError: Error, Equatable, Sendable, CustomStringConvertible {
   /// A foreign hash string is not argon2id in PHC form, version 19; the client's fault.
   case malformedHash
   /// A foreign hash asks for more than `Limits` allow; the client's fault, found before any memory is taken.
@@ -42,4 +44,17 @@ public enum HashingError: Error, Equatable, Sendable {
   case keyFile(code: Int32)
   /// A key file holds something other than 64 hexadecimal digits.
   case malformedKey
+
+  /// One line for a person.
+  public var description: String {
+    switch self {
+    case .malformedHash: "not an argon2id hash of version 19"
+    case .parametersOutOfBounds: "the hash asks for too much memory, time or threads"
+    case .invalidParameters: "argon2 does not allow these parameters"
+    case .resourcesExhausted(let code): "out of memory or threads (libargon2: \(code))"
+    case .notAuthentic: "sealed with another key, or damaged"
+    case .keyFile(let code): "\(String(cString: strerror(code))); remove the file or mend its owner"
+    case .malformedKey: "it does not hold 64 hexadecimal digits; put the right key there, or remove the file"
+    }
+  }
 }

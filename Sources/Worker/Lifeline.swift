@@ -80,6 +80,9 @@ final class Lifeline: PostgresNotificationReceiver {
     selfTestSent = true
   }
 
+  /// The heartbeat that was to send the notification has failed.
+  func abandonSelfTest() { selfTestSent = false }
+
   /// Somebody has submitted tasks, or has promoted or rescued some, or this is the self-test.
   func notified(channel: String, payload: String, on reactor: isolated Reactor) {
     if payload == WakeUp.selfTest {

@@ -45,9 +45,9 @@ final class WorkRoom {
   private var retries = RetryPolicy(random: .fromSystem())
 
   init(
-    _ configuration: WorkerConfiguration, client: PostgresClient, publisher: ResultPublisher, worker: Int64,
-    log: Logger, metrics: Metrics
-  ) throws(SystemError) {
+    _ configuration: WorkerConfiguration, client: PostgresClient, publisher: ResultPublisher, quickPool: ComputePool,
+    heavyPool: ComputePool, worker: Int64, log: Logger, metrics: Metrics
+  ) {
     self.configuration = configuration
     self.client = client
     self.publisher = publisher
@@ -55,8 +55,8 @@ final class WorkRoom {
     self.metrics = Counters(metrics)
     claims = Claims(worker: worker)
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
-    quickPool = try ComputePool(width: 1, name: "quick")
-    heavyPool = try ComputePool(width: configuration.heavySlots, name: "heavy")
+    self.quickPool = quickPool
+    self.heavyPool = heavyPool
   }
 
   func hold(_ lease: Int64) { heldLeases.insert(lease) }

@@ -60,6 +60,8 @@ public enum Limits {
   public static let quickBatch = 512
   /// Tasks claimed at once by slots for large inputs: at 2 MiB each this bounds the memory.
   public static let bulkyBatch = 16
+  /// How soon after the first wish to stop another counts as impatience, in milliseconds.
+  public static let secondSignalMs: UInt64 = 200
   /// The largest result that is put into Redis.
   public static let cachedResultBytesMax = 1 << 20
 }

@@ -53,6 +53,47 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
     }
   }
 
+  @Test func `a tool tries to connect as often as it was told to`() async throws {
+    var configuration = configuration(Self.server)
+    configuration.limiter = ConnectionLimiter(max: 1)
+    configuration.connectionRetries = 100
+    try await onReactor { [configuration] reactor in
+      let first = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      var impatient = configuration
+      impatient.connectionRetries = 0
+      await #expect(throws: PostgresError.self) {
+        _ = try await PostgresConnection.connectPatiently(impatient, helpers: helpers, log: quiet, on: reactor)
+      }
+      Task.immediate(executorPreference: reactor.queue) {
+        await reactor.sleep(for: .milliseconds(100))
+        first.close(on: reactor)
+      }
+      let second = try await PostgresConnection.connectPatiently(
+        configuration, helpers: helpers, log: quiet, on: reactor)
+      #expect(second.isOpen)
+      second.close(on: reactor)
+    }
+  }
+
+  @Test func `what libpq refuses to send fails with its request, and nothing of the request is kept`() async throws {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      _ = try await connection.execute(statement("create table half (number integer)"), on: reactor)
+      // The protocol counts parameters in sixteen bits.
+      var tooMany = PostgresParameters()
+      for _ in 0...65_535 { tooMany.add(1 as Int32) }
+      let steps = [
+        (statement("insert into half values (1)"), PostgresParameters()), (statement("select 1"), tooMany),
+      ]
+      await #expect(throws: PostgresError.self) { _ = try await connection.execute(steps, on: reactor) }
+      let other = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      #expect(try await other.execute(statement("select count(*) from half"), on: reactor).int64(0, 0) == 0)
+      connection.close(on: reactor)
+      other.close(on: reactor)
+    }
+  }
+
   @Test func `hundreds of requests in flight each get their own answer, and one that fails takes no other with it`()
     async throws
   {

@@ -10,7 +10,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 /// Runs `body` on a reactor of its own with a client of `server`. On a machine that is busy with other tests a healthy
 /// server may take a while to answer, so only tests of the timeout use the usual one.
 private func withClient<R: Sendable>(
-  _ server: RedisServer, timeout: TimeSpan = .seconds(10 as UInt64),
+  _ server: RedisServer, timeout: TimeSpan = .seconds(10 as UInt64), name: String = "test",
   _ body: @escaping @Sendable (RedisClient, Tools, isolated Reactor) async -> R
 ) async throws -> R {
   let tools = try Tools()
@@ -22,6 +22,7 @@ private func withClient<R: Sendable>(
       Task.immediate(executorPreference: reactor.queue) {
         var configuration = RedisConfiguration(endpoint: endpoint)
         configuration.commandTimeout = timeout
+        configuration.clientName = name
         let client = RedisClient(
           configuration, resolver: tools.resolver, logger: tools.logger, metrics: tools.metrics, on: reactor)
         await untilAvailable(client, on: reactor)
@@ -62,6 +63,14 @@ private func outcome(_ client: RedisClient, _ command: String, on reactor: isola
 }
 
 @Suite struct RedisClientTests {
+  @Test func aNameThatRedisRefusesKeepsNobodyOut() async throws {
+    let server = RedisServer()
+    let names = try await withClient(server, name: "wörker 1\n") { client, _, reactor -> String in
+      await outcome(client, "CLIENT GETNAME", on: reactor)
+    }
+    #expect(names.contains("\(bytes("w--rker-1-"))"))
+  }
+
   @Test func storesReadsAndForgetsInTheServersOwnTerms() async throws {
     let log = try await withClient(RedisServer()) { client, _, reactor -> [String] in
       var log: [String] = []
