@@ -50,12 +50,12 @@ extension APIService {
     _ digest: Digest256, key: [UInt8], on reactor: isolated Reactor
   ) async -> ResultCache.Hit? {
     switch flights.join(digest) {
-    case .lead(let flight):
+    case .lead:
       let hit = await cache.inRedis(digest, key: key, on: reactor)
-      for waiter in flights.land(flight).waiters { waiter.resume() }
+      for waiter in flights.land(digest) { waiter.resume() }
       return hit
-    case .follow(let flight):
-      await withUnsafeContinuation { flights.wait($0, for: flight) }
+    case .follow:
+      await withUnsafeContinuation { flights.wait($0, for: digest) }
       return cache.inMemory(digest, at: reactor.now)
     case .refused:
       return nil

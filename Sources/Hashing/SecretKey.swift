@@ -91,10 +91,4 @@ public enum HMACSHA256 {
       return Digest256(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(output)[..<32]))
     }
   }
-
-  /// Whether `code` authenticates `message`, in a time that does not depend on where they differ.
-  public static func isValid(_ code: [UInt8], for message: [UInt8], key: SecretKey) -> Bool {
-    let expected = self.code(of: message, key: key).bytes
-    return code.count == expected.count && CRYPTO_memcmp(code, expected, expected.count) == 0
-  }
 }

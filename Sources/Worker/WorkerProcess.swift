@@ -78,7 +78,7 @@ public final class WorkerProcess: SignalReceiver {
   /// `/livez`, `/readyz` and `/metrics`.
   private func serveEndpoints(on reactor: isolated Reactor) throws(SystemError) {
     let router = Router(lifeline)
-    router.addCommon(metrics: metrics) { lifeline, _ in lifeline.isListening ? [] : ["PostgreSQL"] }
+    router.addCommon(metrics: metrics) { lifeline, _ in lifeline.missing }
     let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics))
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     self.server = server

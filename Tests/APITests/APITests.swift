@@ -203,6 +203,18 @@ import Testing
     }
   }
 
+  @Test func `a database without the schema is named as what is missing`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("bare", redis: nil, on: reactor)
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
+      _ = try await api.queue.execute(PostgresStatement("drop", "drop schema millrace cascade"), on: reactor)
+      let answer = try await api.send(.get, "/readyz", on: reactor)
+      #expect(answer.status == 503 && answer.text.contains(#""waiting_for":["the schema"]"#))
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 500)
+      await api.stop(on: reactor)
+    }
+  }
+
   @Test func `a frozen Redis makes answers slower, never wrong and never an error`() async throws {
     let redis = try TestServer.redis()
     try await onReactor { reactor in

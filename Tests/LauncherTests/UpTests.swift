@@ -161,6 +161,14 @@ import Testing
     #expect(await eventually { system.processes().isEmpty })
   }
 
+  @Test func anIPv6AddressIsAnnouncedAsAURL() async throws {
+    let system = try System(["--host", "::1"])
+    defer { system.remove() }
+    #expect(await system.waitFor("Ready  http://[::1]:\(system.port)"), "\(system.output)")
+    kill(system.pid, SIGTERM)
+    #expect(await system.waitForEnd() == 0)
+  }
+
   @Test func aPortInUseIsSaidClearly() async throws {
     let system = try System()
     defer { system.remove() }
@@ -201,6 +209,36 @@ import Testing
     #expect(try await run(["healthcheck", "http://127.0.0.1:1/readyz"]).code == 1)
     #expect(try await run(["migrate", "--db-host", "/nonexistent", "--db-connection-retries", "0"]).code == 75)
     #expect(try await run(["exec-child"]).code == 1)
+    let key = ["SECRET_KEY": String(repeating: "0", count: 64)]
+    let greedy = try await run(["worker", "--argon2-memory-budget-mib", "63"], environment: key)
+    #expect(greedy.code == 78 && greedy.output.contains("ARGON2_MEMORY_BUDGET_MIB"))
+    #expect(try await run(["config", "--port", "9000"]).output.contains("millrace config balance --port 9000"))
+    #expect(try await run(["config", "api", "extra"]).code == 2)
+    let many = (0..<1025).map { "127.0.0.1:\($0 + 1)" }.joined(separator: ",")
+    #expect(try await run(["balance", "--backend", many]).code == 78)
+    // The examples' programs are missing, and what 'up' needs of PATH.
+    let doctor = try await run(["doctor"], environment: ["PATH": "/nonexistent"])
+    #expect(doctor.code == 75 && doctor.output.contains("1 of the things above must be mended"))
+  }
+
+  @Test func aTakenAddressIsNamedWithItsFlag() async throws {
+    let holder = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(holder) }
+    #expect(listen(holder, 1) == 0)
+    var address = sockaddr_in()
+    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(holder, $0, &size) }
+    }
+    let port = UInt16(bigEndian: address.sin_port)
+    let key = ["SECRET_KEY": String(repeating: "0", count: 64)]
+    for line in [["api", "--listen", "127.0.0.1:\(port)"], ["worker", "--listen", "127.0.0.1:\(port)"]] {
+      let (code, output) = try await run(line, environment: key)
+      #expect(code == 1)
+      #expect(output.contains("cannot listen on 127.0.0.1:\(port): Address already in use; see --listen"), "\(output)")
+    }
+    let (code, output) = try await run(["balance", "--port", "\(port)", "--backend", "127.0.0.1:1"])
+    #expect(code == 1 && output.contains("127.0.0.1:\(port): Address already in use; see --host and --port"))
   }
 
   @Test func aSignalEndsAToolAsUsual() async throws {

@@ -33,7 +33,7 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
       parameters.add(Int16(-2))
       parameters.add(1.5)
       parameters.add(text: "grüße")
-      parameters.add(bytes: [0, 255])
+      parameters.add(byteArrays: [[0, 255]])
       parameters.add([1, -1] as [Int64])
       parameters.add(texts: ["a", nil])
       parameters.add(byteArrays: [[1], nil, []])
@@ -41,7 +41,7 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
       let result = try await connection.execute(
         statement(
           """
-          select $1::bigint, $2::smallint, $3::float8, $4::text, $5::bytea, ($6::bigint[])[2], ($7::text[])[2],
+          select $1::bigint, $2::smallint, $3::float8, $4::text, ($5::bytea[])[1], ($6::bigint[])[2], ($7::text[])[2],
             octet_length(($8::bytea[])[3]), cardinality($9::smallint[]), true, null::text,
             timestamptz '2026-01-01T00:00:00Z'
           """), parameters, on: reactor)

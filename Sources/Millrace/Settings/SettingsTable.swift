@@ -118,6 +118,9 @@ extension Setting {
   static let argon2Parallelism = Setting(
     "argon2-parallelism", "ARGON2_PARALLELISM", .integer(1...Int(Hashing.Limits.argon2ParallelismMax)), "2",
     [.up, .worker], "argon2's threads for one hash")
+  static let argon2MemoryBudgetMiB = Setting(
+    "argon2-memory-budget-mib", "ARGON2_MEMORY_BUDGET_MIB", .integer(1...1_048_576), "512", [.up, .worker],
+    "memory in MiB that one worker's argon2 tasks may take together; further ones wait")
 
   // The launcher.
   static let apiCount = Setting(
@@ -146,7 +149,7 @@ extension Setting {
     port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel,
     backends, strategy, rateLimit, rateWindow, exposeBackend, healthPath, adminToken, adminTrustLoopback,
     gatewayId, workerName, secretKey, cacheTTL, cacheEntries, cacheMiB, heavySlots,
-    argon2TimeCost, argon2MemoryKiB, argon2Parallelism,
+    argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB,
     databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
     databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections,
   ]
