@@ -24,6 +24,12 @@ install_packages() {
   for package in "$@"; do is_installed "$package" || missing+=("$package"); done
   [ ${#missing[@]} -eq 0 ] && return
   say "Installing the missing packages: ${missing[*]}"
+  case " ${missing[*]} " in
+    *" postgresql "* | *" redis-server "*)
+      say "Debian starts services of its own with postgresql and redis-server, on ports 5432 and 6379. Millrace needs"
+      say "only their programs; to be rid of the services:  systemctl disable --now postgresql redis-server"
+      ;;
+  esac
   if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || die 75 "Run this as root:  apt-get install ${missing[*]}"
     say "This needs root; sudo may ask for your password."
@@ -39,7 +45,7 @@ install_packages() {
 # Puts a Swift toolchain into PATH, or says how to get one and stops.
 need_swift() {
   local folder version
-  for folder in /opt/swift/usr/bin /usr/local/swift/usr/bin "$HOME/.local/share/swiftly/bin" "$HOME/.swiftly/bin"; do
+  for folder in /opt/swift/usr/bin /usr/local/swift/usr/bin "${HOME-}/.local/share/swiftly/bin" "${HOME-}/.swiftly/bin"; do
     command -v swift >/dev/null && break
     [ -x "$folder/swift" ] && PATH=$folder:$PATH
   done

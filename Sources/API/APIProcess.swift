@@ -7,8 +7,8 @@ public import Redis
 import TaskQueue
 public import Telemetry
 
-/// A whole API process on one reactor: starts everything in order, and on SIGTERM or SIGINT lets requests under way
-/// end.
+/// A whole API process on one reactor: starts everything in order, and on SIGTERM, SIGINT or SIGHUP lets requests under
+/// way end.
 public final class APIProcess: SignalReceiver {
   private let configuration: APIConfiguration
   private let log: Logger
@@ -17,11 +17,12 @@ public final class APIProcess: SignalReceiver {
   private let server: HTTPServer
   private var subscriber: RedisSubscriber?
   private var signals: SignalWatcher?
-  private var isStopping = false
+  private var stopBegan: MonotonicTime?
 
   /// Runs an API process on the calling thread until it is told to stop by a signal, which must be blocked already.
   /// - Throws: `SystemError` if the process lacks descriptors or threads, or an address is taken.
   public static func run(_ configuration: APIConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
+    DescriptorLimit.raise()
     let pool = try ComputePool(width: 2, name: "helper")
     try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
       let process = APIProcess(configuration, pool: pool, log: log, metrics: metrics, on: reactor)
@@ -48,7 +49,7 @@ public final class APIProcess: SignalReceiver {
   }
 
   private func start(pool: ComputePool, on reactor: isolated Reactor) throws(SystemError) {
-    signals = try SignalWatcher([SIGTERM, SIGINT], receiver: self, on: reactor)
+    signals = try SignalWatcher([SIGTERM, SIGINT, SIGHUP], receiver: self, on: reactor)
     service.client.start(width: configuration.postgresWidth, on: reactor)
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     if let redis = configuration.redis {
@@ -60,10 +61,14 @@ public final class APIProcess: SignalReceiver {
       "listening", [("instance", configuration.instance), ("listens", "\(configuration.endpoints)")])
   }
 
-  /// SIGTERM or SIGINT: no new connections, requests under way end, then everything closes.
+  /// No new connections, requests under way end, then everything closes; a second signal ends the process at once.
   public func signalled(_ signal: CInt, on reactor: isolated Reactor) {
-    guard !isStopping else { return }
-    isStopping = true
+    if let stopBegan {
+      // One wish can arrive twice: from a terminal or timeout(1), which signal the process and its group.
+      if reactor.now.since(stopBegan) >= .milliseconds(Limits.secondSignalMs) { reactor.stop() }
+      return
+    }
+    stopBegan = reactor.now
     log.info("stopping")
     Task.immediate(executorPreference: reactor.queue) {
       await self.server.drain(until: reactor.now + self.configuration.drain, on: reactor)

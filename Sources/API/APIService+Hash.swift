@@ -26,7 +26,7 @@ extension APIService {
     switch try await answer(kind, input, request, on: reactor) {
     case .cached(let hit): return APIService.cachedResponse(hit)
     case .task(let id, let state):
-      if let wait, let task = try await waitForEnd(of: id, wait, request, on: reactor) {
+      if let wait, let task = await waitForEnd(of: id, wait, request, on: reactor) {
         return wait.applied(to: .json(200, task.json))
       }
       return APIService.queuedResponse(kind, id, state)
@@ -50,12 +50,12 @@ extension APIService {
     _ digest: Digest256, key: [UInt8], on reactor: isolated Reactor
   ) async -> ResultCache.Hit? {
     switch flights.join(digest) {
-    case .lead(let flight):
+    case .lead:
       let hit = await cache.inRedis(digest, key: key, on: reactor)
-      for waiter in flights.land(flight).waiters { waiter.resume() }
+      for waiter in flights.land(digest) { waiter.resume() }
       return hit
-    case .follow(let flight):
-      await withUnsafeContinuation { flights.wait($0, for: flight) }
+    case .follow:
+      await withUnsafeContinuation { flights.wait($0, for: digest) }
       return cache.inMemory(digest, at: reactor.now)
     case .refused:
       return nil
@@ -77,7 +77,7 @@ extension APIService {
       case .queued(let id): return .task(id: id, state: .queued)
       case .underWay(let id, let state): return .task(id: id, state: state)
       case .completed(let id, let result, let age):
-        guard let identity else { return .task(id: id, state: .completed) }
+        guard let identity else { preconditionFailure("task \(id) was found by a digest that it does not have") }
         return .cached(
           cache.promote(
             identity.digest, key: identity.key, result: result, ageSeconds: age, retention: configuration.retention,
@@ -91,7 +91,8 @@ extension APIService {
   /// The string to be hashed, from `{"string": "…"}`.
   private static func input(of request: HTTPRequest) throws(Problem) -> [UInt8] {
     // What a page of another site can make a browser send without asking is never JSON by name.
-    if let type = request.text(of: .contentType)?.split(separator: ";").first?.lowercased() {
+    if let field = request.text(of: .contentType) {
+      let type = field.lowercased().prefix { $0 != ";" && $0 != " " && $0 != "\t" }
       guard type == "application/json" || type.hasSuffix("+json") else {
         throw Problem(415, "The body must be JSON: Content-Type: application/json.")
       }

@@ -4,13 +4,8 @@ import HTTP
 import Postgres
 import Reactor
 import Redis
+import TaskQueue
 import Telemetry
-
-/// How many workers live, asked of PostgreSQL at most once a second.
-struct LiveWorkers {
-  var count: Int64 = 0
-  var askedAt: MonotonicTime?
-}
 
 extension APIService {
   /// The Redis channel on which processes tell each other to forget what they have cached.
@@ -32,19 +27,15 @@ extension APIService {
   /// For `GET /readyz`: what keeps a task submitted now from being stored and run.
   func missing(on reactor: isolated Reactor) async -> [String] {
     if !client.isConnected { return ["PostgreSQL"] }
-    return await workers(on: reactor) == 0 ? ["a worker"] : []
-  }
-
-  private func workers(on reactor: isolated Reactor) async -> Int64 {
-    if let askedAt = liveWorkers.askedAt, reactor.now.since(askedAt) < .seconds(1 as UInt64) {
-      return liveWorkers.count
-    }
-    let statement = PostgresStatement(
-      "live_workers", "select count(*) from millrace.worker where heartbeat_at > now() - interval '30 seconds'")
-    let count = (try? await client.execute(statement, on: reactor).int64(0, 0)) ?? 0
     // Only a good answer is worth remembering: whoever waits for the first worker should see it at once.
-    liveWorkers = LiveWorkers(count: count, askedAt: count > 0 ? reactor.now : nil)
-    return count
+    if let workersSeenAt, reactor.now.since(workersSeenAt) < .seconds(1 as UInt64) { return [] }
+    do {
+      guard try await WorkerPresence.countLiving(client, on: reactor) > 0 else { return ["a worker"] }
+      workersSeenAt = reactor.now
+      return []
+    } catch {
+      return [error.lacksMigration ? "the schema" : "PostgreSQL"]
+    }
   }
 
   /// `GET /cache/stats`
@@ -77,8 +68,7 @@ extension APIService {
       json.object { json in
         json.field("keys", server.keys)
         for (name, value) in server.info {
-          json.key(name)
-          json.raw(value.utf8)
+          json.field(name, value)
         }
       }
     }
@@ -96,20 +86,14 @@ extension APIService {
   }
 
   /// The numbers of Redis' own INFO that tell whether the cache does its work; nil if it does not answer.
-  private func redisReport(on reactor: isolated Reactor) async -> (keys: Int, info: [(String, String)])? {
-    guard let redis,
-      let answers = try? await redis.pipeline([[Array("DBSIZE".utf8)], [Array("INFO".utf8)]], on: reactor),
-      answers.count == 2, let keys = answers[0].integer, let text = answers[1].bytes
+  private func redisReport(on reactor: isolated Reactor) async -> (keys: Int, info: [(name: StaticString, value: Int)])?
+  {
+    guard let redis, let info = try? await redis.info(on: reactor), let keys = try? await redis.keyCount(on: reactor)
     else { return nil }
-    let wanted = ["used_memory", "maxmemory", "keyspace_hits", "keyspace_misses", "evicted_keys", "expired_keys"]
-    var info: [(String, String)] = []
-    for line in String(decoding: text, as: UTF8.self).split(whereSeparator: \.isNewline) {
-      let parts = line.split(separator: ":", maxSplits: 1)
-      if parts.count == 2, wanted.contains(String(parts[0])), let number = Int(parts[1]) {
-        info.append((String(parts[0]), String(number)))
-      }
-    }
-    return (Int(keys), info)
+    let names: [StaticString] = [
+      "used_memory", "maxmemory", "keyspace_hits", "keyspace_misses", "evicted_keys", "expired_keys",
+    ]
+    return (keys, names.compactMap { name in info["\(name)"].flatMap { Int($0) }.map { (name, $0) } })
   }
 
   /// `POST /cache/clear`: every cached entry of this system, in Redis and in the memory of all API processes. What
@@ -120,8 +104,8 @@ extension APIService {
     if let redis {
       do {
         _ = try await redis.removeAll(prefix: Array(APIService.keyPrefix.utf8), on: reactor)
-        _ = try await redis.command(
-          [Array("PUBLISH".utf8), Array(APIService.clearChannel.utf8), Array(configuration.instance.utf8)], on: reactor)
+        try await redis.publish(
+          Array(configuration.instance.utf8), to: Array(APIService.clearChannel.utf8), on: reactor)
       } catch {
         log.warning("the shared cache could not be cleared", [("reason", "\(error)")])
         throw Problem(503, "The shared cache cannot be reached at the moment. Try again.", retryAfterSeconds: 1)

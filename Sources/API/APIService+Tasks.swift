@@ -4,6 +4,7 @@ import Hashing
 import Postgres
 import Reactor
 import TaskQueue
+import Telemetry
 
 extension APIService {
   /// `GET /task/{id}`
@@ -14,14 +15,15 @@ extension APIService {
       throw Problem(404, "There is no task \(id).")
     }
     guard let wait else { return .json(200, task.json) }
-    let ended = task.state.isTerminal ? task : try await waitForEnd(of: id, wait, request, on: reactor)
+    let ended = task.state.isTerminal ? task : await waitForEnd(of: id, wait, request, on: reactor)
     return wait.applied(to: .json(200, (ended ?? task).json))
   }
 
-  /// Waits until task `id` is over; nil if it is not in time, or too many clients wait already.
+  /// Waits until task `id` is over; nil if it is not in time, or too many clients wait already. The task is safe and
+  /// known to the client whatever happens here, so a look that fails is no error: it is a look that found nothing.
   func waitForEnd(
     of id: Int64, _ wait: WaitPreference, _ request: HTTPRequest, on reactor: isolated Reactor
-  ) async throws(Problem) -> TaskRecord? {
+  ) async -> TaskRecord? {
     guard board.count < Limits.waitersMax else { return nil }
     let deadline = reactor.now + .seconds(UInt64(wait.seconds))
     var patience = Limits.blindCheck
@@ -34,7 +36,13 @@ extension APIService {
       _ = await board.wait(
         for: id, recalls: isFirst, until: min(deadline, reactor.now + pause), on: reactor)
       isFirst = false
-      if let task = try await task(id, request, on: reactor), task.state.isTerminal { return task }
+      do {
+        if let task = try await reader.task(id, on: reactor), task.state.isTerminal { return task }
+      } catch {
+        log.debug(
+          "a look at a task failed, its client waits on",
+          [("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", "\(error)")])
+      }
       if reactor.now >= deadline { return nil }
     }
   }

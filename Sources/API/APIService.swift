@@ -21,7 +21,8 @@ final class APIService {
   let sealer: Sealer
   let admin: AdminAccess
   var flights = SingleFlight<Digest256, FlightWaiter>()
-  var liveWorkers = LiveWorkers()
+  /// When PostgreSQL last knew of a living worker.
+  var workersSeenAt: MonotonicTime?
 
   init(
     _ configuration: APIConfiguration, client: PostgresClient, redis: RedisClient?, log: Logger, metrics: Metrics
@@ -72,8 +73,10 @@ final class APIService {
 
   /// What a client is told when PostgreSQL has no answer; the log has the reason under the same request id.
   func problem(_ error: PostgresError, _ request: HTTPRequest) -> Problem {
+    let message: StaticString =
+      error.lacksMigration ? "request failed; the schema is missing or old: run 'millrace migrate'" : "request failed"
     log.warning(
-      "request failed",
+      message,
       [
         ("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", "\(error)"),
       ])

@@ -51,13 +51,13 @@ final class ResultCache {
   func inRedis(_ digest: Digest256, key: [UInt8], on reactor: isolated Reactor) async -> Hit? {
     guard let redis else { return nil }
     do {
-      let answers = try await redis.pipeline([[Array("GET".utf8), key], [Array("PTTL".utf8), key]], on: reactor)
-      guard answers.count == 2, case .string(let result) = answers[0], let left = answers[1].integer, left > 0 else {
+      guard let (result, lifetimeMs) = try await redis.getWithLifetime(key, on: reactor), lifetimeMs > 0 else {
         l2.misses += 1
         return nil
       }
       l2.hits += 1
-      let remaining = TimeSpan.milliseconds(UInt64(left))
+      // One without an end was not put there by us; it is as old as one that was put there now.
+      let remaining = lifetimeMs == .max ? ttl : TimeSpan.milliseconds(UInt64(lifetimeMs))
       let age = ttl > remaining ? TimeSpan(nanoseconds: ttl.nanoseconds - remaining.nanoseconds) : TimeSpan.seconds(0.0)
       remember(digest, result, age: age, remaining: min(remaining, ttl), at: reactor.now)
       return Hit(result: result, level: "L2", ageSeconds: Int(age.seconds))
@@ -94,9 +94,8 @@ final class ResultCache {
   private func store(
     _ key: [UInt8], _ result: [UInt8], _ remaining: TimeSpan, _ redis: RedisClient, on reactor: isolated Reactor
   ) async {
-    let milliseconds = Array(String(max(1, remaining.milliseconds)).utf8)
     do {
-      _ = try await redis.command([Array("SET".utf8), key, result, Array("PX".utf8), milliseconds], on: reactor)
+      try await redis.set(key, result, lifetimeMs: Int64(remaining.milliseconds), on: reactor)
       l2.sets += 1
     } catch {
       log.debug("the shared cache did not take a result", [("reason", "\(error)")])

@@ -16,15 +16,4 @@ public struct CacheStatistics: Equatable, Sendable {
 
   /// Hits per lookup, 0 to 1; 0 before the first.
   public var hitRate: Double { hits + misses == 0 ? 0 : Double(hits) / Double(hits + misses) }
-
-  /// The sum of two levels or instances.
-  public static func + (left: CacheStatistics, right: CacheStatistics) -> CacheStatistics {
-    var sum = left
-    sum.hits += right.hits
-    sum.misses += right.misses
-    sum.sets += right.sets
-    sum.evictions += right.evictions
-    sum.expirations += right.expirations
-    return sum
-  }
 }

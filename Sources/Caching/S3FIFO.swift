@@ -123,20 +123,6 @@ public struct S3FIFO<Key: Hashable, Value> {
     return true
   }
 
-  /// Drops every entry that `shouldRemove` names and says how many; looks at all of them.
-  @inlinable
-  @discardableResult
-  public mutating func removeAll(where shouldRemove: (Key, Value) -> Bool) -> Int {
-    var removed = 0
-    for place in nodes.indices {
-      if let entry = nodes[place].entry, shouldRemove(entry.key, entry.value) {
-        remove(at: place)
-        removed += 1
-      }
-    }
-    return removed
-  }
-
   /// Drops everything and says how much; the statistics stay.
   @inlinable
   @discardableResult

@@ -9,8 +9,8 @@ public struct MemoryBudget<Waiter> {
   public enum Decision: Equatable, Sendable {
     /// Go on; give the bytes back with `release`.
     case granted
-    /// `release` will name the waiter when its turn has come.
-    case queued
+    /// Register with `wait`; `release` will name the waiter when its turn has come.
+    case mustWait
     /// More than the whole budget, it could never be granted.
     case tooLarge
     /// Too many wait already.
@@ -29,20 +29,20 @@ public struct MemoryBudget<Waiter> {
     self.bytesMax = bytesMax
   }
 
-  /// How many wait.
-  public var waitingCount: Int { waiting.count }
-
-  /// Asks for `bytes`, 0 or more; `waiter` is kept only if the answer is `queued`.
-  public mutating func request(_ bytes: Int, for waiter: Waiter) -> Decision {
+  /// Asks for `bytes`, 0 or more.
+  public mutating func request(_ bytes: Int) -> Decision {
     precondition(bytes >= 0, "asked for a negative amount")
     if bytes > bytesMax { return .tooLarge }
     if waiting.isEmpty, bytesUsed + bytes <= bytesMax {
       bytesUsed += bytes
       return .granted
     }
-    if waiting.count >= Limits.budgetWaitersMax { return .refused }
+    return waiting.count < Limits.budgetWaitersMax ? .mustWait : .refused
+  }
+
+  /// Registers somebody whose request for `bytes` was told to wait.
+  public mutating func wait(_ waiter: Waiter, for bytes: Int) {
     waiting.append((waiter, bytes))
-    return .queued
   }
 
   /// Gives `bytes` back and takes those out of the queue who may go on now; `body` resumes each.

@@ -41,12 +41,17 @@ public struct SecretKey: Sendable, CustomStringConvertible, CustomDebugStringCon
     return try SecretKey(hex: Array(text[..<count]))
   }
 
-  /// Writes a new random key to a file at `path` that only its owner can read; an existing file is left alone and read
-  /// instead, so that two processes that start at once end with the same key.
+  /// Reads the key from the file at `path`; if there is none, a new random one is put there that only its owner can
+  /// read. Two processes that do so at once end with the same key.
   /// - Throws: `keyFile`, `malformedKey`.
   public static func loadOrCreate(path: String) throws(HashingError) -> SecretKey {
+    do {
+      return try load(path: path)
+    } catch .keyFile(code: ENOENT) {}
     // Written aside and linked into place: nobody ever sees a half-written key.
     let draft = "\(path).\(getpid())"
+    // What a process with this number has left that was killed here.
+    unlink(draft)
     let fd = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard fd >= 0 else { throw .keyFile(code: errno) }
     defer { unlink(draft) }
@@ -85,11 +90,5 @@ public enum HMACSHA256 {
       precondition(done != nil, "libcrypto refused to authenticate")
       return Digest256(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(output)[..<32]))
     }
-  }
-
-  /// Whether `code` authenticates `message`, in a time that does not depend on where they differ.
-  public static func isValid(_ code: [UInt8], for message: [UInt8], key: SecretKey) -> Bool {
-    let expected = self.code(of: message, key: key).bytes
-    return code.count == expected.count && CRYPTO_memcmp(code, expected, expected.count) == 0
   }
 }

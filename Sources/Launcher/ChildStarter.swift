@@ -58,7 +58,11 @@ public enum ChildStarter {
     guard let parent = options["--parent"].flatMap({ pid_t($0) }),
       let signal = options["--signal"].flatMap({ CInt($0) })
     else { return "\(command) is not for people" }
-    if let user = options["--user"], let reason = becomeUser(user) { return reason }
+    if let user = options["--user"] {
+      if let reason = becomeUser(user) { return reason }
+      // The folder of whoever called may be closed to this user, and programs complain when they cannot come back.
+      chdir("/")
+    }
     // After the change of user, which clears it.
     guard clinux_die_with_parent(signal) == 0 else { return "prctl: \(String(cString: strerror(errno)))" }
     if getppid() != parent { return "the launcher has ended" }

@@ -10,8 +10,8 @@ import Reactor
 ///     .millrace/run/          Unix sockets
 ///
 /// PostgreSQL refuses to run as root, so for root everything of PostgreSQL belongs to an unprivileged user. Where that
-/// user cannot reach the folder (below /root, say), or a socket's path would be longer than the kernel takes, the parts
-/// concerned move to a place that is named after the folder.
+/// user cannot reach the folder (below /root, say), or a socket's path would be longer than the kernel takes or would
+/// be misread in a setting, the parts concerned move to a place that is named after the folder.
 struct DataFolder {
   let path: String
   let run: String
@@ -45,7 +45,7 @@ struct DataFolder {
     let name = "millrace-" + DataFolder.digest(of: path)
     postgres = isReachable ? path + "/postgres" : "/var/lib/\(name)/postgres"
     let isShort = path.utf8.count + 4 + 1 + Limits.socketNameBytes <= Limits.socketPathBytesMax
-    run = isReachable && isShort ? path + "/run" : "/tmp/\(name)"
+    run = isReachable && isShort && DataFolder.isPlain(path) ? path + "/run" : "/tmp/\(name)"
     if !isReachable { try DataFolder.makePublic("/var/lib/\(name)") }
     try DataFolder.makePrivate(run, for: serverOwner)
     try DataFolder.makePrivate(redis, for: Owner(user: geteuid(), group: getegid()))
@@ -56,12 +56,23 @@ struct DataFolder {
     try DataFolder.makePrivate(path, for: serverOwner)
   }
 
-  /// Makes a folder that everybody may look into, and the folders above it.
+  /// Whether `path` means itself wherever it is written: in a list of addresses a comma parts and `*` begins a weight,
+  /// and PostgreSQL's settings give quotes and backslashes a meaning.
+  static func isPlain(_ path: String) -> Bool {
+    path.utf8.allSatisfy { $0 >= 0x20 && !",*=\"'\\".utf8.contains($0) }
+  }
+
+  /// Makes a folder that everybody may look into, whatever the umask says, and the folders above it.
   private static func makePublic(_ path: String) throws(LaunchError) {
     var end = path.startIndex
     while end < path.endIndex {
       end = path[path.index(after: end)...].firstIndex(of: "/") ?? path.endIndex
-      if mkdir(String(path[..<end]), 0o755) != 0, errno != EEXIST { throw failure(path) }
+      let folder = String(path[..<end])
+      if mkdir(folder, 0o755) == 0 {
+        chmod(folder, 0o755)
+      } else if errno != EEXIST {
+        throw failure(path)
+      }
     }
   }
 

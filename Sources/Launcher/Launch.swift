@@ -36,12 +36,11 @@ public final class Launch: SignalReceiver {
     } catch {
       throw LaunchError("cannot start: \(error)")
     }
-    launch.value.printer.flush()
     if let failure = launch.value.failure { throw failure }
   }
 
   /// The folder with PostgreSQL's server programs, nil if it is not installed.
-  public static var postgresPrograms: String? { PostgresServer.findPrograms() }
+  public static var postgresPrograms: String? { PostgresServer.findPrograms(version: nil) }
 
   /// Lets the reactor's start closure, which runs on this very thread, use what belongs to it.
   private struct Unshared: @unchecked Sendable {
@@ -61,11 +60,14 @@ public final class Launch: SignalReceiver {
 
   private static func checkPort(_ configuration: LauncherConfiguration) throws(LaunchError) {
     guard let address = SocketAddress(ip: configuration.host, port: configuration.port) else {
-      throw LaunchError("'\(configuration.host)' is no address to listen on")
+      throw LaunchError("'\(configuration.host)' is no address to listen on", .configuration)
     }
     do {
       close(try Socket.listen(on: address))
     } catch {
+      if error.code == EADDRNOTAVAIL {
+        throw LaunchError("this machine has no address '\(configuration.host)' to listen on", .configuration)
+      }
       let reason = error.code == EADDRINUSE ? "is in use" : "cannot be used (\(error))"
       throw LaunchError("port \(configuration.port) \(reason); choose another with --port")
     }
@@ -100,7 +102,8 @@ public final class Launch: SignalReceiver {
 
   private func start(on reactor: isolated Reactor) async throws(LaunchError) {
     try await initializeDatabase(on: reactor)
-    try server.writeSettings()
+    try server.writeSettings(roles: stack.apis.count + stack.workers.count)
+    try await awaitFormerServer(on: reactor)
     let stores = [keep(stack.postgres, on: reactor), keep(stack.redis, on: reactor)]
     try await untilReady(stores, on: reactor)
     try await runErrand(stack.migration, "migrate", on: reactor)
@@ -121,6 +124,21 @@ public final class Launch: SignalReceiver {
         throw LaunchError("\(culprit.description.name) did not become ready; its last lines above say why")
       }
       waiting = unready
+      await reactor.sleep(for: .milliseconds(Limits.probeEveryMs))
+    }
+  }
+
+  /// Waits for the end of a PostgreSQL that lost its launcher and has not yet written everything to disk.
+  private func awaitFormerServer(on reactor: isolated Reactor) async throws(LaunchError) {
+    let deadline = reactor.now + .seconds(Limits.formerServerSeconds)
+    var isAnnounced = false
+    while let pid = server.formerProcess {
+      if isStopping { throw LaunchError("stopped while starting") }
+      guard reactor.now < deadline else {
+        throw LaunchError("the PostgreSQL of an earlier start, process \(pid), does not end")
+      }
+      if !isAnnounced { printer.notice("waiting for the PostgreSQL of an earlier start, process \(pid), to end") }
+      isAnnounced = true
       await reactor.sleep(for: .milliseconds(Limits.probeEveryMs))
     }
   }
@@ -179,7 +197,7 @@ public final class Launch: SignalReceiver {
   }
 
   private func announce() {
-    let base = "http://\(configuration.host == "0.0.0.0" ? "127.0.0.1" : configuration.host):\(configuration.port)"
+    let base = stack.balancer.place
     guard !configuration.logsAreJSON else { return printer.notice("ready \(base)") }
     var text = "\n"
     for child in children {

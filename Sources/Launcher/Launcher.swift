@@ -4,11 +4,14 @@
 // Redis and every role as a process of its own, watches them, starts again what falls, passes their logs on, and stops
 // them in order. It knows the roles only as command lines, so a new role is an entry in `Stack.swift`.
 //
-//   Launcher       the order of starting and stopping
-//   Child          one process: started, awaited, started again
-//   ChildStarter   the few instructions between fork and exec, run by the hidden command `millrace exec-child`
-//   DataFolder     what lies where under `.millrace/`, and who may use it
-//   Readiness      how one knows that a process is up
+//   Launch           the order of starting and stopping
+//   Stack            the processes of one system, and what each is told
+//   Child            one process: started, awaited, started again
+//   ChildStarter     the few instructions between fork and exec, run by the hidden command `millrace exec-child`
+//   PostgresServer   the private PostgreSQL: its programs, its data, its settings
+//   DataFolder       what lies where under `.millrace/`, and who may use it
+//   Readiness        how one knows that a process is up
+//   LogPrinter       what all of them say, in one stream
 
 import Basics
 
@@ -34,6 +37,13 @@ public enum Limits {
   public static let startAttemptsMax = 5
   /// Exit codes that say "wrong usage" and "wrong configuration": trying again changes nothing.
   public static let hopelessCodes: [Int32] = [2, 78]
+  /// How long a start waits for the PostgreSQL of an earlier one to end, in seconds: it may have much to write.
+  public static let formerServerSeconds: UInt64 = 120
+  /// Connections to PostgreSQL that one role keeps open: an API process two, a worker three, and one to spare.
+  public static let connectionsPerRole = 4
+  /// Connections to PostgreSQL beside those of the roles: for psql, measurements, and what PostgreSQL keeps for its
+  /// owner.
+  public static let spareConnections = 40
   /// How long a process may take to stop when asked, in seconds; then it is killed.
   public static let stopSeconds: UInt64 = 30
   /// How soon after the first wish to stop another counts as impatience, in milliseconds.
@@ -75,13 +85,23 @@ public struct LauncherConfiguration: Sendable {
 
 /// Why the system cannot be started; one sentence for a person, with what to do about it.
 public struct LaunchError: Error, Sendable, CustomStringConvertible {
+  /// Whose fault it is.
+  public enum Kind: Sendable {
+    /// Something went wrong.
+    case failure
+    /// Something outside is missing.
+    case missingDependency
+    /// Something was configured wrongly.
+    case configuration
+  }
+
   /// The sentence.
   public let description: String
-  /// Whether something outside is missing, rather than configured wrongly.
-  public let isMissingDependency: Bool
+  /// Whose fault it is.
+  public let kind: Kind
 
-  init(_ description: String, isMissingDependency: Bool = false) {
+  init(_ description: String, _ kind: Kind = .failure) {
     self.description = description
-    self.isMissingDependency = isMissingDependency
+    self.kind = kind
   }
 }

@@ -55,13 +55,13 @@ final class LogPrinter {
     if text.hasPrefix("{\"") {
       put("{\"process\":\"\(name)\"," + text.dropFirst() + "\n")
     } else if !text.isEmpty {
-      logger.named(name).info("output", [("line", text)])
+      log(logger.named(name), "output", [("line", text)])
     }
   }
 
   /// Says something of the launcher's own.
   func notice(_ text: String) {
-    if isJSON { logger.info("notice", [("text", text)]) } else { line(text, from: "up") }
+    if isJSON { log(logger, "notice", [("text", text)]) } else { line(text, from: "up") }
   }
 
   /// Prints text for people as it is; nothing where logs are JSON.
@@ -69,13 +69,14 @@ final class LogPrinter {
     if !isJSON { put(text) }
   }
 
-  /// Waits until everything was written.
-  func flush() {
+  /// The logger writes on a thread of its own, and `put` at once: a line of the one waits for those of the other.
+  private func log(_ logger: Logger, _ message: StaticString, _ fields: [(StaticString, String)]) {
+    logger.info(message, fields)
     logger.flush()
   }
 
-  /// Writes at once and waits for the terminal: whoever stops it with Ctrl-S stops the log, not the roles, whose own
-  /// log queues drop lines when full.
+  /// Writes at once and waits for the terminal: whoever stops it with Ctrl-S stops the launcher until Ctrl-Q, but not
+  /// the roles, whose own log queues drop lines when full.
   private func put(_ text: String) {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {

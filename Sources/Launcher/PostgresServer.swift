@@ -11,29 +11,42 @@ struct PostgresServer {
 
   /// - Throws: `LaunchError` if PostgreSQL is not installed.
   init(_ folder: DataFolder) throws(LaunchError) {
-    guard let programs = PostgresServer.findPrograms() else {
+    // A server reads only data that its own version has made.
+    let version = TextFile.read(folder.postgres + "/PG_VERSION").flatMap { Int($0.prefix { $0.isNumber }) }
+    guard let programs = PostgresServer.findPrograms(version: version) else {
+      if let version {
+        throw LaunchError(
+          "the data in \(folder.postgres) were made by PostgreSQL \(version), which is not installed; "
+            + "on Debian: apt-get install postgresql-\(version)", .missingDependency)
+      }
       throw LaunchError(
-        "PostgreSQL is not installed; on Debian: apt-get install postgresql postgresql-client",
-        isMissingDependency: true)
+        "PostgreSQL is not installed; on Debian: apt-get install postgresql postgresql-client", .missingDependency)
     }
     self.programs = programs
     self.folder = folder
   }
 
-  /// The folder with `initdb` and `postgres`, the newest version first; nil if there is none.
-  static func findPrograms() -> String? {
-    var folders: [(version: Int, path: String)] = []
+  /// The folder with `initdb` and `postgres`, of the version asked for or else the newest; nil if there is none.
+  static func findPrograms(version: Int?) -> String? {
+    var installed: [Int] = []
     if let list = opendir("/usr/lib/postgresql") {
       while let entry = readdir(list) {
         let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        if let version = Int(name) { folders.append((version, "/usr/lib/postgresql/\(version)/bin")) }
+        if let number = Int(name) { installed.append(number) }
       }
       closedir(list)
     }
     let path = getenv("PATH").map { String(cString: $0) } ?? ""
-    let candidates =
-      folders.sorted { $0.version > $1.version }.map(\.path) + path.split(separator: ":").map(String.init)
-    return candidates.first { access($0 + "/initdb", X_OK) == 0 && access($0 + "/postgres", X_OK) == 0 }
+    return candidates(version: version, installed: installed, path: path.split(separator: ":").map(String.init))
+      .first { access($0 + "/initdb", X_OK) == 0 && access($0 + "/postgres", X_OK) == 0 }
+  }
+
+  /// Where to look, in order. Folders in PATH tell no version, so they are asked for one only where Debian's own
+  /// folders do not exist.
+  static func candidates(version: Int?, installed: [Int], path: [String]) -> [String] {
+    func folder(_ version: Int) -> String { "/usr/lib/postgresql/\(version)/bin" }
+    if let version, !installed.isEmpty { return [folder(version)] }
+    return installed.sorted(by: >).map(folder) + path
   }
 
   private var draft: String { folder.postgres + ".new" }
@@ -77,15 +90,29 @@ struct PostgresServer {
     }
   }
 
-  /// Writes the settings, anew at each start.
-  func writeSettings() throws(LaunchError) {
+  /// The process of an earlier start that still works on the data, nil if there is none: killed together with its
+  /// launcher it first writes a checkpoint, and until then no other server may begin.
+  var formerProcess: pid_t? {
+    let file = TextFile.read(folder.postgres + "/postmaster.pid")
+    guard let pid = file?.split(separator: "\n").first.flatMap({ pid_t($0) }) else { return nil }
+    // A number may have gone to another process meanwhile; a server stands in its folder.
+    guard let here = realpath("/proc/\(pid)/cwd", nil), let there = realpath(folder.postgres, nil) else { return nil }
+    defer {
+      free(here)
+      free(there)
+    }
+    return strcmp(here, there) == 0 ? pid : nil
+  }
+
+  /// Writes the settings, anew at each start, with connections for `roles` processes.
+  func writeSettings(roles: Int) throws(LaunchError) {
     let text = """
       # Written at each start of 'millrace up'; your own settings belong into postgresql.conf, behind the include.
       listen_addresses = ''
       unix_socket_directories = '\(folder.run)'
       unix_socket_permissions = 0700
       port = \(PostgresServer.port)
-      max_connections = 200
+      max_connections = \(max(100, roles * Limits.connectionsPerRole + Limits.spareConnections))
 
       # A commit that was acknowledged is on disk. These two stay on.
       fsync = on
@@ -127,6 +154,6 @@ struct PostgresServer {
         arguments: [programs + "/postgres", "-D", folder.postgres], environment: environment,
         user: folder.serverUser, deathSignal: SIGINT),
       stopSignal: SIGINT, killSignal: SIGQUIT, readiness: .postmaster(pidFile: folder.postgres + "/postmaster.pid"),
-      place: "psql -h \(folder.run) -U \(PostgresServer.name) \(PostgresServer.name)")
+      place: "psql -h \(Shell.quoted(folder.run)) -U \(PostgresServer.name) \(PostgresServer.name)")
   }
 }

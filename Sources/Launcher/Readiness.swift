@@ -53,11 +53,12 @@ enum TextFile {
     return count >= 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
   }
 
-  /// Replaces the file at `path`, or appends to it.
+  /// Replaces the file at `path`, so that everybody may read it whatever the umask says, or appends to it.
   static func write(_ text: String, to path: String, appending: Bool = false) throws(SystemError) {
     let flags = O_WRONLY | O_CREAT | O_CLOEXEC | (appending ? O_APPEND : O_TRUNC)
     let fd = try systemCall("open") { open(path, flags, 0o644) }
     defer { close(fd) }
+    if !appending { try systemCall("fchmod") { fchmod(fd, 0o644) } }
     try systemCall("write") { Glibc.write(fd, text, text.utf8.count) }
   }
 }

@@ -49,9 +49,9 @@ struct Stack {
     }
     (self.apis, self.workers) = (apis, workers)
     let backends = apis.flatMap { ["--backend", "\($0.name)=unix:\(folder.run)/\($0.name).sock"] }
-    let reachable = configuration.host == "0.0.0.0" ? "127.0.0.1" : configuration.host
+    let reachable = ["0.0.0.0": "127.0.0.1", "::": "::1"][configuration.host] ?? configuration.host
     guard let address = SocketAddress(ip: reachable, port: configuration.port) else {
-      throw LaunchError("'\(configuration.host)' is no address to listen on")
+      throw LaunchError("'\(configuration.host)' is no address to listen on", .configuration)
     }
     balancer = ChildDescription(
       name: "balancer",
@@ -63,7 +63,7 @@ struct Stack {
 
   private static func environment(_ configuration: LauncherConfiguration, _ folder: DataFolder) -> [String: String] {
     // What somebody has set for another PostgreSQL or Redis must not lead these processes there.
-    let foreign = ["PG", "DB_", "REDIS_", "SECRET_KEY", "MILLRACE_LISTEN", "BACKENDS"]
+    let foreign = ["PG", "REDIS_", "SECRET_KEY", "MILLRACE_LISTEN", "BACKENDS", "DB_PASSWORD"]
     var variables = configuration.environment.filter { entry in !foreign.contains { entry.key.hasPrefix($0) } }
     variables["DB_HOST"] = folder.run
     variables["DB_PORT"] = String(PostgresServer.port)
@@ -72,7 +72,6 @@ struct Stack {
     variables["REDIS_URL"] = "unix:\(folder.run)/redis.sock"
     variables["SECRET_KEY_FILE"] = folder.secretKey
     variables["MILLRACE_LOGS"] = configuration.logsAreJSON ? "json" : "text"
-    if variables["ADMIN_TRUST_LOOPBACK"] == nil { variables["ADMIN_TRUST_LOOPBACK"] = "on" }
     return variables
   }
 
@@ -80,13 +79,18 @@ struct Stack {
     _ configuration: LauncherConfiguration, _ folder: DataFolder, _ environment: [String: String]
   ) throws(LaunchError) -> ChildDescription {
     let path = folder.run + "/redis.sock"
+    let folders = (environment["PATH"] ?? "/usr/bin:/bin").split(separator: ":")
+    guard folders.contains(where: { access("\($0)/redis-server", X_OK) == 0 }) else {
+      throw LaunchError("Redis is not installed; on Debian: apt-get install redis-server", .missingDependency)
+    }
     return ChildDescription(
       name: "redis",
       start: ChildStarter.Start(
         arguments: [
           "redis-server", configuration.redisConfiguration, "--port", "0", "--unixsocket", path, "--dir", folder.redis,
-        ], environment: environment, user: nil, deathSignal: SIGTERM),
-      readiness: .redis(try socket(folder, "redis")), place: "redis-cli -s \(path)")
+            // It has nothing to save. One that took its time would remove the socket of the next one.
+        ], environment: environment, user: nil, deathSignal: SIGKILL),
+      readiness: .redis(try socket(folder, "redis")), place: "redis-cli -s \(Shell.quoted(path))")
   }
 
   private static func socket(_ folder: DataFolder, _ name: String) throws(LaunchError) -> SocketAddress {

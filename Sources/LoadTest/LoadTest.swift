@@ -2,7 +2,8 @@
 // just as a role would. Measurements of whole processes are scripts in `deploy/bench`, which use these where they need
 // something that no outside tool can drive.
 //
-// A new measurement is a type with a `run` that returns rows for a table, and a case in `Benchmark.all`.
+// A new measurement of the queue is a row that `QueueBenchmark.run` reports; one of another room is a type beside it,
+// called from `Millrace/Tools/Bench.swift`.
 
 /// The bounds of this room.
 public enum Limits {

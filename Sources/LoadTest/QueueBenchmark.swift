@@ -20,6 +20,7 @@ public final class QueueBenchmark {
     public init() {}
   }
 
+  private static let submitConnections = 2
   private let client: PostgresClient
   private let configuration: PostgresConfiguration
   private let helpers: PostgresConnection.Helpers
@@ -32,6 +33,8 @@ public final class QueueBenchmark {
   ) {
     var configuration = configuration
     configuration.settings += QueueSchema.workerSettings
+    // Those that claim, and two that submit.
+    configuration.limiter = ConnectionLimiter(max: options.connections + QueueBenchmark.submitConnections)
     self.configuration = configuration
     self.helpers = helpers
     self.options = options
@@ -42,10 +45,11 @@ public final class QueueBenchmark {
   /// Runs all measurements and hands each row, its name and tasks a second, to `report` as soon as it is known.
   /// - Throws: `PostgresError`.
   public func run(report: (String, Double) -> Void, on reactor: isolated Reactor) async throws(PostgresError) {
-    let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+    let connection = try await PostgresConnection.connectPatiently(
+      configuration, helpers: helpers, log: log, on: reactor)
     _ = try await Migrator(QueueSchema.migrations, log: log).run(on: connection, on: reactor)
     connection.close(on: reactor)
-    client.start(width: 2, on: reactor)
+    client.start(width: QueueBenchmark.submitConnections, on: reactor)
     for batch in [64, 512] {
       report("submit, unique digests", try await measure(submits: true, drains: nil, on: reactor))
       report(
@@ -73,7 +77,8 @@ public final class QueueBenchmark {
     }
     if let batch {
       for _ in 0..<min(options.connections, Limits.connectionsMax) {
-        let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+        let connection = try await PostgresConnection.connectPatiently(
+          configuration, helpers: helpers, log: log, on: reactor)
         Task.immediate(executorPreference: reactor.queue) {
           await tally.drain(connection, batch: batch, on: reactor)
           connection.close(on: reactor)

@@ -18,6 +18,9 @@ enum Command: String, CaseIterable {
     }
   }
 
+  /// Whether it runs until a signal stops it in good order.
+  var watchesSignals: Bool { [.up, .balance, .api, .worker].contains(self) }
+
   /// Command lines that show what it is good for.
   var examples: [(line: String, meaning: String)] {
     switch self {

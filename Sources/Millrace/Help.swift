@@ -37,7 +37,7 @@ enum Help {
       text += " [flags]\n\nFlags, with their environment variables and defaults:\n"
       for setting in settings {
         text += "\n  --\(setting.name) \(setting.valueHint)\n      \(setting.help)\n      [\(names(of: setting))"
-        text += setting.defaultValue.map { ", default \($0)]\n" } ?? "]\n"
+        text += setting.defaultValue(for: command).map { ", default \($0)]\n" } ?? "]\n"
       }
     } else {
       text += "\n"

@@ -9,6 +9,8 @@ import Launcher
 import Reactor
 
 let arguments = Array(CommandLine.arguments.dropFirst())
-// Before any thread starts: threads inherit what is blocked.
-SignalWatcher.block([SIGINT, SIGTERM, SIGHUP, SIGCHLD])
+// Before any thread starts: threads inherit what is blocked. A tool watches no signals, so they end it as usual.
+if arguments.first.flatMap(Command.init)?.watchesSignals == true {
+  SignalWatcher.block([SIGINT, SIGTERM, SIGHUP, SIGCHLD])
+}
 exit(CommandLineTool.run(arguments))

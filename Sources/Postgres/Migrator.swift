@@ -50,7 +50,8 @@ public struct Migrator {
     } catch {
       result = .failure(error)
     }
-    _ = try await connection.execute(
+    // Where this fails the connection is gone, and the lock with it; why the migration failed is worth more.
+    _ = try? await connection.execute(
       PostgresStatement("migrate_unlock", "select pg_advisory_unlock(\(Migrator.lockKey))"), on: reactor)
     return try result.get()
   }

@@ -2,7 +2,7 @@
 //
 // `PostgresClient` is what rooms above call: it keeps a few connections alive, prepares statements where they are
 // first used, and lets many requests be in flight on one connection at once. `PostgresConnection` is one connection,
-// `PostgresListener` one that hears NOTIFY, `Migrator` brings a schema up to date. It calls the reactor below and
+// whose `notificationReceiver` hears NOTIFY, `Migrator` brings a schema up to date. It calls the reactor below and
 // libpq, and hands results back through the awaiting task. SQL does not live here but in the room that owns the tables;
 // a new wire type is an encoder in `PostgresParameters.swift` and a reader in `PostgresResult.swift`.
 

@@ -29,9 +29,6 @@ public final class PostgresClient {
   /// Whether at least one connection is open.
   public var isConnected: Bool { connections.contains { $0.isOpen } }
 
-  /// Why there is no connection, for `/readyz` and logs.
-  public var reason: String { lastFailure }
-
   /// Begins to keep `width` connections.
   public func start(width: Int = 1, on reactor: isolated Reactor) {
     for _ in 0..<width {
@@ -47,15 +44,6 @@ public final class PostgresClient {
   ) async throws(PostgresError) -> PostgresResult {
     let connection = try await self.connection(on: reactor)
     return try await connection.execute(statement, parameters, until: deadline, on: reactor)
-  }
-
-  /// Runs several statements as one transaction on the least busy connection.
-  /// - Throws: `PostgresError`.
-  public func execute(
-    _ steps: [(PostgresStatement, PostgresParameters)], on reactor: isolated Reactor
-  ) async throws(PostgresError) -> [PostgresResult] {
-    let connection = try await self.connection(on: reactor)
-    return try await connection.execute(steps, on: reactor)
   }
 
   /// The open connection with the fewest requests in flight, waiting a bounded time for one.
@@ -85,16 +73,12 @@ public final class PostgresClient {
   }
 
   private func keepOne(on reactor: isolated Reactor) async {
-    var backoff = Backoff(
-      base: .seconds(configuration.baseBackoffSeconds), cap: .seconds(Limits.backoffCapSeconds))
+    var backoff = configuration.backoff
     var random = SeededRandom.fromSystem()
     while !isClosed {
       do {
-        // A host that is silent keeps libpq from trying the next one, so each attempt begins with another.
-        var attempt = configuration
-        let first = backoff.attempts % max(attempt.hosts.count, 1)
-        attempt.hosts = Array(attempt.hosts[first...] + attempt.hosts[..<first])
-        let connection = try await PostgresConnection.connect(attempt, helpers: helpers, on: reactor)
+        let connection = try await PostgresConnection.connect(
+          configuration.turned(forAttempt: backoff.attempts), helpers: helpers, on: reactor)
         if isClosed { return connection.close(on: reactor) }
         let connectedAt = reactor.now
         reconnects.increment()

@@ -1,3 +1,4 @@
+import Basics
 import Synchronization
 
 /// How to reach a database, and how gently.
@@ -16,8 +17,8 @@ public struct PostgresConfiguration: Sendable {
   public var applicationName = "millrace"
   /// Session settings, name and value: `("plan_cache_mode", "force_generic_plan")`.
   public var settings: [(name: String, value: String)] = []
-  /// Attempts to connect before the first failure is told to the caller; afterwards connecting goes on in the
-  /// background.
+  /// How often connecting is tried again before `PostgresConnection.connectPatiently` gives up, and before a
+  /// `PostgresClient`, which never does, says in the log that the database cannot be reached.
   public var connectionRetries = 5
   /// The first pause between attempts, in seconds; it doubles, with jitter.
   public var baseBackoffSeconds = 0.5
@@ -26,6 +27,17 @@ public struct PostgresConfiguration: Sendable {
 
   /// A database on this machine's TCP port 5432.
   public init() {}
+
+  /// The same for attempt `number`, with another host first: one that is silent keeps libpq from trying the next.
+  func turned(forAttempt number: Int) -> PostgresConfiguration {
+    var turned = self
+    let first = number % max(hosts.count, 1)
+    turned.hosts = Array(hosts[first...] + hosts[..<first])
+    return turned
+  }
+
+  /// The pauses between attempts.
+  var backoff: Backoff { Backoff(base: .seconds(baseBackoffSeconds), cap: .seconds(Limits.backoffCapSeconds)) }
 }
 
 /// At most so many connections of this process to PostgreSQL (`DB_USER_CONNECTION_LIMIT`), shared by all its reactors.

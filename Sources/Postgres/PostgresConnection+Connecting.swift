@@ -2,6 +2,7 @@ import Basics
 import CPostgres
 import Glibc
 public import Reactor
+public import Telemetry
 
 extension PostgresConnection {
   /// What connecting needs besides the configuration: threads for what blocks.
@@ -12,6 +13,31 @@ extension PostgresConnection {
     /// Helpers that block threads of `pool`.
     public init(pool: ComputePool) {
       self.pool = pool
+    }
+  }
+
+  /// Connects, and tries again as often and with such pauses as the configuration says: for tools, which end when they
+  /// get no connection.
+  /// - Throws: `PostgresError`: the last attempt's.
+  public static func connectPatiently(
+    _ configuration: PostgresConfiguration, helpers: Helpers, log: Logger, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> PostgresConnection {
+    var backoff = configuration.backoff
+    var random = SeededRandom.fromSystem()
+    while true {
+      do {
+        return try await connect(configuration.turned(forAttempt: backoff.attempts), helpers: helpers, on: reactor)
+      } catch {
+        guard backoff.attempts < configuration.connectionRetries else { throw error }
+        let pause = backoff.next(using: &random)
+        log.warning(
+          "PostgreSQL cannot be reached yet",
+          [
+            ("attempt", "\(backoff.attempts)"), ("retries", "\(configuration.connectionRetries)"),
+            ("pause_ms", "\(pause.milliseconds)"), ("reason", error.message),
+          ])
+        await reactor.sleep(for: pause)
+      }
     }
   }
 

@@ -26,7 +26,7 @@ public final class PostgresConnection: EventHandler {
     }
   }
 
-  /// Receives notifications: channel, payload, and the process id of the sending backend.
+  /// Receives notifications: channel and payload.
   public var notificationReceiver: (any PostgresNotificationReceiver)?
 
   var handle: OpaquePointer?
@@ -108,24 +108,27 @@ public final class PostgresConnection: EventHandler {
 
   private func send(_ request: Request, on reactor: isolated Reactor) {
     guard let handle else { return }
+    inFlight.append(request)
+    // What libpq refuses to send, for want of memory, would leave a part of a transaction in the line. Without the sync
+    // behind it nothing of that part is kept when the connection ends.
+    guard queue(request, handle), PQpipelineSync(handle) == 1 else {
+      return lose(String(cString: PQerrorMessage(handle)), on: reactor)
+    }
+    if inFlight.count == 1 { reactor.arm(timer, at: request.deadline) }
+    reactor.flushBeforeSleep(self)
+  }
+
+  /// Hands all statements of a request to libpq; false if it does not take one.
+  private func queue(_ request: Request, _ handle: OpaquePointer) -> Bool {
     for step in request.steps {
       if prepared.insert(step.statement).inserted {
         request.expected.append(step.statement)
-        if PQsendPrepare(handle, step.statement.name, step.statement.sql, 0, nil) == 0 {
-          prepared.remove(step.statement)
-          break
-        }
+        if PQsendPrepare(handle, step.statement.name, step.statement.sql, 0, nil) == 0 { return false }
       }
       request.expected.append(nil)
-      if !PostgresConnection.sendExecute(handle, step.statement, step.parameters) { break }
+      if !PostgresConnection.sendExecute(handle, step.statement, step.parameters) { return false }
     }
-    inFlight.append(request)
-    if PQpipelineSync(handle) == 0 {
-      lose(String(cString: PQerrorMessage(handle)), on: reactor)
-    } else {
-      if inFlight.count == 1 { reactor.arm(timer, at: request.deadline) }
-      reactor.flushBeforeSleep(self)
-    }
+    return true
   }
 
   private static func sendExecute(

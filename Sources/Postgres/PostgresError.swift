@@ -36,6 +36,13 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     }
   }
 
+  /// Whether the tables are not those that the program knows: 42P01, 42703, 42883 (no such table, column, function)
+  /// and 3F000 (no such schema). Its migrations have not been run.
+  public var lacksMigration: Bool {
+    guard case .server(let state) = code else { return false }
+    return ["42P01", "42703", "42883", "3F000"].contains(state)
+  }
+
   /// The code and the words.
   public var description: String { "\(code): \(message)" }
 }

@@ -32,9 +32,6 @@ public struct PostgresParameters {
   /// A `text` of UTF-8 bytes without NUL, or null.
   public mutating func add(text value: String?) { values.append(value.map { Array($0.utf8) }) }
 
-  /// A `bytea`, or null.
-  public mutating func add(bytes value: [UInt8]?) { values.append(value) }
-
   /// A `bigint[]`.
   public mutating func add(_ array: [Int64]) {
     values.append(PostgresParameters.fixedArray(array, of: Oid.int8))

@@ -13,9 +13,6 @@ public final class PostgresResult {
   /// How many rows there are.
   public var rowCount: Int { Int(PQntuples(pointer)) }
 
-  /// How many rows an `insert`, `update` or `delete` without `returning` touched.
-  public var rowsAffected: Int { Int(String(cString: PQcmdTuples(pointer))) ?? 0 }
-
   /// Whether the value is null.
   public func isNull(_ row: Int, _ column: Int) -> Bool {
     PQgetisnull(pointer, CInt(row), CInt(column)) == 1

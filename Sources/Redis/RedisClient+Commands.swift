@@ -1,12 +1,6 @@
 public import Reactor
 
 extension RedisClient {
-  /// The value of `key`, nil if there is none.
-  /// - Throws: `RedisError`.
-  public func get(_ key: [UInt8], on reactor: isolated Reactor) async throws(RedisError) -> [UInt8]? {
-    try await command([word("GET"), key], on: reactor).bytes
-  }
-
   /// The value of `key` and the milliseconds it will live on, nil if there is none; a copy elsewhere must not live
   /// longer. A key without an end lives on for `Int64.max`.
   /// - Throws: `RedisError`.
@@ -27,13 +21,15 @@ extension RedisClient {
     _ = try await command(setCommand(key, value, lifetimeMs), on: reactor)
   }
 
-  /// Stores several values for `lifetimeMs`, 1 or more, in one go.
+  /// Stores several values for `lifetimeMs`, 1 or more, and sends `message` to `channel` behind them, all in one go:
+  /// who hears the message finds the values.
   /// - Throws: `RedisError`, also if one of them was refused.
   public func setAll(
-    _ entries: [(key: [UInt8], value: [UInt8])], lifetimeMs: Int64, on reactor: isolated Reactor
+    _ entries: [(key: [UInt8], value: [UInt8])], lifetimeMs: Int64, thenPublish message: [UInt8], to channel: [UInt8],
+    on reactor: isolated Reactor
   ) async throws(RedisError) {
-    let answers = try await pipeline(entries.map { setCommand($0.key, $0.value, lifetimeMs) }, on: reactor)
-    for answer in answers {
+    let commands = entries.map { setCommand($0.key, $0.value, lifetimeMs) } + [[word("PUBLISH"), channel, message]]
+    for answer in try await pipeline(commands, on: reactor) {
       if case .error(let message) = answer { throw .server(message: message) }
     }
   }
@@ -74,10 +70,17 @@ extension RedisClient {
     return removed
   }
 
-  /// What the server tells of itself, names and values of `INFO`, of one section or the usual ones.
+  /// How many keys the server holds, whoever put them there.
   /// - Throws: `RedisError`.
-  public func info(section: String? = nil, on reactor: isolated Reactor) async throws(RedisError) -> [String: String] {
-    let answer = try await command([word("INFO")] + (section.map { [word($0)] } ?? []), on: reactor)
+  public func keyCount(on reactor: isolated Reactor) async throws(RedisError) -> Int {
+    guard let count = try await command([word("DBSIZE")], on: reactor).integer else { throw .malformedReply }
+    return Int(count)
+  }
+
+  /// What the server tells of itself: names and values of `INFO`.
+  /// - Throws: `RedisError`.
+  public func info(on reactor: isolated Reactor) async throws(RedisError) -> [String: String] {
+    let answer = try await command([word("INFO")], on: reactor)
     var info: [String: String] = [:]
     for line in (answer.bytes ?? []).split(whereSeparator: { $0 == 0x0D || $0 == 0x0A }) {
       guard line.first != UInt8(ascii: "#"), let colon = line.firstIndex(of: UInt8(ascii: ":")) else { continue }

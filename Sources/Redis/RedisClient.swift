@@ -59,9 +59,6 @@ public final class RedisClient: EventHandler {
     Task.immediate(executorPreference: reactor.queue) { await self.run(on: reactor) }
   }
 
-  /// Whether commands are sent at the moment.
-  public var isAvailable: Bool { connection != nil && breaker.isClosed }
-
   /// Sends a command, its name and arguments, and waits for the answer.
   /// - Throws: `RedisError`; `.server` if the server refused.
   public func command(_ arguments: [[UInt8]], on reactor: isolated Reactor) async throws(RedisError) -> RedisValue {

@@ -10,7 +10,7 @@ public struct RedisConfiguration: Sendable {
   public var password: String?
   /// The number of the database.
   public var database = 0
-  /// How the connection is called in `CLIENT LIST`; no spaces.
+  /// How the connection is called in `CLIENT LIST`, blanks and everything beyond ASCII replaced.
   public var clientName = "millrace"
   /// How long a command may take.
   public var commandTimeout = TimeSpan.milliseconds(Limits.commandTimeoutMs)

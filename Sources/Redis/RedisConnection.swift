@@ -50,7 +50,7 @@ final class RedisConnection {
       commands.append(["AUTH"] + (configuration.user.map { [$0] } ?? []) + [password])
     }
     if configuration.database != 0 { commands.append(["SELECT", String(configuration.database)]) }
-    commands.append(["CLIENT", "SETNAME", configuration.clientName])
+    commands.append(["CLIENT", "SETNAME", RedisConnection.permitted(configuration.clientName)])
     commands.append(["PING"])
     for command in commands { send(command.map { Array($0.utf8) }, on: reactor) }
     for command in commands {
@@ -58,6 +58,11 @@ final class RedisConnection {
         throw .cannotConnect(reason: "\(command[0]) refused: \(message)")
       }
     }
+  }
+
+  /// `name` as Redis takes it: printable ASCII without blanks, everything else replaced.
+  private static func permitted(_ name: String) -> String {
+    String(decoding: name.utf8.map { (0x21...0x7E).contains($0) ? $0 : UInt8(ascii: "-") }, as: UTF8.self)
   }
 
   /// Appends a command to what leaves before the loop sleeps next.

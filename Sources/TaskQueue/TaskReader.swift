@@ -45,11 +45,16 @@ public final class TaskReader: EventHandler {
 
   private func readBatch(on reactor: isolated Reactor) async {
     let ids = Array(open.keys.prefix(Limits.readsPerBatch))
-    let lookups = ids.map { open.removeValue(forKey: $0)! }
+    var lookups = ids.map { open.removeValue(forKey: $0)! }
     do {
       let found = try await records(ids, on: reactor)
       for (id, lookup) in zip(ids, lookups) { lookup.outcome = .success(found[id]) }
     } catch {
+      // Who came while this batch waited for a connection in vain has waited for the same one.
+      if error.code == .unavailable {
+        lookups += open.values
+        open.removeAll()
+      }
       for lookup in lookups { lookup.outcome = .failure(error) }
     }
     for lookup in lookups {

@@ -121,6 +121,18 @@ public struct WorkerPresence: Sendable {
         """), parameters, on: reactor)
   }
 
+  /// How many workers have said lately that they live.
+  /// - Throws: `PostgresError`.
+  public static func countLiving(
+    _ client: PostgresClient, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> Int64 {
+    try await client.execute(
+      PostgresStatement(
+        "worker_count", "select count(*) from millrace.worker where heartbeat_at > now() - interval '30 seconds'"),
+      on: reactor
+    ).int64(0, 0)
+  }
+
   private static let heartbeatStatement = PostgresStatement(
     "worker_heartbeat",
     """

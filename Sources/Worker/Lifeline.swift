@@ -17,8 +17,10 @@ final class Lifeline: PostgresNotificationReceiver {
   private var selfTestSent = false
   /// The worker's place in the tables, once it has one.
   private(set) var presence: WorkerPresence?
-  /// Whether it listens now; read by `/readyz`.
-  private(set) var isListening = false
+  private var isListening = false
+  private var lacksMigration = false
+  /// What it waits for, for `/readyz`.
+  var missing: [String] { isListening ? [] : [lacksMigration ? "the schema" : "PostgreSQL"] }
 
   init(
     _ configuration: WorkerConfiguration, helpers: PostgresConnection.Helpers, gates: [SlotGate], log: Logger
@@ -48,7 +50,11 @@ final class Lifeline: PostgresNotificationReceiver {
         for gate in gates { gate.forgetAnnouncement() }
         if !isStopping { log.warning("lifeline lost, reconnecting") }
       } catch {
-        log.warning("no lifeline to PostgreSQL yet", [("reason", error.message)])
+        lacksMigration = error.lacksMigration
+        let message: StaticString =
+          lacksMigration
+          ? "the schema is missing or old: run 'millrace migrate'" : "no lifeline to PostgreSQL yet"
+        log.warning(message, [("reason", error.message)])
         connection?.close(on: reactor)
       }
       if !isStopping { await reactor.sleep(for: backoff.next(using: &random)) }
@@ -79,6 +85,9 @@ final class Lifeline: PostgresNotificationReceiver {
     }
     selfTestSent = true
   }
+
+  /// The heartbeat that was to send the notification has failed.
+  func abandonSelfTest() { selfTestSent = false }
 
   /// Somebody has submitted tasks, or has promoted or rescued some, or this is the self-test.
   func notified(channel: String, payload: String, on reactor: isolated Reactor) {

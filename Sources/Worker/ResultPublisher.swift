@@ -32,8 +32,7 @@ final class ResultPublisher {
   /// Hands over what was accepted and returns at once.
   func publish(_ completions: [Completion], inputs: [Int64: ClaimedTask], on reactor: isolated Reactor) {
     guard let redis else { return }
-    let seconds = Array(String(max(1, configuration.resultTTL.nanoseconds / 1_000_000_000)).utf8)
-    var commands: [[[UInt8]]] = []
+    var results: [(key: [UInt8], value: [UInt8])] = []
     var ended: [UInt8] = []
     for completion in completions {
       switch completion.outcome {
@@ -43,16 +42,18 @@ final class ResultPublisher {
         guard result.count <= Limits.cachedResultBytesMax, let task = inputs[completion.id],
           let key = HashKind.named(task.kind)?.cacheKey(of: task.payload)
         else { break }
-        commands.append([Array("SET".utf8), key, result, Array("EX".utf8), seconds])
+        results.append((key, result))
       }
       if !ended.isEmpty { ended.append(UInt8(ascii: ",")) }
       ended += Array(String(completion.id).utf8)
     }
-    if !ended.isEmpty { commands.append([Array("PUBLISH".utf8), Array(TaskEvents.channel.utf8), ended]) }
+    if ended.isEmpty { return }
     batchesUnderWay += 1
     Task.immediate(executorPreference: reactor.queue) {
       do {
-        _ = try await redis.pipeline(commands, on: reactor)
+        try await redis.setAll(
+          results, lifetimeMs: Int64(configuration.resultTTL.milliseconds), thenPublish: ended,
+          to: Array(TaskEvents.channel.utf8), on: reactor)
       } catch {
         failures.increment()
         log.debug("results were not cached", [("reason", "\(error)")])

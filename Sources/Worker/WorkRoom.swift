@@ -42,12 +42,13 @@ final class WorkRoom {
   private let sealer: Sealer
   private let quickPool: ComputePool
   private let heavyPool: ComputePool
+  private let admission: MemoryAdmission
   private var retries = RetryPolicy(random: .fromSystem())
 
   init(
-    _ configuration: WorkerConfiguration, client: PostgresClient, publisher: ResultPublisher, worker: Int64,
-    log: Logger, metrics: Metrics
-  ) throws(SystemError) {
+    _ configuration: WorkerConfiguration, client: PostgresClient, publisher: ResultPublisher, quickPool: ComputePool,
+    heavyPool: ComputePool, worker: Int64, log: Logger, metrics: Metrics
+  ) {
     self.configuration = configuration
     self.client = client
     self.publisher = publisher
@@ -55,8 +56,9 @@ final class WorkRoom {
     self.metrics = Counters(metrics)
     claims = Claims(worker: worker)
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
-    quickPool = try ComputePool(width: 1, name: "quick")
-    heavyPool = try ComputePool(width: configuration.heavySlots, name: "heavy")
+    self.quickPool = quickPool
+    self.heavyPool = heavyPool
+    admission = MemoryAdmission(bytesMax: configuration.memoryBytesMax)
   }
 
   func hold(_ lease: Int64) { heldLeases.insert(lease) }
@@ -78,18 +80,14 @@ final class WorkRoom {
     _ tasks: [ClaimedTask], group: HashKind.SlotGroup, on reactor: isolated Reactor
   ) async -> [Completion.Outcome] {
     let attempts: [Result<[UInt8], TaskFault>]
-    let sealer = sealer
-    let parameters = configuration.parameters
     let bytes = tasks.reduce(0) { $0 + $1.payload.count }
     if group == .quick, bytes <= configuration.inlineBytesMax {
-      attempts = tasks.map { WorkRoom.attempt($0, sealer, parameters) }
+      attempts = tasks.map { WorkRoom.attempt($0, sealer, configuration.parameters) }
     } else {
       let pool = group == .heavy ? heavyPool : quickPool
-      do {
-        attempts = try await pool.run(on: reactor) { tasks.map { WorkRoom.attempt($0, sealer, parameters) } }
-      } catch {
-        attempts = tasks.map { _ in .failure(TaskFault(reason: "the worker has too much to compute", isFinal: false)) }
-      }
+      attempts =
+        await compute(tasks, on: pool, on: reactor)
+        ?? tasks.map { _ in .failure(TaskFault(reason: "the worker has too much to compute", isFinal: false)) }
     }
     return zip(tasks, attempts).map { task, attempt in
       switch attempt {
@@ -102,6 +100,19 @@ final class WorkRoom {
         return fault.isFinal ? .failed(error: fault.reason) : retries.outcome(of: task, error: fault.reason)
       }
     }
+  }
+
+  /// Computes on `pool` as soon as there is memory for it; nil if too much waits already.
+  private func compute(
+    _ tasks: [ClaimedTask], on pool: ComputePool, on reactor: isolated Reactor
+  ) async -> [Result<[UInt8], TaskFault>]? {
+    let sealer = sealer
+    let parameters = configuration.parameters
+    // The tasks of a claim are computed one after the other.
+    let memory = tasks.lazy.map { HashKind.named($0.kind)?.memoryBytes(with: parameters) ?? 0 }.max() ?? 0
+    guard await admission.take(memory, on: reactor) else { return nil }
+    defer { admission.release(memory, on: reactor) }
+    return try? await pool.run(on: reactor) { tasks.map { WorkRoom.attempt($0, sealer, parameters) } }
   }
 
   /// Why an attempt has no result; `isFinal` if trying again cannot help.

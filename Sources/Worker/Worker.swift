@@ -8,6 +8,7 @@
 //   SlotGate        where slots of one group sleep, and the idle row that asks to be notified
 //   Slot            claim, compute, complete, again
 //   WorkRoom        what slots share
+//   MemoryAdmission lets argon2 compute only within its memory
 //
 // What a task computes is not here: a new kind is a file in `Hashing/Kinds`.
 
@@ -31,6 +32,8 @@ public struct WorkerConfiguration: Sendable {
   public var parameters = HashKind.Parameters()
   /// Argon2 computations at a time: processors and memory allow no more.
   public var heavySlots = 1
+  /// Memory in bytes that argon2 computations may take together, at least what one takes.
+  public var memoryBytesMax = 512 << 20
   /// Where its own endpoints are served.
   public var endpoints: [SocketAddress] = []
   /// How long results stay in Redis.
@@ -60,6 +63,8 @@ public enum Limits {
   public static let quickBatch = 512
   /// Tasks claimed at once by slots for large inputs: at 2 MiB each this bounds the memory.
   public static let bulkyBatch = 16
+  /// How soon after the first wish to stop another counts as impatience, in milliseconds.
+  public static let secondSignalMs: UInt64 = 200
   /// The largest result that is put into Redis.
   public static let cachedResultBytesMax = 1 << 20
 }

@@ -8,8 +8,8 @@ import Redis
 import TaskQueue
 public import Telemetry
 
-/// A whole worker on one reactor: starts everything in order, and on SIGTERM or SIGINT finishes what is under way,
-/// gives back the rest, and leaves.
+/// A whole worker on one reactor: starts everything in order, and on SIGTERM, SIGINT or SIGHUP finishes what is under
+/// way, gives back the rest, and leaves.
 public final class WorkerProcess: SignalReceiver {
   private let configuration: WorkerConfiguration
   private let log: Logger
@@ -19,26 +19,38 @@ public final class WorkerProcess: SignalReceiver {
   private let lifeline: Lifeline
   private let publisher: ResultPublisher
   private let pool: ComputePool
+  private let quickPool: ComputePool
+  private let heavyPool: ComputePool
   private var room: WorkRoom?
   private var slotsRunning = 0
-  private var isStopping = false
+  private var stopBegan: MonotonicTime?
   private var signals: SignalWatcher?
   private var server: HTTPServer?
 
   /// Runs a worker on the calling thread until it is told to stop by a signal, which must be blocked already.
   /// - Throws: `SystemError` if the process lacks descriptors or threads, or an endpoint's address is taken.
   public static func run(_ configuration: WorkerConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
+    DescriptorLimit.raise()
     let pool = try ComputePool(width: 2, name: "helper")
+    let quick = try ComputePool(width: 1, name: "quick")
+    let heavy = try ComputePool(width: configuration.heavySlots, name: "heavy")
     try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
-      try WorkerProcess(configuration, pool: pool, log: log, metrics: metrics).start(on: reactor)
+      let process = WorkerProcess(
+        configuration, pool: pool, quick: quick, heavy: heavy, log: log, metrics: metrics)
+      try process.start(on: reactor)
     }
   }
 
-  private init(_ configuration: WorkerConfiguration, pool: ComputePool, log: Logger, metrics: Metrics) {
+  private init(
+    _ configuration: WorkerConfiguration, pool: ComputePool, quick: ComputePool, heavy: ComputePool, log: Logger,
+    metrics: Metrics
+  ) {
     self.configuration = configuration
     self.log = log
     self.metrics = metrics
     self.pool = pool
+    quickPool = quick
+    heavyPool = heavy
     var postgres = configuration.postgres
     postgres.settings += QueueSchema.workerSettings
     let helpers = PostgresConnection.Helpers(pool: pool)
@@ -49,7 +61,7 @@ public final class WorkerProcess: SignalReceiver {
   }
 
   private func start(on reactor: isolated Reactor) throws(SystemError) {
-    signals = try SignalWatcher([SIGTERM, SIGINT], receiver: self, on: reactor)
+    signals = try SignalWatcher([SIGTERM, SIGINT, SIGHUP], receiver: self, on: reactor)
     try serveEndpoints(on: reactor)
     client.start(width: 2, on: reactor)
     publisher.start(resolver: Resolver(pool: pool), on: reactor)
@@ -66,7 +78,7 @@ public final class WorkerProcess: SignalReceiver {
   /// `/livez`, `/readyz` and `/metrics`.
   private func serveEndpoints(on reactor: isolated Reactor) throws(SystemError) {
     let router = Router(lifeline)
-    router.addCommon(metrics: metrics) { lifeline, _ in lifeline.isListening ? [] : ["PostgreSQL"] }
+    router.addCommon(metrics: metrics) { lifeline, _ in lifeline.missing }
     let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics))
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     self.server = server
@@ -74,14 +86,9 @@ public final class WorkerProcess: SignalReceiver {
 
   private func startSlots(_ presence: WorkerPresence, on reactor: isolated Reactor) {
     log.info("ready", [("worker", configuration.name), ("id", "\(presence.id)")])
-    let room: WorkRoom
-    do {
-      room = try WorkRoom(
-        configuration, client: client, publisher: publisher, worker: presence.id, log: log, metrics: metrics)
-    } catch {
-      log.error("cannot start", [("reason", "\(error)")])
-      return reactor.stop()
-    }
+    let room = WorkRoom(
+      configuration, client: client, publisher: publisher, quickPool: quickPool, heavyPool: heavyPool,
+      worker: presence.id, log: log, metrics: metrics)
     self.room = room
     for gate in gates {
       let (count, batch) =
@@ -106,7 +113,7 @@ public final class WorkerProcess: SignalReceiver {
   private func beat(on reactor: isolated Reactor) async {
     var random = SeededRandom.fromSystem()
     var nextSelfTest = reactor.now
-    while !isStopping {
+    while stopBegan == nil {
       var pause = configuration.heartbeat.nanoseconds
       if let presence = lifeline.presence, let room {
         let selfTest = reactor.now >= nextSelfTest
@@ -151,15 +158,21 @@ public final class WorkerProcess: SignalReceiver {
       }
       return report.nextDueSeconds.map { TimeSpan.seconds($0) }
     } catch {
+      // What was not sent cannot come back; a test that was sent all the same is answered early, which does no harm.
+      if selfTest { lifeline.abandonSelfTest() }
       log.warning("heartbeat failed", [("reason", error.message)])
       return nil
     }
   }
 
-  /// SIGTERM or SIGINT: stop claiming, finish, leave.
+  /// Stop claiming, finish, leave; a second signal ends the process at once.
   public func signalled(_ signal: CInt, on reactor: isolated Reactor) {
-    guard !isStopping else { return }
-    isStopping = true
+    if let stopBegan {
+      // One wish can arrive twice: from a terminal or timeout(1), which signal the process and its group.
+      if reactor.now.since(stopBegan) >= .milliseconds(Limits.secondSignalMs) { reactor.stop() }
+      return
+    }
+    stopBegan = reactor.now
     log.info("stopping")
     room?.stop()
     for gate in gates { gate.stop() }

@@ -166,6 +166,55 @@ import Testing
     }
   }
 
+  @Test func `a task that was acknowledged stays so when PostgreSQL goes while its client waits`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("lost", redis: nil, on: reactor)
+      Task.immediate(executorPreference: reactor.queue) {
+        await reactor.sleep(for: .milliseconds(100))
+        api.service.client.close(on: reactor)
+      }
+      let queued = try await api.send(.post, "/hash/md5?wait=1", #"{"string":"x"}"#, on: reactor)
+      #expect(queued.status == 202 && queued.field("location") == "/task/1")
+      await api.stop(on: reactor)
+      let other = try await APIHarness.start("lost2", redis: nil, on: reactor)
+      #expect(try await other.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
+      Task.immediate(executorPreference: reactor.queue) {
+        await reactor.sleep(for: .milliseconds(100))
+        other.service.client.close(on: reactor)
+      }
+      let task = try await other.send(.get, "/task/1?wait=1", on: reactor)
+      #expect(task.status == 200 && task.text.contains(#""status":"queued""#))
+      await other.stop(on: reactor)
+    }
+  }
+
+  @Test func `a body is JSON by its content type whatever stands behind it`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("types", redis: nil, on: reactor)
+      for (type, status) in [
+        ("application/json ; charset=utf-8", 202), ("Application/JSON;charset=utf-8", 202),
+        ("application/problem+json", 202), ("text/plain", 415), ("application/jsonx", 415), ("", 415),
+      ] {
+        let fields = [(name: "Content-Type", value: type)]
+        let answer = try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, fields: fields, on: reactor)
+        #expect(answer.status == status, "\(type)")
+      }
+      await api.stop(on: reactor)
+    }
+  }
+
+  @Test func `a database without the schema is named as what is missing`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("bare", redis: nil, on: reactor)
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
+      _ = try await api.queue.execute(PostgresStatement("drop", "drop schema millrace cascade"), on: reactor)
+      let answer = try await api.send(.get, "/readyz", on: reactor)
+      #expect(answer.status == 503 && answer.text.contains(#""waiting_for":["the schema"]"#))
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 500)
+      await api.stop(on: reactor)
+    }
+  }
+
   @Test func `a frozen Redis makes answers slower, never wrong and never an error`() async throws {
     let redis = try TestServer.redis()
     try await onReactor { reactor in

@@ -35,13 +35,9 @@ private struct Clumsy: Hashable {
           let expiry = tick + Int.random(in: 0...80, using: &random)
           cache.set(tick, for: key, bytes: bytes, expiry: time(expiry), at: time(tick))
           model[key] = expiry > tick && bytes <= bytesMax ? (tick, expiry) : nil
-        case 18:
+        default:
           if cache.remove(key) { #expect(model[key] != nil) }
           model[key] = nil
-        default:
-          let parity = Int.random(in: 0...30, using: &random)
-          cache.removeAll { key, _ in key.number % 31 == parity }
-          for key in model.keys where key.number % 31 == parity { model[key] = nil }
         }
         #expect(cache.count <= entriesMax)
         #expect(cache.bytes <= bytesMax && cache.bytes >= 0)

@@ -99,8 +99,39 @@ private func configuration(
 
   @Test func whatUpWasToldReachesTheRolesAndDefaultsDoNot() throws {
     let up = try configuration(.up, ["--rate-limit", "0", "--log-level", "debug"], ["ARGON2_TIME_COST": "2"])
-    #expect(up.environment(for: .balance) == ["RATE_LIMIT_REQUESTS": "0", "MILLRACE_LOG_LEVEL": "debug"])
+    #expect(
+      up.environment(for: .balance)
+        == ["RATE_LIMIT_REQUESTS": "0", "MILLRACE_LOG_LEVEL": "debug", "ADMIN_TRUST_LOOPBACK": "on"])
     #expect(up.environment(for: .worker) == ["ARGON2_TIME_COST": "2", "MILLRACE_LOG_LEVEL": "debug"])
+  }
+
+  @Test func whatDotEnvSaysOfARoleReachesIt() throws {
+    let lines = [
+      "ADMIN_TRUST_LOOPBACK=off", "MILLRACE_REACTORS=2", "MILLRACE_HEALTH_PATH=/livez", "DB_CONNECTION_RETRIES=7",
+      "DB_BASE_BACKOFF=0.25", "DB_USER_CONNECTION_LIMIT=5", "APP_NAME=mill",
+    ]
+    let up = try configuration(.up, files: [".env": lines.joined(separator: "\n")])
+    let told = [Command.migrate, .balance, .api, .worker].map { up.environment(for: $0) }
+    for line in lines {
+      let parts = line.split(separator: "=").map(String.init)
+      #expect(told.contains { $0[parts[0]] == parts[1] }, "\(line)")
+    }
+    #expect(told[0]["DB_CONNECTION_RETRIES"] == "7" && told[2]["ADMIN_TRUST_LOOPBACK"] == "off")
+  }
+
+  @Test func anElementOfAListKeepsItsBlanks() throws {
+    let api = try configuration(.api, ["--listen", " unix:/home/me/my projects/a.sock , 127.0.0.1:1,,"])
+    #expect(api.list(.listen) == ["unix:/home/me/my projects/a.sock", "127.0.0.1:1"])
+  }
+
+  @Test func aMistypedSecretIsNotRepeated() {
+    let error = #expect(throws: CommandError.self) { try configuration(.api, ["--admin-tokn=hunter2"]) }
+    #expect(error?.message == "unknown flag '--admin-tokn' for 'millrace api'; did you mean '--admin-token'?")
+  }
+
+  @Test func aWorkerGetsTheConnectionsThatItNeeds() {
+    let error = #expect(throws: CommandError.self) { try configuration(.worker, [], ["DB_USER_CONNECTION_LIMIT": "2"]) }
+    #expect(error?.exitCode == 78)
   }
 
   @Test func dotEnvKnowsCommentsQuotesAndExport() throws {
@@ -114,6 +145,8 @@ private func configuration(
     #expect(full.endpoint == "[::1]:7000" && full.user == "ann" && full.password == "p:w" && full.database == 3)
     #expect(try Configuration.redis("redis://cache").endpoint == "cache:6379")
     #expect(try Configuration.redis("redis://:pw@cache:1").password == "pw")
+    #expect(try Configuration.redis("redis://:p%40%2F%25w@cache:1").password == "p@/%w")
+    #expect(throws: CommandError.self) { try Configuration.redis("redis://:50%@cache") }
     #expect(try Configuration.redis("unix:/run/r.sock").endpoint == "unix:/run/r.sock")
     #expect(throws: CommandError.self) { try Configuration.redis("http://cache") }
     #expect(try configuration(.api, [], ["REDIS_URL": "off"]).redis(clientName: "x") == nil)

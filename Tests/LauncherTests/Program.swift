@@ -43,24 +43,31 @@ final class System: @unchecked Sendable {
   private let process = Process()
   private let log: String
 
-  init(folder: String? = nil, _ flags: [String] = []) throws {
+  /// Starts one; `preparation` is shell that runs before it in the same process.
+  init(folder: String? = nil, _ flags: [String] = [], preparation: String = ":") throws {
     self.folder = folder ?? System.makeFolder()
     port = System.freePort()
     log = self.folder + "/up-\(port).log"
     _ = FileManager.default.createFile(atPath: log, contents: nil)
-    process.executableURL = URL(fileURLWithPath: executable)
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
     process.arguments =
-      ["up", "--data", self.folder + "/data", "--port", "\(port)", "--api", "1", "--workers", "1", "--rate-limit", "0"]
+      ["-c", preparation + "; exec \"$0\" \"$@\"", executable]
+      + [
+        "up", "--data", self.folder + "/data", "--port", "\(port)", "--api", "1", "--workers", "1", "--rate-limit", "0",
+      ]
       + flags
     process.standardOutput = FileHandle(forWritingAtPath: log)
     process.standardError = process.standardOutput
     try process.run()
   }
 
-  static func makeFolder() -> String {
+  /// A new folder; with `name` one of that name inside it.
+  static func makeFolder(_ name: String = "") -> String {
     let folder = String(cString: mkdtemp(strdup("/tmp/millrace-up-XXXXXX")))
     chmod(folder, 0o755)
-    return folder
+    if name.isEmpty { return folder }
+    mkdir("\(folder)/\(name)", 0o755)
+    return "\(folder)/\(name)"
   }
 
   var pid: pid_t { process.processIdentifier }
@@ -150,4 +157,14 @@ func shell(_ line: String) throws -> String {
   let output = pipe.fileHandleForReading.readDataToEndOfFile()
   process.waitUntilExit()
   return String(decoding: output, as: UTF8.self)
+}
+
+/// Runs `body` without the signals blocked that threads of tests block: what it starts would inherit that.
+func withSignalsUnblocked(_ body: () throws -> Void) rethrows {
+  var none = sigset_t()
+  var former = sigset_t()
+  sigemptyset(&none)
+  pthread_sigmask(SIG_SETMASK, &none, &former)
+  defer { pthread_sigmask(SIG_SETMASK, &former, nil) }
+  try body()
 }

@@ -33,7 +33,7 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
       parameters.add(Int16(-2))
       parameters.add(1.5)
       parameters.add(text: "grüße")
-      parameters.add(bytes: [0, 255])
+      parameters.add(byteArrays: [[0, 255]])
       parameters.add([1, -1] as [Int64])
       parameters.add(texts: ["a", nil])
       parameters.add(byteArrays: [[1], nil, []])
@@ -41,7 +41,7 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
       let result = try await connection.execute(
         statement(
           """
-          select $1::bigint, $2::smallint, $3::float8, $4::text, $5::bytea, ($6::bigint[])[2], ($7::text[])[2],
+          select $1::bigint, $2::smallint, $3::float8, $4::text, ($5::bytea[])[1], ($6::bigint[])[2], ($7::text[])[2],
             octet_length(($8::bytea[])[3]), cardinality($9::smallint[]), true, null::text,
             timestamptz '2026-01-01T00:00:00Z'
           """), parameters, on: reactor)
@@ -50,6 +50,47 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
       #expect(result.isNull(0, 6) && result.int32(0, 7) == 0 && result.int32(0, 8) == 0 && result.bool(0, 9))
       #expect(result.text(0, 10) == nil && result.microseconds(0, 11) == 1_767_225_600_000_000)
       connection.close(on: reactor)
+    }
+  }
+
+  @Test func `a tool tries to connect as often as it was told to`() async throws {
+    var configuration = configuration(Self.server)
+    configuration.limiter = ConnectionLimiter(max: 1)
+    configuration.connectionRetries = 100
+    try await onReactor { [configuration] reactor in
+      let first = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      var impatient = configuration
+      impatient.connectionRetries = 0
+      await #expect(throws: PostgresError.self) {
+        _ = try await PostgresConnection.connectPatiently(impatient, helpers: helpers, log: quiet, on: reactor)
+      }
+      Task.immediate(executorPreference: reactor.queue) {
+        await reactor.sleep(for: .milliseconds(100))
+        first.close(on: reactor)
+      }
+      let second = try await PostgresConnection.connectPatiently(
+        configuration, helpers: helpers, log: quiet, on: reactor)
+      #expect(second.isOpen)
+      second.close(on: reactor)
+    }
+  }
+
+  @Test func `what libpq refuses to send fails with its request, and nothing of the request is kept`() async throws {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      _ = try await connection.execute(statement("create table half (number integer)"), on: reactor)
+      // The protocol counts parameters in sixteen bits.
+      var tooMany = PostgresParameters()
+      for _ in 0...65_535 { tooMany.add(1 as Int32) }
+      let steps = [
+        (statement("insert into half values (1)"), PostgresParameters()), (statement("select 1"), tooMany),
+      ]
+      await #expect(throws: PostgresError.self) { _ = try await connection.execute(steps, on: reactor) }
+      let other = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      #expect(try await other.execute(statement("select count(*) from half"), on: reactor).int64(0, 0) == 0)
+      connection.close(on: reactor)
+      other.close(on: reactor)
     }
   }
 

@@ -8,6 +8,24 @@ import Testing
 @testable import TaskQueue
 
 @Suite(.serialized) struct TaskQueueTests {
+  @Test func `a read that comes while another waits for a connection in vain fails with it`() async throws {
+    try await onReactor { reactor in
+      let client = PostgresClient(PostgresConfiguration(), helpers: helpers, log: quiet, metrics: Metrics())
+      let reader = TaskReader(client)
+      let began = reactor.now
+      var failures: [TimeSpan] = []
+      for id in 1...3 as ClosedRange<Int64> {
+        Task.immediate(executorPreference: reactor.queue) {
+          do { _ = try await reader.task(id, on: reactor) } catch { failures.append(reactor.now.since(began)) }
+        }
+        await reactor.sleep(for: .milliseconds(300))
+      }
+      while failures.count < 3 { await reactor.sleep(for: .milliseconds(10)) }
+      #expect(failures.allSatisfy { $0 < .seconds(4 as UInt64) }, "\(failures.map(\.milliseconds))")
+      client.close(on: reactor)
+    }
+  }
+
   @Test func `a thousand identical submissions over three processes make one task`() async throws {
     let (ids, tasks, fresh) = try await onReactor { reactor -> (Int, Int64, Int) in
       let queue = try await QueueHarness.make("identical", on: reactor)

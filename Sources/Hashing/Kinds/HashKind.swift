@@ -44,6 +44,8 @@ public struct HashKind: Sendable {
   /// Whether the input is a secret: encrypted in the queue, and never in a result, a cache, a list or a log. Such a
   /// hash is salted, so two tasks with one input are two tasks.
   public let isSecret: Bool
+  /// The memory in bytes that one computation takes beyond its input and result, if that is worth to be counted.
+  var memoryBytes: @Sendable (Parameters) -> Int = { _ in 0 }
   let compute: @Sendable ([UInt8], Parameters) throws(HashingError) -> [UInt8]
 
   /// All kinds there are.
@@ -61,6 +63,9 @@ public struct HashKind: Sendable {
   public func slotGroup(inputBytes: Int) -> SlotGroup {
     isHeavy ? .heavy : inputBytes >= HashKind.bulkyBytes ? .bulky : .quick
   }
+
+  /// The memory in bytes that one computation takes with `parameters`, for admission; 0 for what takes next to none.
+  public func memoryBytes(with parameters: Parameters) -> Int { memoryBytes(parameters) }
 
   /// Computes the hash of `input` and writes the result as clients see it.
   /// - Throws: `HashingError`.

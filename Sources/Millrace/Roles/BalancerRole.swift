@@ -16,6 +16,9 @@ enum BalancerRole {
     var backends: [BalancerConfiguration.BackendAddress] = []
     for text in configuration.list(.backends) { backends.append(try backend(text)) }
     guard !backends.isEmpty else { throw .configuration("no server to send requests to: --backend HOST:PORT") }
+    guard backends.count <= Balancing.Limits.backendsMax else {
+      throw .configuration("\(backends.count) servers are more than \(Balancing.Limits.backendsMax)")
+    }
     if let twice = backends.map(\.name).first(where: { name in backends.filter { $0.name == name }.count > 1 }) {
       throw .configuration("two servers are called '\(twice)'")
     }
@@ -28,7 +31,8 @@ enum BalancerRole {
     balancer.adminToken = configuration.text(.adminToken)
     balancer.trustsLoopback = configuration.isOn(.adminTrustLoopback)
     balancer.healthPath = configuration.text(.healthPath) ?? ""
-    try TaskRoles.run(configuration.logger("balancer")) { (log) throws(SystemError) in
+    try TaskRoles.run(configuration.logger("balancer"), listens: [listen], flag: "--host and --port") {
+      (log) throws(SystemError) in
       try BalancerProcess.run(balancer, log: log, metrics: Metrics())
     }
   }

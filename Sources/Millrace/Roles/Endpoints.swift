@@ -17,7 +17,10 @@ extension Configuration {
     postgres.applicationName = text(.applicationName) ?? ""
     postgres.connectionRetries = integer(.databaseRetries)
     postgres.baseBackoffSeconds = decimal(.databaseBackoff)
-    postgres.limiter = ConnectionLimiter(max: integer(.databaseLimit))
+    // Tools size theirs themselves.
+    if Setting.databaseLimit.commands.contains(command) {
+      postgres.limiter = ConnectionLimiter(max: integer(.databaseLimit))
+    }
     return postgres
   }
 
@@ -56,9 +59,28 @@ extension Configuration {
       guard let database = Int(parts[1]) else { throw .configuration("REDIS_URL: '\(parts[1])' is no database number") }
       redis.database = database
     }
-    if let password = credentials.last { redis.password = String(password) }
-    if credentials.count == 2, !credentials[0].isEmpty { redis.user = String(credentials[0]) }
+    // A password may hold any character; those with a meaning in URLs are written as %XX (RFC 3986 §2.1).
+    if let password = credentials.last { redis.password = try decoded(password) }
+    if credentials.count == 2, !credentials[0].isEmpty { redis.user = try decoded(credentials[0]) }
     return redis
+  }
+
+  private static func decoded(_ text: Substring) throws(CommandError) -> String {
+    var bytes: [UInt8] = []
+    var rest = text.utf8[...]
+    while let byte = rest.popFirst() {
+      guard byte == UInt8(ascii: "%") else {
+        bytes.append(byte)
+        continue
+      }
+      let digits = Array(rest.prefix(2))
+      guard digits.count == 2, let decoded = Hex.decode(digits) else {
+        throw .configuration("REDIS_URL: a % in the user or password is written as %25")
+      }
+      bytes += decoded
+      rest = rest.dropFirst(2)
+    }
+    return String(decoding: bytes, as: UTF8.self)
   }
 
   /// Where to listen.

@@ -1,5 +1,6 @@
 import API
 import Basics
+import Glibc
 import Hashing
 import Reactor
 import Telemetry
@@ -21,7 +22,7 @@ enum TaskRoles {
     api.l1BytesMax = configuration.integer(.cacheMiB) << 20
     api.adminToken = configuration.text(.adminToken)
     api.trustsLoopback = configuration.isOn(.adminTrustLoopback)
-    try run(configuration.logger("api")) { (log) throws(SystemError) in
+    try run(configuration.logger("api"), listens: api.endpoints, flag: "--listen") { (log) throws(SystemError) in
       try APIProcess.run(api, log: log, metrics: Metrics())
     }
   }
@@ -43,18 +44,29 @@ enum TaskRoles {
     guard worker.parameters.argon2.isValid else {
       throw .configuration("argon2 needs at least 8 KiB of memory for each thread")
     }
-    try run(configuration.logger("worker")) { (log) throws(SystemError) in
+    worker.memoryBytesMax = configuration.integer(.argon2MemoryBudgetMiB) << 20
+    guard worker.parameters.argon2.bytes <= worker.memoryBytesMax else {
+      throw .configuration("one argon2 task takes more memory than ARGON2_MEMORY_BUDGET_MIB allows to all of them")
+    }
+    try run(configuration.logger("worker"), listens: worker.endpoints, flag: "--listen") { (log) throws(SystemError) in
       try WorkerProcess.run(worker, log: log, metrics: Metrics())
     }
   }
 
-  /// Runs `body` and sees to it that the last lines of its log are written.
-  static func run(_ log: Logger, _ body: (Logger) throws(SystemError) -> Void) throws(CommandError) {
+  /// Runs `body`, which listens on `listens` as `flag` has told it, and sees to it that the last lines of its log are
+  /// written.
+  static func run(
+    _ log: Logger, listens: [SocketAddress], flag: String, _ body: (Logger) throws(SystemError) -> Void
+  ) throws(CommandError) {
     defer { log.flush() }
     do {
       try body(log)
     } catch {
-      throw CommandError(message: "cannot start: \(error)", exitCode: ExitCode.failure)
+      let places = listens.map(\.description).joined(separator: " or ")
+      let message =
+        "\(error.call)" == "bind"
+        ? "cannot listen on \(places): \(String(cString: strerror(error.code))); see \(flag)" : "cannot start: \(error)"
+      throw CommandError(message: message, exitCode: ExitCode.failure)
     }
   }
 }

@@ -17,15 +17,19 @@ enum Up {
     // People start it and look at it, also through a pipe: text unless they say otherwise.
     launcher.logsAreJSON = configuration.choice(.logs) == "json"
     launcher.environment = Files.environment
-    for role in [Command.balance, .api, .worker] {
+    for role in [Command.migrate, .balance, .api, .worker] {
       launcher.roleEnvironments[role.rawValue] = configuration.environment(for: role)
     }
     do {
       try Launch.run(launcher)
     } catch {
-      throw CommandError(
-        message: error.description,
-        exitCode: error.isMissingDependency ? ExitCode.unavailable : ExitCode.failure)
+      let code =
+        switch error.kind {
+        case .failure: ExitCode.failure
+        case .missingDependency: ExitCode.unavailable
+        case .configuration: ExitCode.configuration
+        }
+      throw CommandError(message: error.description, exitCode: code)
     }
   }
 

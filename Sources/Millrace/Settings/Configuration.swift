@@ -46,7 +46,7 @@ struct Configuration {
       try readEnvironment(variables, inputs.readFile) { _ in .dotEnv }
     }
     for setting in Setting.used(by: command) where values[setting.name] == nil {
-      if let value = setting.defaultValue { values[setting.name] = (value, .byDefault) }
+      if let value = setting.defaultValue(for: command) { values[setting.name] = (value, .byDefault) }
     }
   }
 
@@ -73,9 +73,15 @@ struct Configuration {
     text(setting).flatMap(Setting.truth(of:)) ?? false
   }
 
-  /// The values of a list, without blanks and empty ones.
+  /// The values of a list, without blanks around them and without empty ones.
   func list(_ setting: Setting) -> [String] {
-    (text(setting) ?? "").split(separator: ",").map { $0.filter { $0 != " " } }.filter { !$0.isEmpty }
+    (text(setting) ?? "").split(separator: ",").map(Configuration.trimmed).filter { !$0.isEmpty }
+  }
+
+  private static func trimmed(_ text: Substring) -> String {
+    var text = text.drop { $0 == " " || $0 == "\t" }
+    while let last = text.last, last == " " || last == "\t" { text.removeLast() }
+    return String(text)
   }
 
   /// The chosen name in lower case, with `_` for `-`.
@@ -86,11 +92,13 @@ struct Configuration {
   /// Where the value came from; nil if there is none.
   func source(of setting: Setting) -> Source? { values[setting.name]?.source }
 
-  /// The environment variables that give another command the values set here; defaults are left to that command.
+  /// The environment variables that give another command the values set here; defaults that it shares are left to it.
   func environment(for other: Command) -> [String: String] {
     var variables: [String: String] = [:]
     for setting in Setting.used(by: command) where setting.commands.contains(other) {
-      if let value = values[setting.name], value.source != .byDefault { variables[setting.variable] = value.value }
+      guard let value = values[setting.name] else { continue }
+      let isShared = setting.defaultValue(for: command) == setting.defaultValue(for: other)
+      if value.source != .byDefault || !isShared { variables[setting.variable] = value.value }
     }
     return variables
   }
@@ -107,7 +115,9 @@ struct Configuration {
       let name = parts.first.map(String.init) ?? ""
       guard argument.hasPrefix("--"), let setting = settings.first(where: { $0.name == name }) else {
         let near = Spelling.nearest(to: name, in: settings.map(\.name)).map { "; did you mean '--\($0)'?" }
-        throw .usage("unknown flag '\(argument)' for 'millrace \(command)'\(near ?? "")")
+        // Never the value behind it: a mistyped flag may hold a secret.
+        let shown = argument.prefix { $0 != "=" }
+        throw .usage("unknown flag '\(shown)' for 'millrace \(command)'\(near ?? "")")
       }
       let value: String
       if parts.count == 2 {

@@ -19,6 +19,8 @@ struct Setting: Sendable {
   let kind: Kind
   /// The value if nobody says otherwise, in text; nil if there is none.
   let defaultValue: String?
+  /// The same for `up`, where it is another one.
+  let upDefault: String?
   /// The commands that use it.
   let commands: Set<Command>
   /// Whether its value is never shown, and can also come from a file named by the variable with `_FILE` behind.
@@ -28,7 +30,7 @@ struct Setting: Sendable {
 
   init(
     _ name: String, _ variable: String, _ kind: Kind, _ defaultValue: String?, _ commands: Set<Command>,
-    isSecret: Bool = false, _ help: String
+    isSecret: Bool = false, upDefault: String? = nil, _ help: String
   ) {
     self.name = name
     self.variable = variable
@@ -36,11 +38,15 @@ struct Setting: Sendable {
     self.defaultValue = defaultValue
     self.commands = commands
     self.isSecret = isSecret
+    self.upDefault = upDefault
     self.help = help
   }
 
   /// The variable that names a file with the value.
   var fileVariable: String? { isSecret ? variable + "_FILE" : nil }
+
+  /// The value that `command` uses if nobody says otherwise.
+  func defaultValue(for command: Command) -> String? { command == .up ? upDefault ?? defaultValue : defaultValue }
 
   /// What a value looks like, for help and errors.
   var valueHint: String {

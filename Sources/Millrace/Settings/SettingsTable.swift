@@ -4,6 +4,7 @@ import LoadTest
 
 private let roles: Set<Command> = [.balance, .api, .worker]
 private let database: Set<Command> = [.api, .worker, .migrate, .bench]
+private let databaseAndUp = database.union([.up])
 private let tasks: Set<Command> = [.api, .worker]
 
 extension Setting {
@@ -25,8 +26,8 @@ extension Setting {
     "listen", "MILLRACE_LISTEN", .list, nil, tasks,
     "where to listen, HOST:PORT or unix:/path; may be given several times")
   static let reactors = Setting(
-    "reactors", "MILLRACE_REACTORS", .integer(1...64), nil, [.balance],
-    "event-loop threads; one for each processor unless set")
+    "reactors", "MILLRACE_REACTORS", .integer(1...64), nil, [.up, .balance],
+    "the balancer's event-loop threads; one for each processor unless set")
 
   // The balancer.
   static let backends = Setting(
@@ -45,7 +46,7 @@ extension Setting {
     "expose-backend", "LB_EXPOSE_BACKEND", .flag, "off", [.up, .balance],
     "name the chosen server in the field X-LB-Backend")
   static let healthPath = Setting(
-    "health-path", "MILLRACE_HEALTH_PATH", .text, "/health", [.balance],
+    "health-path", "MILLRACE_HEALTH_PATH", .text, "/health", [.up, .balance],
     "the path that a server answers with 200 to 399 when it is well")
 
   // Who is an admin.
@@ -53,8 +54,8 @@ extension Setting {
     "admin-token", "ADMIN_TOKEN", .text, nil, [.up, .balance, .api], isSecret: true,
     "the bearer token that allows admin calls; without it there are none by token")
   static let adminTrustLoopback = Setting(
-    "admin-trust-loopback", "ADMIN_TRUST_LOOPBACK", .flag, "off", [.balance, .api],
-    "whether this machine's own users are admins; `up` turns it on")
+    "admin-trust-loopback", "ADMIN_TRUST_LOOPBACK", .flag, "off", [.up, .balance, .api], upDefault: "on",
+    "whether this machine's own users are admins; with `up` the default is on")
 
   // PostgreSQL.
   static let databaseHost = Setting(
@@ -66,16 +67,16 @@ extension Setting {
   static let databasePassword = Setting(
     "db-password", "DB_PASSWORD", .text, nil, database, isSecret: true, "its password")
   static let databaseRetries = Setting(
-    "db-connection-retries", "DB_CONNECTION_RETRIES", .integer(0...1000), "5", database,
-    "attempts to connect before a failure is told")
+    "db-connection-retries", "DB_CONNECTION_RETRIES", .integer(0...1000), "5", databaseAndUp,
+    "how often connecting is tried again before the failure is told")
   static let databaseBackoff = Setting(
-    "db-base-backoff", "DB_BASE_BACKOFF", .decimal(0.01...60), "0.5", database,
+    "db-base-backoff", "DB_BASE_BACKOFF", .decimal(0.01...60), "0.5", databaseAndUp,
     "the first pause between attempts in seconds; it doubles")
   static let databaseLimit = Setting(
-    "db-connection-limit", "DB_USER_CONNECTION_LIMIT", .integer(1...1000), "20", database,
-    "connections that one process may hold")
+    "db-connection-limit", "DB_USER_CONNECTION_LIMIT", .integer(3...1000), "20", [.up, .api, .worker],
+    "connections that one process may hold; a worker needs 3")
   static let applicationName = Setting(
-    "app-name", "APP_NAME", .text, "millrace", database, "how connections are called in pg_stat_activity")
+    "app-name", "APP_NAME", .text, "millrace", databaseAndUp, "how connections are called in pg_stat_activity")
 
   // Redis.
   static let redisURL = Setting(
@@ -117,6 +118,9 @@ extension Setting {
   static let argon2Parallelism = Setting(
     "argon2-parallelism", "ARGON2_PARALLELISM", .integer(1...Int(Hashing.Limits.argon2ParallelismMax)), "2",
     [.up, .worker], "argon2's threads for one hash")
+  static let argon2MemoryBudgetMiB = Setting(
+    "argon2-memory-budget-mib", "ARGON2_MEMORY_BUDGET_MIB", .integer(1...1_048_576), "512", [.up, .worker],
+    "memory in MiB that one worker's argon2 tasks may take together; further ones wait")
 
   // The launcher.
   static let apiCount = Setting(
@@ -145,7 +149,7 @@ extension Setting {
     port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel,
     backends, strategy, rateLimit, rateWindow, exposeBackend, healthPath, adminToken, adminTrustLoopback,
     gatewayId, workerName, secretKey, cacheTTL, cacheEntries, cacheMiB, heavySlots,
-    argon2TimeCost, argon2MemoryKiB, argon2Parallelism,
+    argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB,
     databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
     databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections,
   ]

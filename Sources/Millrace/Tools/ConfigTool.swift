@@ -15,10 +15,16 @@ enum ConfigTool {
       }
       commands = [command]
       inputs.arguments.removeFirst()
+    } else if let flag = inputs.arguments.first {
+      throw .usage(
+        "whose flag is '\(flag.prefix { $0 != "=" })'? Name the command: millrace config balance --port 9000")
     }
     var text = ""
     for command in commands {
       let configuration = try Configuration(for: command, inputs)
+      if let operand = configuration.operands.first {
+        throw .usage("'millrace config \(command)' takes no argument '\(operand)'")
+      }
       text += (text.isEmpty ? "" : "\n") + "# millrace \(command)\n"
       for setting in Setting.used(by: command) {
         let value = configuration.text(setting)

@@ -1,7 +1,8 @@
 import Glibc
 import Launcher
 
-/// `millrace doctor`: looks for what `millrace up` needs and says what to do about what is missing.
+/// `millrace doctor`: looks for what `millrace up` needs, and for what its documents use, and says what to do about
+/// what is missing.
 enum Doctor {
   /// One thing looked at.
   struct Finding {
@@ -10,6 +11,8 @@ enum Doctor {
     let detail: String
     /// The command that mends it, nil if nothing is wrong.
     let remedy: String?
+    /// Whether `up` needs it.
+    var isNeeded = true
   }
 
   /// Prints what was found.
@@ -17,10 +20,10 @@ enum Doctor {
   static func run() throws(CommandError) {
     var missing = 0
     for finding in findings() {
-      let mark = finding.remedy == nil ? "ok      " : "missing "
+      let mark = finding.remedy == nil ? "ok      " : finding.isNeeded ? "missing " : "absent  "
       CommandLineTool.write(mark + Help.pad(finding.what, 14) + finding.detail + "\n", to: STDOUT_FILENO)
       guard let remedy = finding.remedy else { continue }
-      missing += 1
+      if finding.isNeeded { missing += 1 }
       CommandLineTool.write("        mend it with:  \(remedy)\n", to: STDOUT_FILENO)
     }
     guard missing == 0 else {
@@ -30,8 +33,9 @@ enum Doctor {
 
   static func findings() -> [Finding] {
     [
-      postgres(), program("redis-server", package: "redis-server"), program("psql", package: "postgresql-client"),
-      program("curl", package: "curl"), descriptors(), memory(),
+      postgres(), program("redis-server", package: "redis-server"), descriptors(), memory(),
+      program("psql", package: "postgresql-client", isNeeded: false),
+      program("redis-cli", package: "redis-tools", isNeeded: false), program("curl", package: "curl", isNeeded: false),
     ]
   }
 
@@ -42,11 +46,13 @@ enum Doctor {
       remedy: found == nil ? "apt-get install postgresql" : nil)
   }
 
-  private static func program(_ name: String, package: String) -> Finding {
+  private static func program(_ name: String, package: String, isNeeded: Bool = true) -> Finding {
     let folders = (Files.environment["PATH"] ?? "").split(separator: ":")
     let found = folders.map { folder -> String in "\(folder)/\(name)" }.first { access($0, X_OK) == 0 }
+    let absence = isNeeded ? "not in PATH" : "not in PATH; 'up' does without, the README's examples use it"
     return Finding(
-      what: name, detail: found ?? "not in PATH", remedy: found == nil ? "apt-get install \(package)" : nil)
+      what: name, detail: found ?? absence, remedy: found == nil ? "apt-get install \(package)" : nil,
+      isNeeded: isNeeded)
   }
 
   private static func descriptors() -> Finding {

@@ -11,7 +11,8 @@ enum Migrate {
     defer { log.flush() }
     let postgres = configuration.postgres
     let numbers = try DatabaseTask.run { (helpers, reactor) throws(PostgresError) in
-      let connection = try await PostgresConnection.connect(postgres, helpers: helpers, on: reactor)
+      let connection = try await PostgresConnection.connectPatiently(
+        postgres, helpers: helpers, log: log, on: reactor)
       defer { connection.close(on: reactor) }
       return try await Migrator(QueueSchema.migrations, log: log).run(on: connection, on: reactor)
     }
