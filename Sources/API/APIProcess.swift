@@ -49,7 +49,7 @@ public final class APIProcess: SignalReceiver {
   }
 
   private func start(pool: ComputePool, on reactor: isolated Reactor) throws(SystemError) {
-    signals = try SignalWatcher([SIGTERM, SIGINT, SIGHUP], receiver: self, on: reactor)
+    signals = try SignalWatcher(StopSignals.wanted, receiver: self, on: reactor)
     service.client.start(width: configuration.postgresWidth, on: reactor)
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     if let redis = configuration.redis {

@@ -20,7 +20,7 @@ public final class BalancerProcess: SignalReceiver {
     let instance = try BalancerInstance(configuration, log: log, metrics: metrics)
     try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
       let process = BalancerProcess(instance, joiner: joiner, log: log)
-      process.signals = try SignalWatcher([SIGTERM, SIGINT, SIGHUP], receiver: process, on: reactor)
+      process.signals = try SignalWatcher(StopSignals.wanted, receiver: process, on: reactor)
     }
     log.flush()
   }

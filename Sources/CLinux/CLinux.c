@@ -3,6 +3,7 @@
 
 #include <linux/sockios.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -29,6 +30,11 @@ int clinux_unsent_bytes(int fd) {
 }
 
 const char *clinux_signal_name(int signal) { return sigabbrev_np(signal); }
+
+int clinux_ignores(int signal) {
+  struct sigaction action;
+  return sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
 
 void clinux_name_thread(unsigned long thread, const char *name) {
   char cut[16];

@@ -74,7 +74,7 @@ public final class Launch: SignalReceiver {
   }
 
   private func begin(on reactor: isolated Reactor) throws(SystemError) {
-    signals = try SignalWatcher([SIGINT, SIGTERM, SIGHUP, SIGCHLD], receiver: self, on: reactor)
+    signals = try SignalWatcher(StopSignals.wanted + [SIGCHLD], receiver: self, on: reactor)
     Task.immediate(executorPreference: reactor.queue) {
       do throws(LaunchError) {
         try await self.start(on: reactor)

@@ -61,7 +61,7 @@ public final class WorkerProcess: SignalReceiver {
   }
 
   private func start(on reactor: isolated Reactor) throws(SystemError) {
-    signals = try SignalWatcher([SIGTERM, SIGINT, SIGHUP], receiver: self, on: reactor)
+    signals = try SignalWatcher(StopSignals.wanted, receiver: self, on: reactor)
     try serveEndpoints(on: reactor)
     client.start(width: 2, on: reactor)
     publisher.start(resolver: Resolver(pool: pool), on: reactor)

@@ -109,7 +109,20 @@ import Testing
     _ = try shell("rm -r $(dirname \(closed))")
   }
 
+  @Test func whoeverWasToldToOutliveTheTerminalDoes() async throws {
+    let system = try System(preparation: "trap '' HUP")
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    for process in [system.pid] + system.processes("millrace ") { kill(process, SIGHUP) }
+    #expect(try await system.post("/hash/md5?wait=10", #"{"string":"hello world"}"#).contains("5eb63bbbe01eeed0"))
+    #expect(!system.output.contains("stopping"))
+    kill(system.pid, SIGTERM)
+    #expect(await system.waitForEnd() == 0)
+  }
+
   @Test func aSecondSignalEndsARoleAtOnce() async throws {
+    // What runs these tests may ignore it, and that is inherited.
+    signal(SIGHUP, SIG_DFL)
     let system = try System()
     defer { system.remove() }
     try #require(await system.waitFor("Ready"), "\(system.output)")
@@ -123,7 +136,7 @@ import Testing
       kill(process, SIGHUP)
       #expect(await system.waitFor("stopping"))
       try await Task.sleep(for: .milliseconds(300))
-      kill(process, SIGHUP)
+      kill(process, SIGTERM)
       #expect(await system.waitFor("\(name) ended with code 0"))
       #expect(ContinuousClock.now - began < .seconds(5))
     }

@@ -38,6 +38,9 @@ int clinux_die_with_parent(int signal);
 /// A signal's name without its SIG, or null.
 const char *clinux_signal_name(int signal);
 
+/// Whether a signal is ignored: its constant for that is no value that Swift could compare.
+int clinux_ignores(int signal);
+
 /// Names a thread as tools show it; longer names are cut at 15 bytes.
 void clinux_name_thread(unsigned long thread, const char *name);
 

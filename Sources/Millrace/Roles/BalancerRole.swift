@@ -44,26 +44,19 @@ enum BalancerRole {
     if let backend = BalancerConfiguration.BackendAddress(text) { return backend }
     let afterName = text.firstIndex(of: "=").map { text.index(after: $0) } ?? text.startIndex
     let address = text[afterName...].prefix { $0 != "*" }
-    guard let colon = address.lastIndex(of: ":"), let found = lookUp(String(address[..<colon])),
-      let backend = BalancerConfiguration.BackendAddress(
-        (afterName == text.startIndex ? "\(address)=" : String(text[..<afterName])) + found + text[colon...])
+    let name = afterName == text.startIndex ? "\(address)=" : String(text[..<afterName])
+    guard let colon = address.lastIndex(of: ":"), let port = UInt16(address[address.index(after: colon)...]),
+      let found = try lookUp(String(address[..<colon]), port),
+      let backend = BalancerConfiguration.BackendAddress(name + found.description + text[address.endIndex...])
     else { throw .configuration("'\(text)' is not [NAME=]HOST:PORT[*WEIGHT] with a host that can be found") }
     return backend
   }
 
-  /// The first IP address of a host name, in brackets if it is IPv6; nil if there is none. It blocks, which only a
-  /// command that has not begun to serve may do.
-  private static func lookUp(_ host: String) -> String? {
-    var hints = addrinfo()
-    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    var list: UnsafeMutablePointer<addrinfo>?
-    guard getaddrinfo(host, nil, &hints, &list) == 0, let first = list else { return nil }
-    defer { freeaddrinfo(list) }
-    var name = [CChar](repeating: 0, count: Int(NI_MAXHOST))
-    let code = getnameinfo(
-      first.pointee.ai_addr, first.pointee.ai_addrlen, &name, socklen_t(name.count), nil, 0, NI_NUMERICHOST)
-    guard code == 0 else { return nil }
-    let text = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    return text.contains(":") ? "[\(text)]" : text
+  /// The first address of a host name, nil if there is none.
+  private static func lookUp(_ host: String, _ port: UInt16) throws(CommandError) -> SocketAddress? {
+    let found = try OneTask.run { (pool, reactor) async throws(Resolver.Failure) -> SocketAddress? in
+      try await Resolver(pool: pool).addresses(of: host, port: port, on: reactor).first
+    }
+    return try? found.get()
   }
 }

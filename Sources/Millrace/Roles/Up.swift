@@ -19,6 +19,8 @@ enum Up {
     launcher.environment = Files.environment
     for role in [Command.migrate, .balance, .api, .worker] {
       launcher.roleEnvironments[role.rawValue] = configuration.environment(for: role)
+      // What `auto` means is decided here: the roles write into a socket, not to a terminal.
+      launcher.roleEnvironments[role.rawValue]?[Setting.logs.variable] = nil
     }
     do {
       try Launch.run(launcher)

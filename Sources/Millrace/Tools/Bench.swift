@@ -13,7 +13,7 @@ enum Bench {
     options.connections = configuration.integer(.benchConnections)
     let postgres = configuration.postgres
     let log = configuration.logger("bench")
-    try DatabaseTask.run { [options] (helpers, reactor) throws(PostgresError) in
+    try OneTask.runWithDatabase { [options] (helpers, reactor) throws(PostgresError) in
       let benchmark = QueueBenchmark(postgres, helpers: helpers, options: options, log: log)
       try await benchmark.run(
         report: { name, perSecond in

@@ -10,7 +10,7 @@ enum Migrate {
     let log = configuration.logger("migrate")
     defer { log.flush() }
     let postgres = configuration.postgres
-    let numbers = try DatabaseTask.run { (helpers, reactor) throws(PostgresError) in
+    let numbers = try OneTask.runWithDatabase { (helpers, reactor) throws(PostgresError) in
       let connection = try await PostgresConnection.connectPatiently(
         postgres, helpers: helpers, log: log, on: reactor)
       defer { connection.close(on: reactor) }
