@@ -182,6 +182,32 @@ import Testing
     #expect(await system.waitForEnd() == 0)
   }
 
+  @Test func everyLineOfAJSONLogIsJSON() async throws {
+    let system = try System(["--logs", "json"])
+    defer { system.remove() }
+    try #require(await system.waitFor("ready http"), "\(system.output)")
+    for number in 0..<20 { _ = try await system.post("/hash/md5", "{\"string\":\"\(number)\"}") }
+    kill(system.pid, SIGTERM)
+    #expect(await system.waitForEnd() == 0)
+    for line in system.output.split(separator: "\n") {
+      #expect((try? JSONSerialization.jsonObject(with: Data(line.utf8))) != nil, "\(line)")
+    }
+  }
+
+  @Test func aMeasurementTakesTheConnectionsThatItWasToldTo() async throws {
+    let system = try System()
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let folder = system.folder + "/data/run"
+    _ = try shell("createdb -h \(folder) -U millrace bench")
+    let (code, output) = try await run(
+      ["bench", "--connections", "40", "--tasks", "2000"],
+      environment: ["DB_HOST": folder, "DB_USER": "millrace", "DB_NAME": "bench"])
+    #expect(code == 0 && output.contains("claim + complete, 40 connections"), "\(output)")
+    kill(system.pid, SIGTERM)
+    #expect(await system.waitForEnd() == 0)
+  }
+
   @Test func aPortInUseIsSaidClearly() async throws {
     let system = try System()
     defer { system.remove() }
