@@ -38,8 +38,6 @@ final class Child {
     self.printer = printer
   }
 
-  var isRunning: Bool { pid != 0 }
-
   /// Starts the process and starts it again whenever it ends, until `stop`.
   func keepRunning(on reactor: isolated Reactor) async {
     var backoff = Backoff(base: .milliseconds(Limits.restartBaseMs), cap: .milliseconds(Limits.restartMaxMs))
