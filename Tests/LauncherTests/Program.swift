@@ -20,19 +20,65 @@ private func runToEnd(
 ) async throws -> (code: Int32, output: String) {
   try await withCheckedThrowingContinuation { continuation in
     Thread.detachNewThread {
-      let process = Process()
-      let pipe = Pipe()
-      process.executableURL = URL(fileURLWithPath: program)
-      process.arguments = arguments
-      process.environment = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
-      process.standardOutput = pipe
-      process.standardError = pipe
-      do { try process.run() } catch { return continuation.resume(throwing: error) }
-      let output = pipe.fileHandleForReading.readDataToEndOfFile()
-      process.waitUntilExit()
-      continuation.resume(returning: (process.terminationStatus, String(decoding: output, as: UTF8.self)))
+      continuation.resume(with: Result { try runBlocking(program, arguments, environment: environment) })
     }
   }
+}
+
+private func runBlocking(
+  _ program: String, _ arguments: [String], environment: [String: String] = [:]
+) throws -> (code: Int32, output: String) {
+  var ends: [CInt] = [-1, -1]
+  // Close-on-exec: no other child may hold the writing end open.
+  guard socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
+    throw POSIXError(.EMFILE)
+  }
+  defer { close(ends[0]) }
+  let pid: pid_t
+  do {
+    defer { close(ends[1]) }
+    pid = try spawn(program, arguments, environment: environment, output: ends[1])
+  }
+  var output: [UInt8] = []
+  var buffer = [UInt8](repeating: 0, count: 65_536)
+  while case let count = read(ends[0], &buffer, buffer.count), count > 0 { output += buffer[..<count] }
+  return (waitForEnd(of: pid).code, String(decoding: output, as: UTF8.self))
+}
+
+/// Starts a program with nothing to read. Not with Foundation's `Process`, which neither starts nor awaits programs
+/// reliably from several threads at once.
+func spawn(
+  _ program: String, _ arguments: [String], environment: [String: String] = [:], output: CInt
+) throws -> pid_t {
+  var actions = posix_spawn_file_actions_t()
+  posix_spawn_file_actions_init(&actions)
+  defer { posix_spawn_file_actions_destroy(&actions) }
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+  posix_spawn_file_actions_adddup2(&actions, output, 1)
+  posix_spawn_file_actions_adddup2(&actions, output, 2)
+  // Threads of tests have signals blocked, and what they start would inherit that.
+  var attributes = posix_spawnattr_t()
+  posix_spawnattr_init(&attributes)
+  defer { posix_spawnattr_destroy(&attributes) }
+  var none = sigset_t()
+  sigemptyset(&none)
+  posix_spawnattr_setsigmask(&attributes, &none)
+  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+  let variables = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
+  var line: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
+  var entries: [UnsafeMutablePointer<CChar>?] = variables.map { strdup("\($0.key)=\($0.value)") } + [nil]
+  defer { for pointer in line + entries { free(pointer) } }
+  var pid: pid_t = 0
+  let code = posix_spawn(&pid, program, &actions, &attributes, &line, &entries)
+  guard code == 0 else { throw POSIXError(POSIXErrorCode(rawValue: code) ?? .EIO) }
+  return pid
+}
+
+/// Waits for a child's end: its exit code, or the signal that ended it.
+func waitForEnd(of pid: pid_t) -> (code: Int32, signal: Int32) {
+  var status: Int32 = 0
+  while waitpid(pid, &status, 0) == -1, errno == EINTR {}
+  return (status >> 8 & 0xFF, status & 0x7F)
 }
 
 /// A `millrace up` of a test's own, in a temporary folder, whose output is collected.
@@ -40,25 +86,24 @@ final class System: @unchecked Sendable {
   // Safe because: a test uses it from one task at a time; the output is only read from its file.
   let folder: String
   let port: Int
-  private let process = Process()
+  let pid: pid_t
   private let log: String
+  private var exitCode: Int32?
 
   /// Starts one; `preparation` is shell that runs before it in the same process.
   init(folder: String? = nil, _ flags: [String] = [], preparation: String = ":") throws {
     self.folder = folder ?? System.makeFolder()
     port = System.freePort()
     log = self.folder + "/up-\(port).log"
-    _ = FileManager.default.createFile(atPath: log, contents: nil)
-    process.executableURL = URL(fileURLWithPath: "/bin/sh")
-    process.arguments =
+    let output = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+    defer { close(output) }
+    let arguments =
       ["-c", preparation + "; exec \"$0\" \"$@\"", executable]
       + [
         "up", "--data", self.folder + "/data", "--port", "\(port)", "--api", "1", "--workers", "1", "--rate-limit", "0",
       ]
       + flags
-    process.standardOutput = FileHandle(forWritingAtPath: log)
-    process.standardError = process.standardOutput
-    try process.run()
+    pid = try spawn("/bin/sh", arguments, output: output)
   }
 
   /// A new folder; with `name` one of that name inside it.
@@ -70,7 +115,6 @@ final class System: @unchecked Sendable {
     return "\(folder)/\(name)"
   }
 
-  var pid: pid_t { process.processIdentifier }
   var output: String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
 
   /// Waits until the output contains `text`, 60 s at most.
@@ -80,8 +124,16 @@ final class System: @unchecked Sendable {
 
   /// Waits for the end and returns the exit code.
   func waitForEnd() async -> Int32 {
-    _ = await eventually { !self.process.isRunning }
-    return process.isRunning ? -1 : process.terminationStatus
+    _ = await eventually { !self.isRunning }
+    return isRunning ? -1 : exitCode ?? -1
+  }
+
+  private var isRunning: Bool {
+    if exitCode != nil { return false }
+    var status: Int32 = 0
+    guard waitpid(pid, &status, WNOHANG) == pid else { return true }
+    exitCode = status >> 8 & 0xFF
+    return false
   }
 
   /// The processes whose command lines name this system's folder, without the launcher.
@@ -109,7 +161,7 @@ final class System: @unchecked Sendable {
 
   /// Ends everything that is left and removes the folder.
   func remove() {
-    if process.isRunning { kill(pid, SIGKILL) }
+    if isRunning { kill(pid, SIGKILL) }
     for child in processes() { kill(child, SIGKILL) }
     try? FileManager.default.removeItem(atPath: folder)
   }
@@ -148,23 +200,5 @@ func eventually(_ condition: () async -> Bool) async -> Bool {
 
 /// What a line of shell prints.
 func shell(_ line: String) throws -> String {
-  let process = Process()
-  let pipe = Pipe()
-  process.executableURL = URL(fileURLWithPath: "/bin/sh")
-  process.arguments = ["-c", line]
-  process.standardOutput = pipe
-  try process.run()
-  let output = pipe.fileHandleForReading.readDataToEndOfFile()
-  process.waitUntilExit()
-  return String(decoding: output, as: UTF8.self)
-}
-
-/// Runs `body` without the signals blocked that threads of tests block: what it starts would inherit that.
-func withSignalsUnblocked(_ body: () throws -> Void) rethrows {
-  var none = sigset_t()
-  var former = sigset_t()
-  sigemptyset(&none)
-  pthread_sigmask(SIG_SETMASK, &none, &former)
-  defer { pthread_sigmask(SIG_SETMASK, &former, nil) }
-  try body()
+  try runBlocking("/bin/sh", ["-c", line]).output
 }
