@@ -170,7 +170,7 @@ import Testing
     try await onReactor { reactor in
       let api = try await APIHarness.start("lost", redis: nil, on: reactor)
       Task.immediate(executorPreference: reactor.queue) {
-        await reactor.sleep(for: .milliseconds(100))
+        while api.service.board.count == 0 { await reactor.sleep(for: .milliseconds(1)) }
         api.service.client.close(on: reactor)
       }
       let queued = try await api.send(.post, "/hash/md5?wait=1", #"{"string":"x"}"#, on: reactor)
@@ -179,7 +179,7 @@ import Testing
       let other = try await APIHarness.start("lost2", redis: nil, on: reactor)
       #expect(try await other.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
       Task.immediate(executorPreference: reactor.queue) {
-        await reactor.sleep(for: .milliseconds(100))
+        while other.service.board.count == 0 { await reactor.sleep(for: .milliseconds(1)) }
         other.service.client.close(on: reactor)
       }
       let task = try await other.send(.get, "/task/1?wait=1", on: reactor)
