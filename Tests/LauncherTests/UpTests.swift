@@ -68,6 +68,8 @@ import Testing
     let postgres = try #require(system.processes("bin/postgres").first)
     kill(postgres, SIGSTOP)
     kill(system.pid, SIGKILL)
+    // Until it has ended the folder is its own.
+    _ = await system.waitForEnd()
     let second = try System(folder: system.folder)
     defer { second.remove() }
     #expect(await second.waitFor("waiting for the PostgreSQL of an earlier start, process \(postgres), to end"))
