@@ -97,14 +97,17 @@ class Stack:
         self.process = subprocess.Popen(
             [MILLRACE, "up", "--port", str(self.port), "--data", self.folder + "/data", *flags],
             stdout=self.log, stderr=subprocess.STDOUT, env={**os.environ, **environment})
-        while subprocess.run(["curl", "-sf", "-o", "/dev/null", self.url + "/readyz"]).returncode:
+        while "\nReady " not in self.said():
+            said = self.said()
             if self.process.poll() is not None or time.monotonic() - began > 60:
-                self.log.seek(0)
-                said = self.log.read()
                 self.__exit__()
                 sys.exit("the stack did not start:\n" + said)
             time.sleep(0.02)
         self.start_seconds = time.monotonic() - began
+
+    def said(self):
+        """What the stack has printed so far."""
+        return pathlib.Path(self.folder, "up.log").read_text()
 
     def pids(self, role=None):
         """The stack's processes; with a role, only `millrace <role>`."""
@@ -121,9 +124,7 @@ class Stack:
 
     def connection(self, database="millrace"):
         """The arguments with which psql and pgbench reach the stack's PostgreSQL, as its table says."""
-        self.log.flush()
-        text = pathlib.Path(self.folder, "up.log").read_text()
-        return re.search(r"psql (-h \S+ -U \S+) ", text)[1].split() + ["-p", "5432", "-d", database]
+        return re.search(r"psql (-h \S+ -U \S+) ", self.said())[1].split() + ["-p", "5432", "-d", database]
 
     def sql(self, query, database="millrace"):
         """Rows of a query, as lists of text."""
