@@ -1,4 +1,5 @@
 import CArgon2
+import CCrypto
 
 /// The cost of an argon2id hash (RFC 9106).
 public struct Argon2Parameters: Equatable, Sendable {
@@ -41,14 +42,42 @@ public enum Argon2 {
     _ password: [UInt8], salt: [UInt8], parameters: Argon2Parameters
   ) throws(HashingError) -> [UInt8] {
     guard parameters.isValid else { throw .invalidParameters }
-    let room = argon2_encodedlen(
-      parameters.passes, parameters.memoryKiB, parameters.parallelism, UInt32(salt.count), UInt32(outputBytes),
-      Argon2_id)
-    var encoded = [CChar](repeating: 0, count: room)
-    let code = argon2id_hash_encoded(
-      parameters.passes, parameters.memoryKiB, parameters.parallelism, password, password.count, salt, salt.count,
-      outputBytes, &encoded, encoded.count)
+    var output = [UInt8](repeating: 0, count: outputBytes)
+    let code = withContext(password, salt, parameters, output: &output) { argon2id_ctx(&$0) }
     guard code == ARGON2_OK.rawValue else { throw .resourcesExhausted(code: code) }
-    return encoded.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+    let costs = "m=\(parameters.memoryKiB),t=\(parameters.passes),p=\(parameters.parallelism)"
+    return Array("$argon2id$v=19$\(costs)$".utf8) + base64(salt) + [UInt8(ascii: "$")] + base64(output)
+  }
+
+  private static func withContext(
+    _ password: [UInt8], _ salt: [UInt8], _ parameters: Argon2Parameters, output: inout [UInt8],
+    _ body: (inout argon2_context) -> CInt
+  ) -> CInt {
+    // libargon2 takes mutable pointers, because it can be told to wipe its inputs; with these flags it does not.
+    var password = password
+    var salt = salt
+    return password.withUnsafeMutableBufferPointer { password in
+      salt.withUnsafeMutableBufferPointer { salt in
+        output.withUnsafeMutableBufferPointer { output in
+          var context = argon2_context()
+          (context.pwd, context.pwdlen) = (password.baseAddress, UInt32(password.count))
+          (context.salt, context.saltlen) = (salt.baseAddress, UInt32(salt.count))
+          (context.out, context.outlen) = (output.baseAddress, UInt32(output.count))
+          (context.t_cost, context.m_cost) = (parameters.passes, parameters.memoryKiB)
+          (context.lanes, context.threads) = (parameters.parallelism, parameters.parallelism)
+          context.version = ARGON2_VERSION_13.rawValue
+          context.flags = 0
+          (context.allocate_cbk, context.free_cbk) = (HugeMemory.allocate, HugeMemory.free)
+          return body(&context)
+        }
+      }
+    }
+  }
+
+  /// Base 64 without padding, as PHC strings have it.
+  private static func base64(_ bytes: [UInt8]) -> ArraySlice<UInt8> {
+    var text = [UInt8](repeating: 0, count: (bytes.count + 2) / 3 * 4 + 1)
+    let count = Int(EVP_EncodeBlock(&text, bytes, CInt(bytes.count)))
+    return text[..<count].prefix { $0 != UInt8(ascii: "=") }
   }
 }
