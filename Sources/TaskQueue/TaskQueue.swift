@@ -23,8 +23,8 @@ public enum Limits {
   public static let secondBatchRowsMin = 100
   /// So many submissions at once are a sign of clients that come back together.
   public static let crowdMin = 8
-  /// How long a batch may be held for them.
-  public static let holdMax = TimeSpan.milliseconds(1)
+  /// How long a batch may be held for them, unless three quarters of them are there earlier.
+  public static let holdMax = TimeSpan.milliseconds(3)
   /// Submissions that may wait in one process before callers are told that the queue is too busy.
   public static let submissionsWaitingMax = 20_000
   /// Bytes of input that may wait likewise.

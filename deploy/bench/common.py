@@ -144,6 +144,16 @@ class Stack:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def pgbench_rows(stack, script, connections, rows, database="millrace"):
+    """Rows a second that pgbench commits in a stack's PostgreSQL with `script`, which inserts `rows` at a time."""
+    path = pathlib.Path(stack.folder, "pgbench.sql")
+    path.write_text(script)
+    out = subprocess.run(
+        [find("pgbench"), *stack.connection(database)[:-2], "-n", "-M", "prepared", f"-c{connections}", "-j1", "-T5",
+         "-f", path, database], capture_output=True, text=True, check=True).stdout
+    return float(re.search(r"tps = ([\d.]+)", out)[1]) * rows
+
+
 def table(header, rows):
     """Prints rows under a header, numbers to the right."""
     rows = [header] + [[cell if isinstance(cell, str) else f"{cell:,.3f}" if isinstance(cell, float) and cell < 10
