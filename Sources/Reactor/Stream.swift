@@ -113,11 +113,6 @@ public final class Stream: EventHandler {
     return isWritable && output.count <= threshold
   }
 
-  /// Sends what can be sent now instead of before the next sleep.
-  public func flushNow(on reactor: isolated Reactor) {
-    flush(on: reactor)
-  }
-
   /// Tells the peer that nothing more will come, as soon as the kernel has taken everything appended so far.
   public func shutdownWriting(on reactor: isolated Reactor) {
     shutsDownWhenSent = true

@@ -17,8 +17,6 @@ public struct Claims: Sendable {
     public var accepted: [Int64] = []
     /// Tasks that are this worker's now.
     public var claimed: [ClaimedTask] = []
-    /// The largest `seq` claimed, to go on from.
-    public var lastSeq: Int64?
     /// The smallest `seq` claimed.
     public var firstSeq: Int64?
   }
@@ -144,7 +142,6 @@ public struct Claims: Sendable {
     turn.claimed.reserveCapacity(result.rowCount)
     for row in 0..<result.rowCount {
       let seq = result.int64(row, 1)
-      turn.lastSeq = max(turn.lastSeq ?? seq, seq)
       turn.firstSeq = min(turn.firstSeq ?? seq, seq)
       turn.claimed.append(
         ClaimedTask(

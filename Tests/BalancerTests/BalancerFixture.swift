@@ -65,7 +65,7 @@ final class RawConnection {
 
   func send(_ text: String, on reactor: isolated Reactor) {
     stream.write(Array(text.utf8), on: reactor)
-    stream.flushNow(on: reactor)
+    stream.flush(on: reactor)
   }
 
   /// Reads until `text` has come for the `count`th time, or the end; all that has come so far.

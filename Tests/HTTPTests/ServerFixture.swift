@@ -61,7 +61,7 @@ struct RawClient {
 
   func send(_ text: String, on reactor: isolated Reactor) {
     stream.write(Array(text.utf8), on: reactor)
-    stream.flushNow(on: reactor)
+    stream.flush(on: reactor)
   }
 
   /// Reads until `text` has come, or the end; what came so far, without `Date` and request ids.

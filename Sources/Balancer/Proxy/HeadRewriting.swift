@@ -94,14 +94,6 @@ enum HeadRewriting {
     out.append("\r\n")
   }
 
-  /// How a response's body goes on to the client.
-  enum BodyCoding {
-    /// As it is, its length having been told, or the connection's end telling it.
-    case plain
-    /// In chunks.
-    case chunked
-  }
-
   /// Writes the start and the fields of a response for a client; the caller adds its own fields and ends the head.
   static func writeResponse(
     _ head: ResponseHead, from bytes: UnsafePointer<UInt8>, dateLine: [UInt8], to out: ByteScratch
