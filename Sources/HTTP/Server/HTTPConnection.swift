@@ -8,6 +8,7 @@ final class HTTPConnection {
   private let stream: Stream
   private let request: HTTPRequest
   private var isIdle = true
+  private var hadRequest = false
   private var answersThisTurn = 0
 
   init(server: HTTPServer, stream: Stream, peer: SocketAddress) {
@@ -95,6 +96,7 @@ final class HTTPConnection {
         request.headBytes = stream.input.bytes(0..<bytes)
         stream.input.consume(bytes)
         nameRequest()
+        hadRequest = true
         return .whole
       case .malformed(let error):
         head.reset()
@@ -116,7 +118,8 @@ final class HTTPConnection {
   /// Waits for the first bytes of a request; false if none came. A connection that stays quiet gives its buffers back,
   /// but not at once: a busy one would only ask for them again.
   private func waitForRequest(on reactor: isolated Reactor) async -> Bool {
-    let deadline = reactor.now + server.times.idle
+    // Whoever connects has something to ask: only between requests is silence usual.
+    let deadline = reactor.now + (hadRequest ? server.times.idle : server.times.head)
     var outcome = await stream.read(until: min(deadline, reactor.now + HTTPLimits.buffersKept), on: reactor)
     if outcome == .deadline, reactor.now < deadline {
       stream.releaseMemory()

@@ -4,7 +4,8 @@ public import Basics
 public struct HTTPServerTimes: Sendable {
   /// How long a client may be silent between requests.
   public var idle = TimeSpan.seconds(60 as UInt64)
-  /// How long a head may take from its first byte; not extended by further bytes.
+  /// How long a head may take from its first byte, not extended by further bytes; also how long the first request of a
+  /// connection may be awaited.
   public var head = TimeSpan.seconds(10 as UInt64)
   /// How long a body may take at least; beyond that it must come at `HTTPLimits.bodyBytesPerSecondMin`.
   public var bodyGrace = TimeSpan.seconds(10 as UInt64)
