@@ -27,15 +27,15 @@ extension APIService {
     guard board.count < Limits.waitersMax else { return nil }
     let deadline = reactor.now + .seconds(UInt64(wait.seconds))
     var patience = Limits.blindCheck
-    var isFirst = true
+    var moment = 0
     while true {
       // News comes over Redis; the truth is in PostgreSQL, and is asked more and more seldom in case news was lost.
       let pause = board.hasNews ? patience : Limits.blindCheck
       patience = min(TimeSpan(nanoseconds: patience.nanoseconds * 2), Limits.safetyCheckMax)
-      // What is remembered is believed once: it may be about another system's task of the same number.
-      _ = await board.wait(
-        for: id, recalls: isFirst, until: min(deadline, reactor.now + pause), on: reactor)
-      isFirst = false
+      // What is remembered is believed once, for it may be about another system's task of the same number; but news
+      // that comes during the look is news.
+      _ = await board.wait(for: id, since: moment, until: min(deadline, reactor.now + pause), on: reactor)
+      moment = board.moment
       do {
         if let task = try await reader.task(id, on: reactor), task.state.isTerminal { return task }
       } catch {

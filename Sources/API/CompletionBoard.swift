@@ -6,8 +6,11 @@ import TaskQueue
 /// a completion may overtake the answer to its own submission.
 final class CompletionBoard {
   private var waiters: [Int64: [Pause]] = [:]
-  private var recent: Set<Int64> = []
-  private var recentOrder = RingQueue<Int64>()
+  /// When it was told of each id, as a number that grows.
+  private var told: [Int64: Int] = [:]
+  private var toldOrder = RingQueue<Int64>()
+  /// How often it was told anything: news that comes from now on is later than this.
+  private(set) var moment = 0
   /// How many clients wait.
   private(set) var count = 0
   /// Whether news arrives at present.
@@ -16,12 +19,12 @@ final class CompletionBoard {
     didSet { if hasNews && !oldValue { wakeAll() } }
   }
 
-  /// Waits until somebody says that task `id` is over; with `recalls` also if somebody has said so lately.
+  /// Waits until somebody says that task `id` is over, unless somebody has said so after `moment` (0: ever).
   /// - Returns: false if nobody did by `deadline`.
   func wait(
-    for id: Int64, recalls: Bool, until deadline: MonotonicTime, on reactor: isolated Reactor
+    for id: Int64, since moment: Int, until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async -> Bool {
-    if recalls, recent.contains(id) { return true }
+    if let last = told[id], last > moment { return true }
     let waiter = Pause()
     waiters[id, default: []].append(waiter)
     count += 1
@@ -35,11 +38,10 @@ final class CompletionBoard {
   /// Tasks `ids` are over.
   func completed(_ ids: [Int64]) {
     for id in ids {
-      if recent.insert(id).inserted {
-        recentOrder.append(id)
-        if recentOrder.count > Limits.recentCompletionsMax, let oldest = recentOrder.popFirst() {
-          recent.remove(oldest)
-        }
+      moment += 1
+      if told.updateValue(moment, forKey: id) == nil {
+        toldOrder.append(id)
+        if toldOrder.count > Limits.recentCompletionsMax, let oldest = toldOrder.popFirst() { told[oldest] = nil }
       }
       for waiter in waiters[id] ?? [] { waiter.end() }
     }

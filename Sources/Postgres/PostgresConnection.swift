@@ -219,8 +219,6 @@ public final class PostgresConnection: EventHandler {
       if request.error == nil { request.error = PostgresError(.server(sqlstate: state), message) }
       // Statements whose preparation failed or was skipped are not known to the server; earlier ones stay prepared.
       for case let statement? in request.expected { prepared.remove(statement) }
-      // 26000, invalid_sql_statement_name: it was to be prepared by a request ahead of this one, which failed.
-      if state == "26000" { for step in request.steps { prepared.remove(step.statement) } }
       request.expected.removeAll()
     }
   }

@@ -43,7 +43,9 @@ final class Lifeline: PostgresNotificationReceiver {
           isStarted = true
           started(presence)
         }
-        // What was submitted while nobody listened is found by looking, now that somebody does.
+        // What was submitted while nobody listened is found by looking, now that somebody does. Whoever submitted may
+        // also have taken the idle rows, between the lock and LISTEN.
+        for gate in gates { gate.forgetAnnouncement() }
         wakeEverybody()
         await connection?.whenLost(on: reactor)
         isListening = false

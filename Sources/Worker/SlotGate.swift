@@ -17,6 +17,8 @@ final class SlotGate {
   /// Claims on their way that take the idle row away. Until they are back, no row can be put in place: on another
   /// connection it might be there first and be taken away by them.
   private var removalsUnderWay = 0
+  /// Grows whenever the row was or is to be taken away: an announcement under way meanwhile may have lost its row.
+  private var disturbances = 0
   private var sleepers = RingQueue<UnsafeContinuation<Void, Never>>()
   private var isStopping = false
 
@@ -35,7 +37,9 @@ final class SlotGate {
     _ claims: Claims, _ connection: PostgresConnection, on reactor: isolated Reactor
   ) async throws(PostgresError) {
     guard !isAnnounced, removalsUnderWay == 0 else { return }
+    let before = disturbances
     try await claims.announceIdle(group: group.rawValue, connection, on: reactor)
+    guard disturbances == before else { return }
     isAnnounced = true
     announcement += 1
   }
@@ -54,6 +58,7 @@ final class SlotGate {
     guard isAnnounced, sleepers.isEmpty else { return false }
     isAnnounced = false
     removalsUnderWay += 1
+    disturbances += 1
     return true
   }
 
@@ -61,6 +66,7 @@ final class SlotGate {
   func takeStaleRow() -> Bool {
     guard sleepers.isEmpty, !isAnnounced else { return false }
     removalsUnderWay += 1
+    disturbances += 1
     return true
   }
 
@@ -68,7 +74,10 @@ final class SlotGate {
   func announcementTaken() { removalsUnderWay -= 1 }
 
   /// The row is gone for another reason: whoever notified took it away, or the connection was lost.
-  func forgetAnnouncement() { isAnnounced = false }
+  func forgetAnnouncement() {
+    isAnnounced = false
+    disturbances += 1
+  }
 
   /// Tasks were announced: slots that sleep look, and a claim that is on its way now may have been too early for them.
   func notified(_ count: Int) {

@@ -166,6 +166,18 @@ import Testing
     }
   }
 
+  @Test func `news that comes while a waiting client looks for itself is not lost`() async throws {
+    let (old, fresh) = try await onReactor { reactor -> (Bool, Bool) in
+      let board = CompletionBoard()
+      board.completed([7])
+      let moment = board.moment
+      let old = await board.wait(for: 7, since: moment, until: reactor.now + .milliseconds(10), on: reactor)
+      board.completed([7])
+      return (old, await board.wait(for: 7, since: moment, until: .never, on: reactor))
+    }
+    #expect(!old && fresh)
+  }
+
   @Test func `a task that was acknowledged stays so when PostgreSQL goes while its client waits`() async throws {
     try await onReactor { reactor in
       let api = try await APIHarness.start("lost", redis: nil, on: reactor)
