@@ -23,6 +23,9 @@ final class Slot {
   private var floor: Int64 = 0
   private var nextSweep = MonotonicTime(nanoseconds: 0)
   private var wasWoken = false
+  /// Tasks claimed since the slot slept, and claims since then that found nothing one after the other.
+  private var tasksSinceSleep = 0
+  private var emptyTurns = 0
   private var backoff = Backoff(base: .milliseconds(50), cap: .seconds(2 as UInt64))
 
   init(group: HashKind.SlotGroup, batchMax: Int, gate: SlotGate, work: WorkRoom) {
@@ -68,6 +71,8 @@ final class Slot {
       completing: completions, endedLeases: endedLeases, claimingFrom: work.isStopping ? nil : lane, count: batchMax,
       floor: floor, wakes: wakes, connection: connection, on: reactor)
     report(turn, on: reactor)
+    tasksSinceSleep += turn.claimed.count
+    emptyTurns = turn.claimed.isEmpty ? emptyTurns + 1 : 0
     if turn.claimed.isEmpty {
       if work.isStopping { return }
       try await rest(after: announcement, startedAtZero: startedAtZero, connection, on: reactor)
@@ -91,6 +96,11 @@ final class Slot {
     if startedAtZero, gate.maySleep(seen: announcement) {
       await gate.sleep(on: reactor)
       wasWoken = true
+      tasksSinceSleep = 0
+      emptyTurns = 0
+    } else if group == .quick, tasksSinceSleep >= Limits.flowTasksMin, emptyTurns <= Limits.flowPauses {
+      // Tasks flow: sleeping and being woken for the next few would cost PostgreSQL more than letting them gather.
+      await reactor.sleep(for: Limits.flowPause)
     } else {
       try await gate.announce(work.claims, connection, on: reactor)
     }

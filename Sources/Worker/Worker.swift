@@ -61,6 +61,12 @@ public struct WorkerConfiguration: Sendable {
 public enum Limits {
   /// Tasks claimed at once by slots for short work.
   public static let quickBatch = 512
+  /// So many quick tasks since a slot slept are a flow, in which it pauses before it goes to sleep,
+  static let flowTasksMin = 8
+  /// for so long,
+  static let flowPause = TimeSpan.milliseconds(2)
+  /// and so often.
+  static let flowPauses = 3
   /// Tasks claimed at once by slots for large inputs: at 2 MiB each this bounds the memory.
   public static let bulkyBatch = 16
   /// How soon after the first wish to stop another counts as impatience, in milliseconds.
