@@ -80,7 +80,7 @@ let package = Package(
     tests("ReactorTests", ["Basics", "Reactor", "TestSupport"]),
     tests("BalancerTests", ["Basics", "Telemetry", "Reactor", "HTTP", "Balancing", "Balancer", "TestSupport"]),
     tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTP", "TestSupport"], resources: [.copy("Corpus")]),
-    tests("HashingTests", ["Basics", "CArgon2", "Hashing"]),
+    tests("HashingTests", ["Basics", "CArgon2", "Hashing", "TestSupport"]),
     tests("BalancingTests", ["Basics", "Balancing"]),
     tests("CachingTests", ["Basics", "Caching"]),
     tests("WorkerTests", ["Basics", "Reactor", "Worker", "TestSupport"]),

@@ -67,19 +67,20 @@ public enum Socket {
 
   /// Where `fd` listens or is connected from.
   public static func localAddress(_ fd: CInt) -> SocketAddress {
-    var address = SocketAddress()
-    address.length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    withUnsafeMutablePointer(to: &address.storage) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(fd, $0, &address.length) }
-    }
-    return address
+    filled { getsockname(fd, $0, $1) }
   }
 
   private static func peerAddress(_ fd: CInt) -> SocketAddress {
+    filled { getpeername(fd, $0, $1) }
+  }
+
+  private static func filled(
+    by call: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt
+  ) -> SocketAddress {
     var address = SocketAddress()
     address.length = socklen_t(MemoryLayout<sockaddr_storage>.size)
     withUnsafeMutablePointer(to: &address.storage) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getpeername(fd, $0, &address.length) }
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = call($0, &address.length) }
     }
     return address
   }

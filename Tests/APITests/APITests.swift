@@ -154,7 +154,7 @@ import Testing
       let late = try await api.send(.post, "/hash/md5?wait=1", #"{"string":"late"}"#, on: reactor)
       #expect(late.status == 202)
       Task.immediate(executorPreference: reactor.queue) {
-        await reactor.sleep(for: .milliseconds(50))
+        while api.service.board.count == 0 { await reactor.sleep(for: .milliseconds(1)) }
         do { try await api.work(on: reactor) } catch { Issue.record("\(error)") }
       }
       let prefer = [(name: "Prefer", value: "respond-async, wait=20")]

@@ -52,9 +52,9 @@ import Testing
 
   @Test("a POST that a backend reads and then aborts is not sent again", arguments: ["127.0.0.1:0", "unix"])
   func readAndAborted(listen: String) async throws {
-    var template = Array("/tmp/millrace-aborts-XXXXXX".utf8CString)
-    let directory = try #require(mkdtemp(&template).map { String(cString: $0) })
-    defer { rmdir(directory) }
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let directory = folder.path
     let (answer, requests) = try await onReactor { reactor -> (String, Int) in
       let backend = RawBackend { (connection, reactor) in
         guard await connection.nextRequest(on: reactor) else { return connection.stream.close(on: reactor) }

@@ -189,9 +189,9 @@ import Testing
 
   @Test("a first request over a Unix socket may take longer than connecting may")
   func slowFirstAnswer() async throws {
-    var template = Array("/tmp/millrace-balancer-XXXXXX".utf8CString)
-    let directory = try #require(mkdtemp(&template).map { String(cString: $0) })
-    defer { rmdir(directory) }
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let directory = folder.path
     let answer = try await onReactor { reactor -> String in
       let (server, address) = try! OriginServer.start("unix", at: "unix:\(directory)/s", on: reactor)
       let balancer = try! await startBalancer([address], on: reactor)
@@ -207,9 +207,9 @@ import Testing
 
   @Test("a Unix socket backend is balanced like any other")
   func unixBackend() async throws {
-    var template = Array("/tmp/millrace-balancer-XXXXXX".utf8CString)
-    let directory = try #require(mkdtemp(&template).map { String(cString: $0) })
-    defer { rmdir(directory) }
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let directory = folder.path
     let answer = try await onReactor { reactor -> String in
       let (server, address) = try! OriginServer.start("unix", at: "unix:\(directory)/s", on: reactor)
       let balancer = try! await startBalancer([address], on: reactor)

@@ -30,9 +30,9 @@ import Testing
     "while backends keep closing their connections, each POST gets its own answer and is done once",
     arguments: [false, true])
   func closingBackends(overUnixSockets: Bool) async throws {
-    var template = Array("/tmp/millrace-storm-XXXXXX".utf8CString)
-    let directory = try #require(mkdtemp(&template).map { String(cString: $0) })
-    defer { rmdir(directory) }
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let directory = folder.path
     let (wrong, repeated, done) = try await onReactor { reactor -> ([String], Int, Int) in
       var times = HTTPServerTimes()
       times.idle = .milliseconds(6)

@@ -1,6 +1,7 @@
 import Basics
 import Glibc
 import Hashing
+import TestSupport
 import Testing
 
 private let key = SecretKey(bytes: Array(0..<32))!
@@ -30,14 +31,9 @@ private let key = SecretKey(bytes: Array(0..<32))!
   }
 
   @Test func aKeyFileIsMadeOnceForItsOwnerAlone() throws {
-    var template = Array("/tmp/millrace-key-XXXXXX".utf8CString)
-    #expect(mkdtemp(&template) != nil)
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let path = folder + "/secret.key"
-    defer {
-      unlink(path)
-      rmdir(folder)
-    }
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let path = folder.path + "/secret.key"
     #expect(throws: HashingError.keyFile(code: ENOENT)) { try SecretKey.load(path: path) }
     // A process of this very number was killed here while it made a key.
     close(open("\(path).\(getpid())", O_WRONLY | O_CREAT, 0o600))

@@ -80,8 +80,9 @@ func socketPair() -> (CInt, CInt) {
   }
 
   @Test func `a listener serves TCP and Unix sockets, and a refused connect says so`() async throws {
-    let directory = String(cString: mkdtemp(strdup("/tmp/millrace-test-XXXXXX")))
-    defer { rmdir(directory) }
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let directory = folder.path
     let result = try await onReactor { reactor -> [String] in
       var log: [String] = []
       for text in ["127.0.0.1:0", "[::1]:0", "unix:\(directory)/s"] {

@@ -47,6 +47,21 @@ final class QueueHarness {
     try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
   }
 
+  /// The connections of workers that sleep; what they are notified of comes to `ear`.
+  func sleepers(
+    _ count: Int, heardBy ear: any PostgresNotificationReceiver, on reactor: isolated Reactor
+  ) async throws -> [PostgresConnection] {
+    var connections: [PostgresConnection] = []
+    for index in 0..<count {
+      let connection = try await connect(on: reactor)
+      connection.notificationReceiver = ear
+      let presence = try await WorkerPresence.register(name: "w\(index)", connection: connection, on: reactor)
+      try await Claims(worker: presence.id).announceIdle(group: 0, connection, on: reactor)
+      connections.append(connection)
+    }
+    return connections
+  }
+
   func submission(_ text: String, unique: Bool = true, attempts: Int16 = 3) -> Submission {
     let bytes = Array(text.utf8)
     return Submission(

@@ -238,14 +238,7 @@ import Testing
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("wakers", on: reactor)
       let ear = Ear()
-      var sleepers: [PostgresConnection] = []
-      for index in 0..<3 {
-        let connection = try await queue.connect(on: reactor)
-        connection.notificationReceiver = ear
-        let presence = try await WorkerPresence.register(name: "w\(index)", connection: connection, on: reactor)
-        try await Claims(worker: presence.id).announceIdle(group: 0, connection, on: reactor)
-        sleepers.append(connection)
-      }
+      let sleepers = try await queue.sleepers(3, heardBy: ear, on: reactor)
       for (tasksPerWakeUp, expected) in [(1, 2), (128, 1)] {
         let outcomes = Outcomes()
         for index in 0..<2 {
@@ -317,14 +310,7 @@ import Testing
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("each", on: reactor)
       let ear = Ear()
-      var sleepers: [PostgresConnection] = []
-      for index in 0..<3 {
-        let connection = try await queue.connect(on: reactor)
-        connection.notificationReceiver = ear
-        let presence = try await WorkerPresence.register(name: "w\(index)", connection: connection, on: reactor)
-        try await Claims(worker: presence.id).announceIdle(group: 0, connection, on: reactor)
-        sleepers.append(connection)
-      }
+      let sleepers = try await queue.sleepers(3, heardBy: ear, on: reactor)
       for index in 0..<3 {
         _ = try await queue.submitter.submit(queue.submission("\(index)"), on: reactor)
         while ear.heard.count <= index { await reactor.sleep(for: .milliseconds(1)) }
