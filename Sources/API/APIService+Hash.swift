@@ -1,6 +1,7 @@
 import Basics
 import Caching
 import HTTP
+import HTTPSyntax
 import Hashing
 import Reactor
 import TaskQueue

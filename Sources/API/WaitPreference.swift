@@ -1,5 +1,6 @@
 import Basics
 import HTTP
+import HTTPSyntax
 
 /// How long a client is willing to wait for a task to end: `?wait=5`, or `Prefer: wait=5` (RFC 7240 §4.3), in seconds,
 /// cut at `Limits.waitSecondsMax`.

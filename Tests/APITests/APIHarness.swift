@@ -9,6 +9,7 @@ import Telemetry
 import TestSupport
 
 @testable import API
+import HTTPSyntax
 
 let pool = try! ComputePool(width: 2)
 let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .error)

@@ -8,6 +8,7 @@ import TestSupport
 import Testing
 
 @testable import API
+import HTTPSyntax
 
 @Suite(.serialized) struct APITests {
   static let redis = try! TestServer.redis()

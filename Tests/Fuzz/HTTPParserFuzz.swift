@@ -1,4 +1,4 @@
-import HTTP
+import HTTPSyntax
 
 /// What libFuzzer calls with each input: a stream of requests, and the same bytes as responses. The parsers must not
 /// trap, and must say the same whether the stream comes whole or cut at the place that the first byte names.

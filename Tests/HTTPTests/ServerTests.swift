@@ -1,6 +1,7 @@
 import Foundation
 import Basics
 import HTTP
+import HTTPSyntax
 import Reactor
 import TestSupport
 import Testing

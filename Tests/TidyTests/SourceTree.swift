@@ -71,7 +71,10 @@ struct House {
     let targets = manifest[(manifest.range(of: "targets: [")?.upperBound ?? manifest.startIndex)...]
     var floor = -1
     var room: String?
-    for line in targets.components(separatedBy: "\n") {
+    // The formatter breaks a long room behind its parenthesis; the name then stands alone on the next line.
+    for line in targets.replacing(/room\(\n +"/, with: "room(\"").replacing(/",\n +\[/, with: "\", [")
+      .components(separatedBy: "\n")
+    {
       if let comment = line.firstMatch(of: /\/\/ Floor (\d):/) { floor = Int(comment.1) ?? -1 }
       if line.contains("// Tests") { break }
       if let name = line.firstMatch(of: /(room\(|name: )"(\w+)"/) {

@@ -1,6 +1,7 @@
 import Balancing
 import Basics
 import HTTP
+import HTTPSyntax
 import Reactor
 import Telemetry
 

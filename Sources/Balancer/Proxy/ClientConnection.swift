@@ -3,6 +3,7 @@ import Basics
 import CLinux
 import Glibc
 import HTTP
+import HTTPSyntax
 import Reactor
 import Telemetry
 

@@ -1,5 +1,6 @@
 import Basics
 import HTTP
+import HTTPSyntax
 
 /// A request id on its way: taken over from the client, or 128 random bits. It is written out only where it is sent, so
 /// that making one allocates nothing.
@@ -58,7 +59,8 @@ enum HeadRewriting {
       switch field.known {
       // Written below from what the balancer knows itself. `Forwarded` (RFC 7239) and `X-Real-IP` are dropped, because
       // the balancer cannot vouch for what a client claims there; that somebody forwarded is told all the same.
-      case .host, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRealIP, .forwarded, .xRequestID: continue
+      case .host, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRealIP, .forwarded, .xRequestID, .imitation:
+        continue
       case let known where known.isHopByHop: continue
       default:
         if head.namesHopByHopFields, isNamed(field, head, bytes) { continue }

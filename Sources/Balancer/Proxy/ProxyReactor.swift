@@ -2,6 +2,7 @@ import Balancing
 import Basics
 import Glibc
 import HTTP
+import HTTPSyntax
 import Reactor
 import Telemetry
 

@@ -1,6 +1,7 @@
 import Balancing
 import Basics
 import HTTP
+import HTTPSyntax
 import Reactor
 
 /// How far the response to the request in progress has come.

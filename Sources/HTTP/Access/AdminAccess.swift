@@ -1,3 +1,4 @@
+import HTTPSyntax
 import Reactor
 
 /// Who may make calls that change or reveal the system: whoever bears the admin token, and, where that is switched on,

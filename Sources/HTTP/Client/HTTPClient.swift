@@ -1,5 +1,6 @@
 import Glibc
 public import Basics
+public import HTTPSyntax
 public import Reactor
 
 /// A request to be sent by `HTTPClient`.

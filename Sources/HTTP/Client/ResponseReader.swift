@@ -1,4 +1,5 @@
 import Basics
+import HTTPSyntax
 import Reactor
 
 /// Reads one response from a stream.
@@ -22,13 +23,7 @@ final class ResponseReader {
       head.reset()
       fields = try await readHead(answering: method, until: deadline, on: reactor)
     } while head.isInterim
-    let body: [UInt8]
-    switch head.framing {
-    case .none: body = []
-    case .length(let length): body = try await readBody(length: length, until: deadline, on: reactor)
-    case .chunked: body = try await readChunks(until: deadline, on: reactor)
-    case .untilClose: body = try await readToEnd(until: deadline, on: reactor)
-    }
+    let body = try await readBody(until: deadline, on: reactor)
     return HTTPClientResponse(status: head.status, fields: fields, body: body)
   }
 
@@ -53,21 +48,12 @@ final class ResponseReader {
   }
 
   private func readBody(
-    length: Int, until deadline: MonotonicTime, on reactor: isolated Reactor
-  ) async throws(HTTPClientError) -> [UInt8] {
-    if length > bodyBytesMax { throw .tooLarge }
-    while stream.input.count < length { try await readMore(until: deadline, on: reactor) }
-    let body = stream.input.bytes(0..<length)
-    stream.input.consume(length)
-    return body
-  }
-
-  private func readChunks(
     until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async throws(HTTPClientError) -> [UInt8] {
-    var decoder = ChunkedDecoder()
+    if case .length(let length) = head.framing, length > bodyBytesMax { throw .tooLarge }
+    var decoder = BodyDecoder(head.framing)
     var body: [UInt8] = []
-    while true {
+    while !decoder.isComplete {
       let piece = stream.input.bytes(0..<stream.input.count)
       var position = 0
       reading: while true {
@@ -77,30 +63,24 @@ final class ResponseReader {
           position = range.upperBound
           if body.count > bodyBytesMax { throw .tooLarge }
         case .incomplete:
-          stream.input.consume(piece.count)
+          position = piece.count
           break reading
         case .complete(let next):
-          stream.input.consume(next)
-          return body
+          position = next
+          break reading
         case .malformed(let error): throw .malformed(error)
         }
       }
-      try await readMore(until: deadline, on: reactor)
-    }
-  }
-
-  private func readToEnd(
-    until deadline: MonotonicTime, on reactor: isolated Reactor
-  ) async throws(HTTPClientError) -> [UInt8] {
-    while true {
-      if stream.input.count > bodyBytesMax { throw .tooLarge }
+      stream.input.consume(position)
+      if decoder.isComplete { break }
       switch await stream.read(until: deadline, on: reactor) {
       case .bytes: continue
-      case .endOfStream: return stream.input.bytes(0..<stream.input.count)
+      case .endOfStream where decoder.endsWithConnection: return body
       case .deadline: throw .deadline
-      case .failed: throw .closed
+      case .endOfStream, .failed: throw .closed
       }
     }
+    return body
   }
 
   private func readMore(until deadline: MonotonicTime, on reactor: isolated Reactor) async throws(HTTPClientError) {

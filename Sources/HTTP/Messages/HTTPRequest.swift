@@ -1,4 +1,5 @@
 public import Basics
+public import HTTPSyntax
 public import Reactor
 
 /// A request as a handler sees it: the parsed head, the whole body, and what the router found. One object serves a

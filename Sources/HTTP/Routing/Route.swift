@@ -1,3 +1,5 @@
+import HTTPSyntax
+
 /// One thing a server does: which requests it is for, and what answers them.
 struct Route<Context> {
   /// The method; a route for GET also answers HEAD.

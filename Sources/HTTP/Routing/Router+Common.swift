@@ -1,4 +1,5 @@
 import Basics
+import HTTPSyntax
 public import Reactor
 public import Telemetry
 

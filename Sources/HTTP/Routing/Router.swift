@@ -1,3 +1,4 @@
+public import HTTPSyntax
 public import Reactor
 
 /// Finds the route of a request and has it answered; says 404, 405 with `Allow`, and answers OPTIONS by itself.

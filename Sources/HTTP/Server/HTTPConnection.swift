@@ -1,4 +1,5 @@
 import Basics
+import HTTPSyntax
 import Reactor
 
 /// One client connection of an `HTTPServer`: reads a request, has it answered, and goes on until either side has
@@ -142,16 +143,45 @@ final class HTTPConnection {
   private func readBody(bytesMax: Int, isWanted: Bool, on reactor: isolated Reactor) async -> Outcome {
     request.body = []
     let tooLarge = Problem(413, "The body is larger than \(bytesMax) bytes.")
-    switch request.head.framing {
-    case .none, .untilClose: return .whole
-    case .length(let length):
-      if length > bytesMax { return .refused(tooLarge) }
-      if stream.input.count < length, !invite(isWanted, on: reactor) { return .refused(tooLarge) }
-      return await readBody(length: length, on: reactor)
-    case .chunked:
-      if stream.input.isEmpty, !invite(isWanted, on: reactor) { return .refused(tooLarge) }
-      return await readChunks(bytesMax: bytesMax, tooLarge: tooLarge, on: reactor)
+    if case .length(let length) = request.head.framing, length > bytesMax { return .refused(tooLarge) }
+    guard request.head.framing != .none else { return .whole }
+    if stream.input.isEmpty, !invite(isWanted, on: reactor) { return .refused(tooLarge) }
+    let start = reactor.now
+    var decoder = BodyDecoder(request.head.framing)
+    while true {
+      if let problem = takeBody(&decoder, bytesMax, tooLarge) { return .refused(problem) }
+      if decoder.isComplete { return .whole }
+      if let outcome = await readMore(since: start, received: request.body.count, on: reactor) { return outcome }
     }
+  }
+
+  /// Moves what has come of the body to the request; what is wrong with it, nil if nothing is.
+  private func takeBody(_ decoder: inout BodyDecoder, _ bytesMax: Int, _ tooLarge: Problem) -> Problem? {
+    var consumed = 0
+    var refusal: Problem?
+    stream.input.withReadable { raw in
+      let bytes = raw.bindMemory(to: UInt8.self)
+      reading: while !decoder.isComplete {
+        switch decoder.next(bytes.span, from: consumed) {
+        case .data(let range):
+          consumed = range.upperBound
+          if request.body.count + range.count > bytesMax {
+            refusal = tooLarge
+            break reading
+          }
+          request.body.append(contentsOf: bytes[range])
+        case .incomplete:
+          consumed = bytes.count
+          break reading
+        case .complete(let next): consumed = next
+        case .malformed(let error):
+          refusal = Problem(error.status, "The request was refused: \(error.explanation).")
+          break reading
+        }
+      }
+    }
+    stream.input.consume(consumed)
+    return refusal
   }
 
   /// Sends `100 Continue` to a client that waits for it. False if its body is not wanted: then it must not be invited.
@@ -159,52 +189,6 @@ final class HTTPConnection {
     guard request.head.expectsContinue else { return true }
     if isWanted { stream.write(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8), on: reactor) }
     return isWanted
-  }
-
-  private func readBody(length: Int, on reactor: isolated Reactor) async -> Outcome {
-    let start = reactor.now
-    while stream.input.count < length {
-      if let outcome = await readMore(since: start, received: stream.input.count, on: reactor) { return outcome }
-    }
-    request.body = stream.input.bytes(0..<length)
-    stream.input.consume(length)
-    return .whole
-  }
-
-  private func readChunks(bytesMax: Int, tooLarge: Problem, on reactor: isolated Reactor) async -> Outcome {
-    let start = reactor.now
-    var decoder = ChunkedDecoder()
-    while true {
-      var consumed = 0
-      var refusal: Problem?
-      stream.input.withReadable { raw in
-        let bytes = raw.bindMemory(to: UInt8.self)
-        reading: while true {
-          switch decoder.next(bytes.span, from: consumed) {
-          case .data(let range):
-            consumed = range.upperBound
-            if request.body.count + range.count > bytesMax {
-              refusal = tooLarge
-              break reading
-            }
-            request.body.append(contentsOf: bytes[range])
-          case .incomplete:
-            consumed = bytes.count
-            break reading
-          case .complete(let next):
-            consumed = next
-            break reading
-          case .malformed(let error):
-            refusal = Problem(error.status, "The request was refused: \(error.explanation).")
-            break reading
-          }
-        }
-      }
-      stream.input.consume(consumed)
-      if let refusal { return .refused(refusal) }
-      if decoder.isComplete { return .whole }
-      if let outcome = await readMore(since: start, received: request.body.count, on: reactor) { return outcome }
-    }
   }
 
   /// Waits for more of a body; nil if some came. A body must be done within the time of grace plus what it may take at

@@ -1,5 +1,6 @@
 public import Basics
 import Glibc
+public import HTTPSyntax
 public import Reactor
 public import Telemetry
 

@@ -1,4 +1,5 @@
 public import Basics
+public import HTTPSyntax
 
 /// How long a server waits for a client.
 public struct HTTPServerTimes: Sendable {

@@ -22,6 +22,10 @@ struct FieldTable: ~Copyable {
   private(set) var contentLengthCount = 0
   private(set) var transferEncodingCount = 0
   private(set) var isChunked = false
+  /// How often `chunked` stands among the transfer codings, whether it is the last one, and how many there are.
+  private var chunkedCount = 0
+  private var isChunkedLast = false
+  private var codingCount = 0
   private(set) var hasClose = false
   private(set) var hasKeepAlive = false
   /// Whether Connection names fields other than the ones that are dropped anyway.
@@ -57,6 +61,9 @@ struct FieldTable: ~Copyable {
     contentLengthCount = 0
     transferEncodingCount = 0
     isChunked = false
+    chunkedCount = 0
+    isChunkedLast = false
+    codingCount = 0
     hasClose = false
     hasKeepAlive = false
     namesHopByHopFields = false
@@ -175,7 +182,7 @@ struct FieldTable: ~Copyable {
       contentLength = length
     case .transferEncoding:
       transferEncodingCount += 1
-      isChunked = equals(bytes, start, end, "chunked")
+      noteTransferCodings(bytes, start, end)
     case .connection:
       return noteConnection(bytes, start, end)
     case .expect:
@@ -183,6 +190,17 @@ struct FieldTable: ~Copyable {
     default: break
     }
     return nil
+  }
+
+  private mutating func noteTransferCodings(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) {
+    isChunkedLast = false
+    var members = ListMembers(start: start, end: end)
+    while let member = members.next(bytes) {
+      isChunkedLast = equals(bytes, member.lowerBound, member.upperBound, "chunked")
+      codingCount += 1
+      if isChunkedLast { chunkedCount += 1 }
+    }
+    isChunked = isChunkedLast && codingCount == 1
   }
 
   private mutating func noteConnection(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> HeadError? {
@@ -217,7 +235,9 @@ struct FieldTable: ~Copyable {
     if transferEncodingCount > 0 {
       if contentLengthCount > 0 { return .contentLengthWithTransferEncoding }
       if isOldVersion { return .transferEncodingInOldVersion }
-      if transferEncodingCount > 1 || !isChunked { return .unsupportedTransferCoding }
+      // Without chunked as the last coding the body has no end that both sides agree on (RFC 9112 §6.3, number 4).
+      if !isChunkedLast || chunkedCount > 1 { return .chunkedNotLast }
+      if !isChunked || transferEncodingCount > 1 { return .unsupportedTransferCoding }
     }
     return contentLengthCount > 1 ? .repeatedContentLength : nil
   }

@@ -9,7 +9,7 @@ public enum RequestID {
   /// JSON string, a log line and a URL.
   public static func isAcceptable(_ bytes: Span<UInt8>) -> Bool {
     guard 1...lengthMax ~= bytes.count else { return false }
-    for index in 0..<bytes.count where !ByteClass.hostName.contains(bytes[index]) { return false }
+    for index in 0..<bytes.count where !ByteClass.unreserved.contains(bytes[index]) { return false }
     return true
   }
 

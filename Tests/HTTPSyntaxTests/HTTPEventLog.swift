@@ -1,4 +1,4 @@
-import HTTP
+import HTTPSyntax
 
 /// Reads a stream of requests or responses piece by piece, as a connection would, and writes down what the parser said.
 /// The log must not depend on where the stream was cut.
@@ -8,9 +8,7 @@ struct HTTPEventLog {
 
   private enum Phase {
     case head
-    case length(Int)
-    case chunked(ChunkedDecoder)
-    case untilClose
+    case body(BodyDecoder)
   }
   private var buffer: [UInt8] = []
   private var phase = Phase.head
@@ -33,7 +31,7 @@ struct HTTPEventLog {
   /// Ends the stream: tells whether it ended inside a message.
   mutating func finish() {
     if hasFailed { return }
-    if case .untilClose = phase { return endBody() }
+    if case .body(let decoder) = phase, decoder.endsWithConnection { return endBody() }
     if case .head = phase { return buffer.isEmpty ? () : lines.append("incomplete head") }
     lines.append("incomplete body \(HTTPEventLog.visible(body))")
   }
@@ -42,17 +40,7 @@ struct HTTPEventLog {
   private mutating func step() -> Bool {
     switch phase {
     case .head: return takeHead()
-    case .length(let remaining):
-      let amount = min(remaining, buffer.count)
-      body += buffer[..<amount]
-      buffer.removeFirst(amount)
-      if amount == remaining { endBody() } else { phase = .length(remaining - amount) }
-      return amount == remaining && !buffer.isEmpty
-    case .chunked(let decoder): return takeChunks(decoder)
-    case .untilClose:
-      body += buffer
-      buffer = []
-      return false
+    case .body(let decoder): return takeBody(decoder)
     }
   }
 
@@ -69,17 +57,12 @@ struct HTTPEventLog {
       buffer.removeFirst(bytes)
       request.reset()
       response.reset()
-      switch framing {
-      case .none: phase = .head
-      case .length(let length): phase = .length(length)
-      case .chunked: phase = .chunked(ChunkedDecoder())
-      case .untilClose: phase = .untilClose
-      }
+      phase = framing == .none ? .head : .body(BodyDecoder(framing))
       return true
     }
   }
 
-  private mutating func takeChunks(_ start: ChunkedDecoder) -> Bool {
+  private mutating func takeBody(_ start: BodyDecoder) -> Bool {
     var decoder = start
     var position = 0
     while true {
@@ -87,9 +70,13 @@ struct HTTPEventLog {
       case .data(let range):
         body += buffer[range]
         position = range.upperBound
+        guard decoder.isComplete else { continue }
+        buffer.removeFirst(position)
+        endBody()
+        return !buffer.isEmpty
       case .incomplete:
         buffer = []
-        phase = .chunked(decoder)
+        phase = .body(decoder)
         return false
       case .complete(let next):
         buffer.removeFirst(next)

@@ -1,64 +1,82 @@
-import Glibc
-
 /// A piece of memory that all connections of a reactor share for what lives only within one event: what was just read,
 /// and what is about to be sent. So a connection that waits owns no buffer.
 ///
-/// It is one of the few places with pointers: appending must cost a bounds check and a copy, nothing else.
-final class ByteScratch {
-  let base: UnsafeMutablePointer<UInt8>
-  let capacity: Int
-  var count = 0
+/// It is one of the few places with pointers: appending must cost a bounds check and a copy, nothing else. Appending
+/// more than there is room for traps: whoever fills it knows the most that one event can make of what was read.
+public final class ByteScratch {
+  /// The first byte.
+  public let base: UnsafeMutablePointer<UInt8>
+  /// Bytes of memory.
+  public let capacity: Int
+  /// How many of them are in use.
+  public var count: Int {
+    @inlinable get { used }
+    @inlinable set {
+      precondition(newValue >= 0 && newValue <= capacity, "a scratch has no such length")
+      used = newValue
+    }
+  }
+  @usableFromInline var used = 0
 
-  init(capacity: Int) {
+  /// Memory for `capacity` bytes, none in use.
+  public init(capacity: Int) {
     self.capacity = capacity
     base = .allocate(capacity: capacity)
   }
 
   deinit { base.deallocate() }
 
-  var readable: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+  /// The bytes in use.
+  @inlinable public var readable: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 
   /// The bytes as the parsers take them.
-  func span<R>(_ body: (Span<UInt8>) -> R) -> R {
+  @inlinable public func span<R>(_ body: (Span<UInt8>) -> R) -> R {
     body(UnsafeBufferPointer(start: base, count: count).span)
   }
 
-  func range(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+  /// The bytes of `range`, which must be in use.
+  @inlinable public func range(_ range: Range<Int>) -> UnsafeRawBufferPointer {
     precondition(range.upperBound <= count, "outside the scratch")
     return UnsafeRawBufferPointer(start: base + range.lowerBound, count: range.count)
   }
 
-  @inline(__always)
-  func append(_ source: UnsafePointer<UInt8>, _ length: Int) {
+  /// Appends `length` bytes from `source`.
+  @inlinable @inline(__always)
+  public func append(_ source: UnsafePointer<UInt8>, _ length: Int) {
     precondition(capacity - count >= length, "a scratch is full")
-    memcpy(base + count, source, length)
-    count += length
+    (base + count).update(from: source, count: length)
+    used += length
   }
 
-  @inline(__always)
-  func append(_ bytes: UnsafeRawBufferPointer) {
+  /// Appends `bytes`.
+  @inlinable @inline(__always)
+  public func append(_ bytes: UnsafeRawBufferPointer) {
     guard let source = bytes.baseAddress else { return }
     append(source.assumingMemoryBound(to: UInt8.self), bytes.count)
   }
 
-  @inline(__always)
-  func append(_ text: StaticString) {
+  /// Appends the UTF-8 bytes of a literal.
+  @inlinable @inline(__always)
+  public func append(_ text: StaticString) {
     append(text.utf8Start, text.utf8CodeUnitCount)
   }
 
-  @inline(__always)
-  func append(_ bytes: [UInt8]) {
+  /// Appends `bytes`.
+  @inlinable @inline(__always)
+  public func append(_ bytes: [UInt8]) {
     bytes.withUnsafeBytes { append($0) }
   }
 
-  @inline(__always)
-  func append(byte: UInt8) {
+  /// Appends one byte.
+  @inlinable @inline(__always)
+  public func append(byte: UInt8) {
     precondition(count < capacity, "a scratch is full")
     base[count] = byte
-    count += 1
+    used += 1
   }
 
-  func append(decimal number: Int) {
+  /// Appends the digits of `number`, which is not negative.
+  public func append(decimal number: Int) {
     precondition(number >= 0, "a negative number in a message")
     var length = 1
     var bound = 10
@@ -72,12 +90,12 @@ final class ByteScratch {
       base[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
       rest /= 10
     }
-    count += length
+    used += length
   }
 
   /// Appends the eight digits of a number below 2^32, all at once: each half-byte goes to a byte of its own, and a byte
   /// above 9 is moved on to the letters.
-  func append(hexadecimal number: UInt64) {
+  public func append(hexadecimal number: UInt64) {
     precondition(capacity - count >= 8, "a scratch is full")
     var spread = (number & 0xFFFF) << 32 | number >> 16
     spread = (spread & 0x0000_00FF_0000_00FF) << 16 | (spread & 0x0000_FF00_0000_FF00) >> 8
@@ -85,11 +103,11 @@ final class ByteScratch {
     let letters = ((spread &+ 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101
     let digits = spread &+ 0x3030_3030_3030_3030 &+ letters &* 0x27
     UnsafeMutableRawPointer(base + count).storeBytes(of: digits, as: UInt64.self)
-    count += 8
+    used += 8
   }
 
   /// Appends a chunk's size line (RFC 9112 §7.1).
-  func append(chunkSize size: Int) {
+  public func append(chunkSize size: Int) {
     var shift = (Int.bitWidth - 1 - max(size, 1).leadingZeroBitCount) / 4 * 4
     while shift >= 0 {
       let digit = UInt8(size >> shift & 15)

@@ -1,5 +1,6 @@
 import Basics
-import HTTP
+import HTTPSyntax
+import TestSupport
 import Testing
 
 @Suite("Parsing") struct ParsingTests {
@@ -62,12 +63,25 @@ import Testing
 
   @Test("every known field is recognised in any case, and nothing like it")
   func knownFields() {
-    for field in KnownField.allCases where field != .other {
+    for field in KnownField.allCases where field != .other && field != .imitation {
       for name in ["\(field.name)", "\(field.name)".uppercased(), "\(field.name)".lowercased()] {
         #expect(recognised(name) == field, "\(name)")
       }
       #expect(recognised("\(field.name)x") != field)
       #expect(recognised("\(field.name)".dropLast() + "_") == .other)
+    }
+  }
+
+  @Test("a name that only looks like a framing or forwarding field is told from it")
+  func imitations() {
+    for name in [
+      "X_Forwarded_For", "X-Forwarded_For", "x_real_ip", "Transfer_Encoding", "Content_Length", "X_Request-Id",
+      "Keep_Alive",
+    ] {
+      #expect(recognised(name) == .imitation, "\(name)")
+    }
+    for name in ["If_Match", "User_Agent", "X_Forwarded_Fo_", "X_Custom"] {
+      #expect(recognised(name) == .other, "\(name)")
     }
   }
 

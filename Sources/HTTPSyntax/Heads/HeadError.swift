@@ -10,7 +10,7 @@ public enum HeadError: UInt8, Error, Sendable, CaseIterable {
   case missingHost, repeatedHost, invalidHost, invalidConnection, unsupportedExpectation
   // Framing.
   case repeatedContentLength, invalidContentLength, contentLengthWithTransferEncoding
-  case unsupportedTransferCoding, transferEncodingInOldVersion
+  case unsupportedTransferCoding, chunkedNotLast, transferEncodingInOldVersion
   case invalidChunkSize, invalidChunkExtension, missingChunkEnd, invalidTrailer, trailerTooLarge
 
   /// The status that answers a request refused for this reason (RFC 9110 §15).
@@ -51,7 +51,8 @@ public enum HeadError: UInt8, Error, Sendable, CaseIterable {
     case .repeatedContentLength: "Content-Length is repeated"
     case .invalidContentLength: "Content-Length is not a number"
     case .contentLengthWithTransferEncoding: "Content-Length and Transfer-Encoding exclude each other"
-    case .unsupportedTransferCoding: "the only transfer coding known is chunked, once"
+    case .unsupportedTransferCoding: "the only transfer coding known is chunked"
+    case .chunkedNotLast: "chunked must be the last transfer coding, and stand once"
     case .transferEncodingInOldVersion: "HTTP/1.0 has no Transfer-Encoding"
     case .invalidChunkSize: "a chunk size is malformed"
     case .invalidChunkExtension: "a chunk extension is malformed or too long"

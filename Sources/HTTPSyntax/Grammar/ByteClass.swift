@@ -24,10 +24,13 @@ struct ByteClass {
   @inline(__always)
   static var target: ByteClass { ByteClass(low: 0xAFFF_FFF2_0000_0000, high: 0x7FFF_FFFF_EFFF_FFFF) }
 
-  /// What a registered name or IPv4 address in an authority may hold: letters, digits, `-`, `.`, `_`, `~`. RFC 3986
-  /// also allows escapes and sub-delims, which no host name on the Internet has and which readers disagree about.
+  /// What a registered name may hold beside escapes: unreserved characters and sub-delims (RFC 3986 §3.2.2).
   @inline(__always)
-  static var hostName: ByteClass { ByteClass(low: 0x03FF_6000_0000_0000, high: 0x47FF_FFFE_87FF_FFFE) }
+  static var registeredName: ByteClass { ByteClass(low: 0x2BFF_7FD2_0000_0000, high: 0x47FF_FFFE_87FF_FFFE) }
+
+  /// The unreserved characters (RFC 3986 §2.3): letters, digits, `-`, `.`, `_`, `~`.
+  @inline(__always)
+  static var unreserved: ByteClass { ByteClass(low: 0x03FF_6000_0000_0000, high: 0x47FF_FFFE_87FF_FFFE) }
 
   /// The inside of an IPv6 literal: hexadecimal digits, `:` and `.`.
   @inline(__always)

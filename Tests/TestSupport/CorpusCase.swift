@@ -1,4 +1,5 @@
 import Foundation
+import HTTPSyntax
 
 /// One case of a corpus file: a stream of bytes beside the log that reading it must give.
 ///
@@ -6,15 +7,19 @@ import Foundation
 ///     the input, where \r \n \t \xHH and {x*9000} mean what they look like and line ends mean nothing
 ///     --
 ///     the log, a line an event
-struct CorpusCase: CustomStringConvertible, Sendable {
-  let title: String
-  let input: [UInt8]
-  let expected: [String]
+public struct CorpusCase: CustomStringConvertible, Sendable {
+  /// What the case promises.
+  public let title: String
+  /// The bytes that are read.
+  public let input: [UInt8]
+  /// The lines of the log.
+  public let expected: [String]
 
-  var description: String { title }
+  /// The title.
+  public var description: String { title }
 
   /// The cases of `Corpus/<name>.txt`.
-  static func load(_ name: String) -> [CorpusCase] {
+  public static func load(_ name: String) -> [CorpusCase] {
     let url = Bundle.module.url(forResource: name, withExtension: "txt", subdirectory: "Corpus")
     let text = url.flatMap { try? String(contentsOf: $0, encoding: .utf8) }
     return ("\n" + (text ?? "")).components(separatedBy: "\n## ").dropFirst().map(parse)

@@ -1,21 +1,14 @@
 /// Decodes a chunked body (RFC 9112 §7.1) that arrives in pieces of any size, without copying: it tells where the data
-/// stands in each piece. Sizes are plain hexadecimal digits, lines end with CRLF only; extensions are skipped and
-/// trailer fields are checked and dropped, both up to a bound, as recipients may (RFC 9110 §6.5.1).
+/// stand in each piece. Sizes are plain hexadecimal digits, lines end with CRLF only; extensions and trailer fields are
+/// checked and dropped, both up to a bound, as recipients may (RFC 9110 §6.5.1).
 public struct ChunkedDecoder: Sendable {
-  /// What stands next in a piece.
-  public enum Event: Equatable, Sendable {
-    /// Body bytes at this range of the piece; go on from its end.
-    case data(Range<Int>)
-    /// The piece is used up, the body is not over.
-    case incomplete
-    /// The body is over; what begins at `next` belongs to the next message.
-    case complete(next: Int)
-    /// The body must be refused, and the connection closed.
-    case malformed(HeadError)
-  }
+  /// A decoder before the first chunk.
+  public init() {}
 
   private enum State {
-    case size, `extension`, sizeFeed
+    case size, sizeFeed
+    // chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ), RFC 9112 §7.1.1.
+    case sizeBlank, nameStart, name, nameBlank, valueStart, value, quoted, escaped, quotedEnd
     case data, dataReturn, dataFeed
     case trailerStart, trailerName, trailerValue, trailerFeed, endFeed
     case over
@@ -27,14 +20,8 @@ public struct ChunkedDecoder: Sendable {
   private var extensionBytes = 0
   private var trailerBytes = 0
 
-  /// A decoder before the first chunk.
-  public init() {}
-
-  /// Whether the whole body was read.
-  public var isComplete: Bool { state == .over }
-
   /// What stands at `start` of `bytes`, the piece that came behind all pieces before it.
-  public mutating func next(_ bytes: Span<UInt8>, from start: Int) -> Event {
+  public mutating func next(_ bytes: Span<UInt8>, from start: Int) -> BodyDecoder.Event {
     var position = start
     while position < bytes.count {
       if state == .data {
@@ -53,7 +40,9 @@ public struct ChunkedDecoder: Sendable {
   /// Takes one byte that is not data.
   private mutating func take(_ byte: UInt8) -> HeadError? {
     switch state {
-    case .size, .extension, .sizeFeed: return takeSizeLine(byte)
+    case .size, .sizeFeed: return takeSizeLine(byte)
+    case .sizeBlank, .nameStart, .name, .nameBlank, .valueStart, .value, .quoted, .escaped, .quotedEnd:
+      return takeExtension(byte)
     case .dataReturn:
       guard byte == UInt8(ascii: "\r") else { return .missingChunkEnd }
       state = .dataFeed
@@ -70,16 +59,12 @@ public struct ChunkedDecoder: Sendable {
   private mutating func takeSizeLine(_ byte: UInt8) -> HeadError? {
     switch (state, byte) {
     case (.size, UInt8(ascii: "\r")) where digits > 0: state = .sizeFeed
-    case (.size, UInt8(ascii: ";")) where digits > 0: state = .extension
+    case (.size, UInt8(ascii: ";")) where digits > 0: state = .nameStart
+    case (.size, 0x20) where digits > 0, (.size, 0x09) where digits > 0: return takeExtension(byte)
     case (.size, _):
       guard let value = hexadecimalValue(byte), digits < HTTPLimits.chunkSizeDigitsMax else { return .invalidChunkSize }
       remaining = remaining << 4 | Int(value)
       digits += 1
-    case (.extension, UInt8(ascii: "\r")): state = .sizeFeed
-    case (.extension, _):
-      extensionBytes += 1
-      let isControl = byte < 0x20 && byte != 0x09 || byte == 0x7F
-      if isControl || extensionBytes > HTTPLimits.chunkExtensionBytesMax { return .invalidChunkExtension }
     default:
       guard byte == UInt8(ascii: "\n") else { return .invalidChunkSize }
       digits = 0
@@ -87,6 +72,37 @@ public struct ChunkedDecoder: Sendable {
     }
     return nil
   }
+
+  /// Takes one byte behind a chunk's size. White space may stand only where an extension goes on behind it.
+  private mutating func takeExtension(_ byte: UInt8) -> HeadError? {
+    extensionBytes += 1
+    if extensionBytes > HTTPLimits.chunkExtensionBytesMax { return .invalidChunkExtension }
+    let isBlank = byte == 0x20 || byte == 0x09
+    let isToken = ByteClass.token.contains(byte)
+    switch (state, byte) {
+    case (.size, _): state = .sizeBlank
+    case (.sizeBlank, _) where isBlank, (.value, _) where isBlank, (.quotedEnd, _) where isBlank: state = .sizeBlank
+    case (.nameStart, _) where isBlank, (.valueStart, _) where isBlank: break
+    case (.name, _) where isBlank, (.nameBlank, _) where isBlank: state = .nameBlank
+    case (.nameStart, _) where isToken, (.name, _) where isToken: state = .name
+    case (.name, UInt8(ascii: "=")), (.nameBlank, UInt8(ascii: "=")): state = .valueStart
+    case (.valueStart, UInt8(ascii: "\"")): state = .quoted
+    case (.valueStart, _) where isToken, (.value, _) where isToken: state = .value
+    case (.quoted, UInt8(ascii: "\"")): state = .quotedEnd
+    case (.quoted, UInt8(ascii: "\\")): state = .escaped
+    case (.quoted, _) where isText(byte): break
+    case (.escaped, _) where isText(byte): state = .quoted
+    case (.sizeBlank, UInt8(ascii: ";")), (.name, UInt8(ascii: ";")), (.nameBlank, UInt8(ascii: ";")),
+      (.value, UInt8(ascii: ";")), (.quotedEnd, UInt8(ascii: ";")):
+      state = .nameStart
+    case (.name, UInt8(ascii: "\r")), (.value, UInt8(ascii: "\r")), (.quotedEnd, UInt8(ascii: "\r")): state = .sizeFeed
+    default: return .invalidChunkExtension
+    }
+    return nil
+  }
+
+  /// What may stand in a quoted string (RFC 9110 §5.6.4): no control character but tab.
+  private func isText(_ byte: UInt8) -> Bool { byte >= 0x20 && byte != 0x7F || byte == 0x09 }
 
   private mutating func takeTrailer(_ byte: UInt8) -> HeadError? {
     trailerBytes += 1

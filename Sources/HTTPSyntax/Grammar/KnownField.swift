@@ -3,11 +3,14 @@
 public enum KnownField: UInt8, Sendable, CaseIterable {
   /// A field nobody here looks at.
   case other
+  /// A name such as `X_Forwarded_For`: servers that turn names into variables (RFC 3875 §4.1.18) cannot tell it from
+  /// the field that framing, forwarding or the connection goes by.
+  case imitation
   // Framing and the connection.
   case host, connection, contentLength, transferEncoding, expect, upgrade, te, trailer, keepAlive, proxyConnection
   case http2Settings
   // Who forwarded what.
-  case xForwardedFor, xForwardedProto, xForwardedHost, xRealIP, forwarded, via
+  case xForwardedFor, xForwardedProto, xForwardedHost, xRealIP, forwarded, via, maxForwards
   case xRequestID, traceparent, tracestate
   // What handlers read.
   case authorization, proxyAuthorization, prefer, accept, acceptEncoding, contentType, userAgent, cookie, origin
@@ -19,7 +22,7 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
   /// The name in the case that is sent, empty for `other`.
   public var name: StaticString {
     switch self {
-    case .other: ""
+    case .other, .imitation: ""
     case .host: "Host"
     case .connection: "Connection"
     case .contentLength: "Content-Length"
@@ -37,6 +40,7 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
     case .xRealIP: "X-Real-IP"
     case .forwarded: "Forwarded"
     case .via: "Via"
+    case .maxForwards: "Max-Forwards"
     case .xRequestID: "X-Request-Id"
     case .traceparent: "traceparent"
     case .tracestate: "tracestate"
@@ -105,7 +109,12 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
       default: candidate = .tracestate
       }
     case 11: candidate = first == UInt8(ascii: "r") ? .retryAfter : .traceparent
-    case 12: candidate = first == UInt8(ascii: "c") ? .contentType : .xRequestID
+    case 12:
+      switch first {
+      case UInt8(ascii: "c"): candidate = .contentType
+      case UInt8(ascii: "m"): candidate = .maxForwards
+      default: candidate = .xRequestID
+      }
     case 13:
       switch first {
       case UInt8(ascii: "a"): candidate = .authorization
@@ -130,7 +139,26 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
     case 19: candidate = .proxyAuthorization
     default: return .other
     }
-    return equals(bytes, start, end, candidate.name) ? candidate : .other
+    if equals(bytes, start, end, candidate.name) { return candidate }
+    return candidate.mustBeGenuine && isImitation(bytes, start, end, of: candidate.name) ? .imitation : .other
+  }
+
+  /// Whether somebody behind a proxy would believe what this field says of the message or its way.
+  private var mustBeGenuine: Bool {
+    switch self {
+    case .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRealIP, .xRequestID: true
+    default: isHopByHop
+    }
+  }
+
+  /// Whether the name is `name` with an underscore for some `-`.
+  private static func isImitation(_ bytes: Span<UInt8>, _ start: Int, _ end: Int, of name: StaticString) -> Bool {
+    for offset in 0..<(end - start) {
+      let byte = bytes[start + offset]
+      let genuine = byte == UInt8(ascii: "_") ? UInt8(ascii: "-") : byte
+      if genuine | 0x20 != name.utf8Start[offset] | 0x20 { return false }
+    }
+    return true
   }
 }
 

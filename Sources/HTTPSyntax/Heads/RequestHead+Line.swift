@@ -80,7 +80,8 @@ func httpVersion(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> (major: Int,
 }
 
 /// Whether `range` is a host name, an IPv4 address or an IPv6 literal, with or without a port of up to five digits.
-/// User information, escapes and an empty name are refused: readers disagree about them.
+/// A name may hold all that RFC 3986 §3.2.2 allows, escapes of two hexadecimal digits included. User information and
+/// an empty name are refused (RFC 9110 §4.2.4, §7.2).
 func isAuthority(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
   var position = range.lowerBound
   let end = range.upperBound
@@ -92,7 +93,18 @@ func isAuthority(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
     guard position - first >= 2, position < end, bytes[position] == UInt8(ascii: "]") else { return false }
     position += 1
   } else {
-    while position < end, ByteClass.hostName.contains(bytes[position]) { position += 1 }
+    while position < end {
+      if bytes[position] == UInt8(ascii: "%") {
+        guard position + 2 < end, hexadecimalValue(bytes[position + 1]) != nil,
+          hexadecimalValue(bytes[position + 2]) != nil
+        else { return false }
+        position += 3
+      } else if ByteClass.registeredName.contains(bytes[position]) {
+        position += 1
+      } else {
+        break
+      }
+    }
     guard position > range.lowerBound else { return false }
   }
   if position == end { return true }
