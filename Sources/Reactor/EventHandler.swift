@@ -28,6 +28,9 @@ public struct ReadyEvents: OptionSet, Sendable {
 /// Receives what a reactor has for it. A subclass owns a descriptor, a timer, or output that must be written before the
 /// loop sleeps; the reactor's slot table keeps it alive while it is registered.
 open class EventHandler {
+  /// Whether its events are handled before those of all others of the same turn.
+  public final var goesFirst = false
+
   /// A handler that ignores everything.
   public init() {}
 

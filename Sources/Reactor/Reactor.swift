@@ -8,6 +8,9 @@
 // A turn of the loop, in this order:
 //
 //   jobs of tasks ─► handlers that want to write before sleeping ─► epoll_wait ─► ready descriptors ─► due timers
+//
+// Among the ready descriptors those go first whose handlers say so: connections that wait in a pool, lest another event
+// of the same turn takes one out that has ended.
 
 public import Basics
 import CLinux
@@ -23,6 +26,9 @@ public actor Reactor {
 
   /// The monotonic time, read once a turn after `epoll_wait`: what deadlines are counted from.
   public private(set) var now: MonotonicTime
+
+  /// What a test puts between the pumps of this reactor and the kernel.
+  public var socketFaults: SocketFaults?
 
   let epoll: CInt
   var slots: SlotTable
@@ -102,7 +108,21 @@ public actor Reactor {
     flushAll()
   }
 
+  /// Marks an event that was handled already: no descriptor has this number.
+  private static let doneTag = UInt64(UInt32(bitPattern: -1))
+
   private func dispatch(_ events: UnsafeMutablePointer<epoll_event>, _ count: Int) {
+    if count > 1 {
+      for index in 0..<count {
+        let tag = events[index].data.u64
+        let fd = CInt(truncatingIfNeeded: tag & 0xFFFF_FFFF)
+        guard let handler = slots.handler(of: fd, generation: UInt32(truncatingIfNeeded: tag >> 32)),
+          handler._withUnsafeGuaranteedRef({ $0.goesFirst })
+        else { continue }
+        events[index].data.u64 = Reactor.doneTag
+        handler._withUnsafeGuaranteedRef { $0.ready(ReadyEvents(rawValue: events[index].events), on: self) }
+      }
+    }
     for index in 0..<count {
       let tag = events[index].data.u64
       let mask = ReadyEvents(rawValue: events[index].events)

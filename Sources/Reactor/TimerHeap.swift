@@ -60,7 +60,8 @@ struct TimerHeap {
   /// on the way.
   mutating func popDue(_ now: MonotonicTime) -> (timer: ReactorTimer, handler: EventHandler)? {
     while let first = timers.first, first.sortedBy <= now {
-      if first.deadline <= now {
+      // One that was moved to a later time is due behind whatever was due before that.
+      if first.deadline == first.sortedBy {
         let handler = first.armed!
         remove(at: 0)
         first.deadline = .never

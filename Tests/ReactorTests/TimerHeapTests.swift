@@ -27,6 +27,7 @@ import Testing
         while let due = heap.popDue(MonotonicTime(nanoseconds: now)) {
           fired.append(timers.firstIndex { $0 === due.timer }!)
         }
+        #expect(fired.map { model[$0] ?? 0 } == model.values.filter { $0 <= now }.sorted())
         #expect(Set(fired) == Set(model.filter { $0.value <= now }.keys))
         model = model.filter { $0.value > now }
       }
