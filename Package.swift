@@ -47,6 +47,7 @@ let package = Package(
     room("Redis", ["CHiredis", "Basics", "Telemetry", "Reactor"]),
 
     // Floor 3: the domain. No sockets of its own.
+    room("Exchange", ["Basics"]),
     room("Balancing", []),
     room("Caching", ["Basics"]),
     room("Hashing", ["CArgon2", "CCrypto", "Basics"]),
@@ -56,7 +57,7 @@ let package = Package(
     room(
       "Balancer",
       [
-        "CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Balancing",
+        "CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Exchange", "Balancing",
       ]),
     room(
       "API",
@@ -89,11 +90,13 @@ let package = Package(
     tests("TelemetryTests", ["Basics", "Telemetry"]),
     tests("ReactorTests", ["Basics", "Reactor", "TestSupport"]),
     tests(
-      "BalancerTests", ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Balancing", "Balancer", "TestSupport"]),
+      "BalancerTests",
+      ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Exchange", "Balancing", "Balancer", "TestSupport"]),
     tests("HTTPSyntaxTests", ["Basics", "HTTPSyntax", "TestSupport"]),
     tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTPSyntax", "HTTP", "TestSupport"]),
     tests("HashingTests", ["Basics", "CArgon2", "Hashing", "TestSupport"]),
     tests("BalancingTests", ["Basics", "Balancing"]),
+    tests("ExchangeTests", ["Basics", "Exchange"]),
     tests("CachingTests", ["Basics", "Caching"]),
     tests("WorkerTests", ["Basics", "Reactor", "Worker", "TestSupport"]),
     tests("TidyTests", []),

@@ -1,12 +1,14 @@
 // Balancer: the door of the system, a non-blocking reverse proxy that spreads requests over backends.
 //
-// The executable fills a `BalancerConfiguration` and calls `BalancerProcess`; this room calls `Balancing` for every
-// decision (which backend, whether at all), `HTTP` to understand messages, and `Reactor` to move bytes.
+// The executable fills a `BalancerConfiguration` and calls `BalancerProcess`; this room calls `Exchange` and
+// `Balancing` for every decision (what comes next, which backend, whether at all), `HTTPSyntax` to understand messages,
+// and `Reactor` to move bytes. What it does itself is perform.
 //
-//   Proxy/   the byte path: a state machine for each client connection and one for each connection to a backend,
-//            without tasks or allocation for a request. `HeadRewriting` is what becomes of a head on its way.
-//   Admin/   the balancer's own endpoints, ordinary async handlers behind a router.
-//   Health/  active checks of the backends, on the first reactor.
+//   Client/    `HTTP1Session`: a client's connection, which holds the exchange and runs its steps
+//   Upstream/  `HTTP1Link`: a connection to a backend, and the pool of those that wait for work
+//   Proxy/     what the sessions of one reactor share; `HeadRewriting` is what becomes of a head on its way
+//   Backends/  the set of backends, replaced as a whole, and their checks
+//   Admin/     the balancer's own endpoints, ordinary async handlers; with the checks on a reactor of their own
 //
 // A new endpoint is a route in `AdminRoutes`; a new field on every proxied message belongs into `HeadRewriting`; a new
-// deadline or bound into `BalancerLimits`.
+// bound into `BalancerLimits`, a new deadline into `ExchangeTimes`.

@@ -1,5 +1,6 @@
 public import Balancing
 public import Basics
+public import Exchange
 public import Reactor
 
 /// What a balancer does; the executable fills it from flags and environment.
@@ -12,6 +13,11 @@ public struct BalancerConfiguration: Sendable {
     public var address: SocketAddress
     /// Its share under the strategy `weighted`, 1 to 256.
     public var weight: Int
+    /// Whether a reset on a kept connection proves that this server has not read the request: then also a POST is sent
+    /// again. It does of our own instances' Unix sockets; of other servers only their operator can know.
+    public var vouchesForResets = false
+
+    private static let vouching = "?resets=unread"
 
     /// A backend.
     public init(name: String, address: SocketAddress, weight: Int = 1) {
@@ -20,12 +26,16 @@ public struct BalancerConfiguration: Sendable {
       self.weight = weight
     }
 
-    /// Reads `[NAME=]ADDRESS[*WEIGHT]` with an address as `SocketAddress` reads it: `api-1=127.0.0.1:8081*2`,
-    /// `api-1=unix:/run/api-1.sock`. Without a name the address is the name. Nil for anything else; a host name needs a
-    /// `Resolver` first.
+    /// Reads `[NAME=]ADDRESS[*WEIGHT][?resets=unread]` with an address as `SocketAddress` reads it:
+    /// `api-1=127.0.0.1:8081*2`, `api-1=unix:/run/api-1.sock`. Without a name the address is the name. Nil for anything
+    /// else; a host name needs a `Resolver` first.
     public init?(_ text: String) {
       var rest = Substring(text)
       weight = 1
+      if rest.hasSuffix(BackendAddress.vouching) {
+        vouchesForResets = true
+        rest = rest.dropLast(BackendAddress.vouching.count)
+      }
       if let star = rest.lastIndex(of: "*") {
         guard let weight = Int(rest[rest.index(after: star)...]), 1...256 ~= weight else { return nil }
         self.weight = weight
@@ -65,6 +75,12 @@ public struct BalancerConfiguration: Sendable {
   public var adminToken: String?
   /// Whether requests from the loopback address that were not forwarded are allowed as much.
   public var trustsLoopback = false
+  /// Requests that one backend may have in flight; further ones wait.
+  public var backendInFlightMax = Int.max
+  /// What the balancer calls itself in a `Via` field on requests (RFC 9110 §7.6.3); without a name there is none.
+  public var viaName: String?
+  /// How long exchanges wait for each thing.
+  public var times = ExchangeTimes()
   /// Client connections of one reactor.
   public var clientsMax = BalancerLimits.clientsMax
 

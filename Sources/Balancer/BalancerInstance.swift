@@ -8,39 +8,56 @@ public final class BalancerInstance: Sendable {
   /// Where it listens, with the port that the kernel chose if 0 was asked for.
   public let address: SocketAddress
   private let threads: [ReactorThread]
-  private let orders: [DrainOrder]
+  private let mail: [ReactorMail]
+  private let shared: BalancerShared
 
-  /// Starts a balancer.
+  /// Starts a balancer. `prepare` is called on each reactor before it serves.
   /// - Throws: `SystemError` if the address is taken or not allowed, or the system is out of descriptors or threads.
-  public init(_ configuration: BalancerConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
+  public init(
+    _ configuration: BalancerConfiguration, log: Logger, metrics: Metrics,
+    prepare: @escaping @Sendable (isolated Reactor) -> Void = { _ in }
+  ) throws(SystemError) {
     precondition(1...64 ~= configuration.reactors, "a balancer has 1 to 64 reactors")
-    let shared = BalancerShared(configuration, metrics: metrics, log: log)
+    let mail = (0..<configuration.reactors).map { _ in ReactorMail() }
+    let shared = BalancerShared(configuration, metrics: metrics, log: log, mail: mail)
     let listening = try BalancerInstance.listen(configuration)
     address = Socket.localAddress(listening[0])
     var threads: [ReactorThread] = []
-    let orders = listening.map { _ in DrainOrder() }
+    threads.append(
+      try Reactor.startThread(index: configuration.reactors, name: "balance-ops") { reactor in
+        BalancerInstance.operate(shared, on: reactor)
+      })
     for (index, fd) in listening.enumerated() {
-      let order = orders[index]
+      let box = mail[index]
       threads.append(
         try Reactor.startThread(index: index, name: "balance-\(index)") { reactor in
-          BalancerInstance.run(shared, listening: fd, isFirst: index == 0, until: order, on: reactor)
+          prepare(reactor)
+          BalancerInstance.run(shared, listening: fd, orders: box, on: reactor)
         })
     }
     self.threads = threads
-    self.orders = orders
+    self.mail = mail
+    self.shared = shared
     log.info(
       "balancing",
       [("listens", address.description), ("backends", configuration.backends.map(\.name).joined(separator: ","))])
   }
 
+  /// Puts other backends in the place of the present ones; requests in progress go on where they are.
+  public func replaceBackends(by backends: [BalancerConfiguration.BackendAddress]) {
+    shared.replaceBackends(by: backends)
+  }
+
   /// Takes no new connections, lets requests in progress end within `span`, and then ends the threads.
   public func drain(within span: TimeSpan = BalancerLimits.drain) {
-    for order in orders { order.give(span) }
+    for box in mail { box.send(.drain(within: span)) }
   }
 
   /// Waits until all threads have ended.
   public func join() {
-    for thread in threads { thread.join() }
+    for thread in threads.dropFirst() { thread.join() }
+    shared.operations.finish()
+    threads[0].join()
   }
 
   /// One listening socket a reactor, all on the same port: the kernel spreads connections over them. A Unix socket
@@ -64,10 +81,9 @@ public final class BalancerInstance: Sendable {
   }
 
   private static func run(
-    _ shared: BalancerShared, listening fd: CInt, isFirst: Bool, until order: DrainOrder, on reactor: isolated Reactor
+    _ shared: BalancerShared, listening fd: CInt, orders: ReactorMail, on reactor: isolated Reactor
   ) {
     let proxy = ProxyReactor(shared)
-    let health = isFirst ? HealthChecker(shared) : nil
     do throws(SystemError) {
       try proxy.start(adopting: fd, on: reactor)
     } catch {
@@ -75,40 +91,20 @@ public final class BalancerInstance: Sendable {
       shared.log.error("a reactor cannot listen", [("error", "\(error)")])
       close(fd)
     }
-    health?.start(on: reactor)
     Task.immediate(executorPreference: reactor.queue) {
-      let span = await order.wait()
-      await proxy.drain(until: reactor.now + span, on: reactor)
-      await health?.stop(on: reactor)
+      await proxy.follow(orders, on: reactor)
       reactor.stop()
     }
   }
-}
 
-/// Tells a reactor from another thread to drain.
-private final class DrainOrder: Sendable {
-  private struct State {
-    var span: TimeSpan?
-    var waiter: UnsafeContinuation<TimeSpan, Never>?
-  }
-  private let state = Locked(State())
-
-  /// Gives the order; a second one changes nothing.
-  func give(_ span: TimeSpan) {
-    let waiter = state.withLock { state in
-      if state.span == nil { state.span = span }
-      return state.waiter.take()
-    }
-    waiter?.resume(returning: span)
-  }
-
-  func wait() async -> TimeSpan {
-    await withUnsafeContinuation { waiter in
-      let given = state.withLock { state in
-        if state.span == nil { state.waiter = waiter }
-        return state.span
-      }
-      if let given { waiter.resume(returning: given) }
+  /// The balancer's own endpoints and the health checks.
+  private static func operate(_ shared: BalancerShared, on reactor: isolated Reactor) {
+    let health = HealthChecker(shared)
+    health.start(on: reactor)
+    Task.immediate(executorPreference: reactor.queue) {
+      await shared.operations.serve(shared, on: reactor)
+      await health.stop(on: reactor)
+      reactor.stop()
     }
   }
 }

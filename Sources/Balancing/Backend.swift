@@ -1,46 +1,49 @@
-public import Synchronization
+import Synchronization
 
 /// A server that requests can be sent to: its name, and what all reactors together know of it. Counting is atomic adds
 /// without locks or allocation. Where it listens is the balancer's knowledge, found by `slot`.
 public final class Backend: Sendable {
   /// What it is called in configuration, logs and on the hash ring.
   public let name: String
-  /// A small number that stays its own as long as the process lives: where reactors keep their connections to it.
+  /// A small number that is its own for as long as it is in use: where reactors keep their connections to it.
   public let slot: Int
   /// When it is fit for traffic.
   public let policy: HealthPolicy
+  /// The most requests that it may have in flight.
+  public let inFlightMax: Int
 
-  @usableFromInline let healthWord: Atomic<UInt64>
-  @usableFromInline let inFlightCount = Atomic<Int>(0)
-  @usableFromInline let requestsCount = Atomic<Int>(0)
-  @usableFromInline let errorsCount = Atomic<Int>(0)
-  @usableFromInline let latencyAverageUs = Atomic<Int>(0)
-  let weightNumber: Atomic<Int>
+  private let healthWord: Atomic<UInt64>
+  private let weightNumber: Atomic<Int>
+  private let load = BackendLoad()
 
-  /// A backend that gets traffic after its first good check, or at once if it is `trusted`.
-  public init(name: String, slot: Int, weight: Int = 1, policy: HealthPolicy = HealthPolicy(), isTrusted: Bool = false)
-  {
+  /// A backend that gets traffic after its first good check, or at once if it is `isTrusted`.
+  public init(
+    name: String, slot: Int, weight: Int = 1, inFlightMax: Int = .max, policy: HealthPolicy = HealthPolicy(),
+    isTrusted: Bool = false
+  ) {
     precondition(Limits.weights.contains(weight), "a weight is 1 to 256")
     self.name = name
     self.slot = slot
     self.policy = policy
+    self.inFlightMax = inFlightMax
     weightNumber = Atomic(weight)
     healthWord = Atomic((isTrusted ? Health.trusted : Health.unchecked).word)
   }
 
   /// Requests sent and not answered yet, on all reactors.
-  @inlinable
-  public var inFlight: Int { inFlightCount.load(ordering: .relaxed) }
+  public var inFlight: Int { Int(load[.inFlight].load(ordering: .relaxed)) }
 
   /// Requests sent so far.
-  public var requests: Int { requestsCount.load(ordering: .relaxed) }
+  public var requests: Int { Int(load[.requests].load(ordering: .relaxed)) }
 
-  /// Requests that failed so far.
-  public var errors: Int { errorsCount.load(ordering: .relaxed) }
+  /// Requests that failed, or were answered with a server error, so far.
+  public var errors: Int { Int(load[.errors].load(ordering: .relaxed)) }
 
-  /// A moving average of the time to an answer in microseconds, 0 before the first.
-  @inlinable
-  public var latencyUs: Int { latencyAverageUs.load(ordering: .relaxed) }
+  /// A moving average of the time to a good answer in microseconds, 0 before the first.
+  public var latencyUs: Int { Int(load[.latencyUs].load(ordering: .relaxed)) }
+
+  /// The share of bad answers lately, 0 to 1.
+  var badShare: Double { Double(load[.badShare].load(ordering: .relaxed)) / 1024 }
 
   /// Its weight, 1 to 256. A pool built after a change goes by it.
   public var weight: Int {
@@ -51,44 +54,62 @@ public final class Backend: Sendable {
   }
 
   /// Its fitness now.
-  @inlinable
   public var health: Health { Health(word: healthWord.load(ordering: .relaxed)) }
 
-  /// A request is on its way; every call is followed by exactly one of `requestAnswered`, `requestFailed` and
-  /// `requestAbandoned`.
-  @inlinable
-  public func requestStarted() {
-    inFlightCount.add(1, ordering: .relaxed)
-    requestsCount.add(1, ordering: .relaxed)
+  /// Whether one more request may be sent to it.
+  var hasRoom: Bool { inFlightMax == .max || inFlight < inFlightMax }
+
+  /// A request is on its way, unless there is no room for it; every call that says true is followed by exactly one of
+  /// `requestAnswered`, `requestFailed` and `requestAbandoned`.
+  public func requestStarted() -> Bool {
+    let before = load[.inFlight].wrappingAdd(1, ordering: .relaxed).oldValue
+    if inFlightMax != .max, before >= UInt64(inFlightMax) {
+      load[.inFlight].wrappingSubtract(1, ordering: .relaxed)
+      return false
+    }
+    load[.requests].wrappingAdd(1, ordering: .relaxed)
+    return true
   }
 
-  /// The request got its answer after `latencyUs` microseconds.
-  @inlinable
-  public func requestAnswered(latencyUs: Int) {
-    inFlightCount.subtract(1, ordering: .relaxed)
-    let average = latencyAverageUs.load(ordering: .relaxed)
+  /// The request got its answer after `latencyUs` microseconds. A bad one, a server error, counts against the backend
+  /// and not for its speed: nothing is faster than refusing.
+  public func requestAnswered(latencyUs: Int, isBad: Bool = false) {
+    load[.inFlight].wrappingSubtract(1, ordering: .relaxed)
     // An eighth of the new into the old; two reactors at once may lose one sample, which an average survives.
-    latencyAverageUs.store(average == 0 ? latencyUs : average + (latencyUs - average) / 8, ordering: .relaxed)
+    let share = load[.badShare].load(ordering: .relaxed)
+    if isBad {
+      load[.errors].wrappingAdd(1, ordering: .relaxed)
+      load[.badShare].store(share + (1024 - share) / 8, ordering: .relaxed)
+    } else {
+      if share > 0 { load[.badShare].store(share - max(share / 8, 1), ordering: .relaxed) }
+      let average = Int(load[.latencyUs].load(ordering: .relaxed))
+      let new = average == 0 ? latencyUs : average + (latencyUs - average) / 8
+      load[.latencyUs].store(UInt64(max(new, 0)), ordering: .relaxed)
+    }
     if health.errors > 0 { update { $0.requestSucceeded() } }
   }
 
-  /// The request got no answer, or one that shows that the backend is broken.
-  public func requestFailed(at nowMs: UInt64) {
-    inFlightCount.subtract(1, ordering: .relaxed)
-    errorsCount.add(1, ordering: .relaxed)
-    update { $0.requestFailed(at: nowMs, policy: policy) }
+  /// The request got no answer, or one that shows that the backend is broken; `isLost` if its connection was lost or
+  /// refused. The states before and after.
+  @discardableResult
+  public func requestFailed(at nowMs: UInt64, isLost: Bool = false) -> (old: Health, new: Health) {
+    load[.inFlight].wrappingSubtract(1, ordering: .relaxed)
+    load[.errors].wrappingAdd(1, ordering: .relaxed)
+    return update { $0.requestFailed(at: nowMs, isLost: isLost, policy: policy) }
   }
 
   /// The request ended for a reason that says nothing about the backend: its client left.
-  @inlinable
   public func requestAbandoned() {
-    inFlightCount.subtract(1, ordering: .relaxed)
+    load[.inFlight].wrappingSubtract(1, ordering: .relaxed)
   }
 
   /// An active check found it well; the states before and after.
   @discardableResult
   public func checkPassed(at nowMs: UInt64) -> (old: Health, new: Health) {
-    update { $0.checkPassed(at: nowMs, policy: policy) }
+    // Whoever gave bad answers gets few requests, and so has few occasions to give good ones.
+    let share = load[.badShare].load(ordering: .relaxed)
+    if share > 0 { load[.badShare].store(share / 2, ordering: .relaxed) }
+    return update { $0.checkPassed(at: nowMs, policy: policy) }
   }
 
   /// An active check failed; the states before and after.
@@ -107,9 +128,8 @@ public final class Backend: Sendable {
     health.state(at: nowMs, policy: policy)
   }
 
-  @inlinable
   @discardableResult
-  func update(_ change: (Health) -> Health) -> (old: Health, new: Health) {
+  private func update(_ change: (Health) -> Health) -> (old: Health, new: Health) {
     var word = healthWord.load(ordering: .relaxed)
     while true {
       let new = change(Health(word: word))

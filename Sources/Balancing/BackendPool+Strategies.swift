@@ -12,8 +12,10 @@ extension BackendPool {
   }
 
   private func isFit(_ index: Int, _ request: Request, _ isPanic: Bool) -> Bool {
-    let health = backends[index].health
-    return index != request.avoided && (isPanic ? health.isLastResort : health.isEligible(at: request.nowMs))
+    let backend = backends[index]
+    let health = backend.health
+    guard isPanic ? health.isLastResort : health.isEligible(at: request.nowMs) else { return false }
+    return request.excluded & (1 << UInt64(index & 63)) == 0 && backend.hasRoom
   }
 
   /// The next one in turn that is fit. Every look draws a ticket, so that the share of an unfit backend falls to all
@@ -72,11 +74,13 @@ extension BackendPool {
     return nil
   }
 
-  /// Requests in flight, this one included, for each unit of the weight that it bears now.
+  /// Requests in flight, this one included, for each unit of the weight that it bears now; more by as much as its
+  /// answers were bad lately.
   private func load(_ index: Int, _ request: Request) -> Double {
     let backend = backends[index]
     let part = backend.health.sixteenths(at: request.nowMs, policy: backend.policy)
-    return Double((backend.inFlight + 1) * 16) / Double(backend.weight * part)
+    let bad = 1 + Double(Limits.badAnswerCost) * backend.badShare
+    return Double((backend.inFlight + 1) * 16) / Double(backend.weight * part) * bad
   }
 
   /// One that has not answered yet counts as fast, so that it is tried.

@@ -13,16 +13,16 @@ public final class BackendPool: Sendable {
     public var random: UInt64
     /// A hash of the request's key on the ring, used by `consistentHash`.
     public var ringPosition: UInt64
-    /// The index of a backend that has just failed this request, -1 for none; it is chosen only if nothing else is fit.
-    public var avoided: Int
+    /// A bit for each backend, by its index modulo 64, that this request is not to be sent to: those that it has tried.
+    public var excluded: UInt64
 
     /// What a choice depends on.
     @inlinable
-    public init(nowMs: UInt64, random: UInt64 = 0, ringPosition: UInt64 = 0, avoided: Int = -1) {
+    public init(nowMs: UInt64, random: UInt64 = 0, ringPosition: UInt64 = 0, excluded: UInt64 = 0) {
       self.nowMs = nowMs
       self.random = random
       self.ringPosition = ringPosition
-      self.avoided = avoided
+      self.excluded = excluded
     }
   }
 
@@ -35,7 +35,8 @@ public final class BackendPool: Sendable {
   let ring: HashRing
   /// Indexes in the order of smooth weighted round robin, one full round.
   let schedule: [UInt16]
-  private let ticket = Atomic<UInt64>(0)
+  /// On a cache line of its own: all reactors draw from it.
+  private let ticket = AtomicWords(count: 24)
 
   /// A pool of `backends`; `digest` places them on the ring, see `HashRing`.
   public init(_ backends: [Backend], panicPercent: Int = 0, digest: ([UInt8]) -> UInt64) {
@@ -46,15 +47,12 @@ public final class BackendPool: Sendable {
     schedule = BackendPool.smoothSchedule(weights: backends.map(\.weight))
   }
 
-  /// The index of the backend for a request, nil if there is none that may be tried at all.
+  /// The index of the backend for a request, nil if there is none that may be tried and has room.
   public func choose(_ strategy: Strategy, _ request: Request) -> Int? {
     if panicPercent == 0 || eligibleCount(at: request.nowMs) * 100 >= panicPercent * backends.count {
       if let index = choose(strategy, request, isPanic: false) { return index }
     }
-    if let index = choose(strategy, request, isPanic: true) { return index }
-    guard request.avoided >= 0 else { return nil }
-    let last = request.avoided
-    return backends[last].health.isLastResort ? last : nil
+    return choose(strategy, request, isPanic: true)
   }
 
   /// How many backends take traffic at `nowMs`.
@@ -65,7 +63,7 @@ public final class BackendPool: Sendable {
   }
 
   func nextTicket() -> UInt64 {
-    ticket.wrappingAdd(1, ordering: .relaxed).oldValue
+    ticket[8].wrappingAdd(1, ordering: .relaxed).oldValue
   }
 
   /// The order in which smooth weighted round robin serves: in each step every backend gains its weight, the richest is

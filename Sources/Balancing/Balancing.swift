@@ -13,6 +13,8 @@ public enum Limits {
   public static let weights = 1...256
   /// Backends of one pool.
   public static let backendsMax = 1024
+  /// How many requests in flight a backend seems to have more, for each that it has, while all its answers are bad.
+  public static let badAnswerCost = 16
   /// Places of one address's set in the rate table: how many addresses are looked at to find one.
   public static let rateTableWays = 8
   /// The most requests that a rate limiter can count in a window; a limit above never limits.

@@ -21,12 +21,13 @@ public struct HealthPolicy: Sendable {
 
 /// A backend's fitness for traffic in one 64-bit word, so that reactors change it by compare-and-swap:
 ///
-///     63            20 19      16 15         8 7      4  3     2    1     0
-///     | moment (ms)    | ejections | errors    | streak | ever | up | order |
+///     63            20 19      16 15     14     8 7      4  3     2    1     0
+///     | moment (ms)    | ejections | lost | errors | streak | ever | up | order |
 ///
-/// `moment` serves two purposes that follow each other: before it the backend is ejected, after it it warms up. `ever`
-/// says that a check has passed at least once: before that a backend gets no traffic at all. Times are milliseconds of
-/// the monotonic clock, 44 bits of them.
+/// `lost` says that the errors were lost connections, all of them: a restart explains those. `moment` serves two
+/// purposes that follow each other: before it the backend is ejected, after it it warms up. `ever` says that a check
+/// has passed at least once: before that a backend gets no traffic at all. Times are milliseconds of the monotonic
+/// clock, 44 bits of them.
 public struct Health: Equatable, Sendable {
   /// What an operator has ordered.
   public enum Order: UInt64, Sendable {
@@ -78,7 +79,8 @@ public struct Health: Equatable, Sendable {
   var wasEverUp: Bool { word & 8 != 0 }
   var streak: Int { Int(word >> 4 & 15) }
   @inlinable
-  var errors: Int { Int(word >> 8 & 255) }
+  var errors: Int { Int(word >> 8 & 127) }
+  var isLost: Bool { word >> 15 & 1 == 1 }
   var ejections: Int { Int(word >> 16 & 15) }
   @inlinable
   var moment: UInt64 { word >> 20 }
@@ -115,15 +117,16 @@ public struct Health: Equatable, Sendable {
   }
 
   private func changed(
-    order: Order? = nil, isUp: Bool? = nil, streak: Int? = nil, errors: Int? = nil, ejections: Int? = nil,
-    moment: UInt64? = nil
+    order: Order? = nil, isUp: Bool? = nil, streak: Int? = nil, errors: Int? = nil, isLost: Bool? = nil,
+    ejections: Int? = nil, moment: UInt64? = nil
   ) -> Health {
     let up = isUp ?? self.isUp
     var word = (order ?? self.order).rawValue
     word |= up ? 4 : 0
     word |= up || wasEverUp ? 8 : 0
     word |= UInt64(min(streak ?? self.streak, 15)) << 4
-    word |= UInt64(min(errors ?? self.errors, 255)) << 8
+    word |= UInt64(min(errors ?? self.errors, 127)) << 8
+    word |= isLost ?? self.isLost ? 1 << 15 : 0
     word |= UInt64(min(ejections ?? self.ejections, 15)) << 16
     word |= (moment ?? self.moment) << 20
     return Health(word: word)
@@ -132,6 +135,8 @@ public struct Health: Equatable, Sendable {
   /// An active check found it well.
   public func checkPassed(at nowMs: UInt64, policy: HealthPolicy) -> Health {
     if isUp {
+      // Whoever was restarted answers again: there is nothing to wait for. It still begins with a part of its share.
+      if moment > nowMs, isLost { return changed(streak: 0, ejections: max(ejections - 1, 0), moment: nowMs) }
       let isForgiven = ejections > 0 && nowMs >= moment + policy.forgetMs
       return changed(streak: 0, ejections: isForgiven ? 0 : nil)
     }
@@ -152,15 +157,17 @@ public struct Health: Equatable, Sendable {
   /// A request was answered.
   @inlinable
   public func requestSucceeded() -> Health {
-    Health(word: word & ~(255 << 8))
+    Health(word: word & ~(127 << 8))
   }
 
-  /// A request was not answered, or the answer shows that the backend is broken.
-  public func requestFailed(at nowMs: UInt64, policy: HealthPolicy) -> Health {
+  /// A request was not answered, or the answer shows that the backend is broken; `isLost` if its connection was lost
+  /// or refused.
+  public func requestFailed(at nowMs: UInt64, isLost: Bool, policy: HealthPolicy) -> Health {
     guard isUp, moment <= nowMs else { return self }
-    if errors + 1 < policy.ejectionErrors { return changed(errors: errors + 1) }
+    let isLost = isLost && (errors == 0 || self.isLost)
+    if errors + 1 < policy.ejectionErrors { return changed(errors: errors + 1, isLost: isLost) }
     let lasts = min(policy.ejectionMs * UInt64(ejections + 1), policy.ejectionMsMax)
-    return changed(errors: 0, ejections: ejections + 1, moment: nowMs + lasts)
+    return changed(errors: 0, isLost: isLost, ejections: ejections + 1, moment: nowMs + lasts)
   }
 
   /// An operator has spoken.

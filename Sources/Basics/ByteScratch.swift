@@ -29,6 +29,11 @@ public final class ByteScratch {
   /// The bytes in use.
   @inlinable public var readable: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 
+  /// The memory behind the bytes in use.
+  @inlinable public var free: UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(start: base + used, count: capacity - used)
+  }
+
   /// The bytes as the parsers take them.
   @inlinable public func span<R>(_ body: (Span<UInt8>) -> R) -> R {
     body(UnsafeBufferPointer(start: base, count: count).span)

@@ -33,6 +33,10 @@ public struct MonotonicTime: Comparable, Hashable, Sendable {
     TimeSpan(nanoseconds: nanoseconds > earlier.nanoseconds ? nanoseconds - earlier.nanoseconds : 0)
   }
 
+  /// Whole milliseconds since the clock's zero, rounded down.
+  @inlinable
+  public var milliseconds: UInt64 { nanoseconds / 1_000_000 }
+
   /// Earlier comes first.
   @inlinable
   public static func < (left: MonotonicTime, right: MonotonicTime) -> Bool {

@@ -52,6 +52,15 @@ public final class Listener: EventHandler {
     try self.init(adopting: Socket.listen(on: address, reusePort: reusePort), acceptor: acceptor, on: reactor)
   }
 
+  /// Takes what the kernel has accepted already, and stops listening: whoever was let in there is served, and whoever
+  /// comes later is refused. A Unix socket's file goes first, so that nobody new can come in meanwhile.
+  public func closeAfterLast(on reactor: isolated Reactor) {
+    guard isOpen else { return }
+    removeFile()
+    while isOpen, take(on: reactor) {}
+    close(on: reactor)
+  }
+
   /// Stops listening; connections that wait in the kernel are refused.
   public func close(on reactor: isolated Reactor) {
     guard isOpen else { return }
@@ -59,11 +68,22 @@ public final class Listener: EventHandler {
     reactor.cancel(pause)
     reactor.deregister(fd: fd)
     Glibc.close(fd)
-    if let path = address.unixPath, let inode, Listener.inode(of: path) == inode { unlink(path) }
+    removeFile()
+  }
+
+  private func removeFile() {
+    guard let path = address.unixPath, let inode, Listener.inode(of: path) == inode else { return }
+    unlink(path)
+    self.inode = nil
   }
 
   /// Takes what waits, up to the bound of a turn.
   public override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
+    _ = take(on: reactor)
+  }
+
+  /// Takes connections up to the bound of a turn; whether there may be more.
+  private func take(on reactor: isolated Reactor) -> Bool {
     var peer = SocketAddress()
     for _ in 0..<Limits.acceptsPerTurn where isOpen {
       peer.length = socklen_t(MemoryLayout<sockaddr_storage>.size)
@@ -78,13 +98,14 @@ public final class Listener: EventHandler {
       case EINTR, ECONNABORTED: continue
       case EMFILE, ENFILE, ENOBUFS, ENOMEM:
         acceptor.acceptingPaused(SystemError(call: "accept4", code: errno), on: reactor)
-        guard isOpen else { return }
+        guard isOpen else { return false }
         reactor.modify(fd: fd, events: [])
         reactor.arm(pause, after: .milliseconds(Limits.acceptPauseMs))
-        return
-      default: return
+        return false
+      default: return false
       }
     }
+    return true
   }
 
   /// The rest is over: ask again.

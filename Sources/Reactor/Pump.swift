@@ -122,6 +122,12 @@ public struct Pump: ~Copyable {
     reactor.modify(fd: fd, events: awaitsRoom ? Pump.readEvents.union(.writable) : Pump.readEvents)
   }
 
+  /// Has the reactor report in its next turn, whatever the kernel has then: the owner goes on with what it keeps.
+  public mutating func comeBack(on reactor: isolated Reactor) {
+    awaitsRoom = true
+    reactor.modify(fd: fd, events: Pump.readEvents.union(.writable))
+  }
+
   // MARK: Out
 
   /// Sends `bytes`, and keeps what the kernel does not take now.

@@ -26,10 +26,18 @@ import Testing
     }
   }
 
+  /// What stands between the balancer and its backends.
+  enum Between: CaseIterable, Sendable {
+    case unixSockets
+    /// TCP, with an operator who vouches that a reset means unread.
+    case vouchedTCP
+    case tcp
+  }
+
   @Test(
     "while backends keep closing their connections, each POST gets its own answer and is done once",
-    arguments: [false, true])
-  func closingBackends(overUnixSockets: Bool) async throws {
+    arguments: Between.allCases)
+  func closingBackends(between: Between) async throws {
     let folder = TemporaryFolder()
     defer { withExtendedLifetime(folder) {} }
     let directory = folder.path
@@ -40,12 +48,15 @@ import Testing
       var servers: [HTTPServer] = []
       var addresses: [SocketAddress] = []
       for (number, ledger) in ledgers.enumerated() {
-        let place = overUnixSockets ? "unix:\(directory)/\(number)" : "127.0.0.1:0"
+        let place = between == .unixSockets ? "unix:\(directory)/\(number)" : "127.0.0.1:0"
         let (server, address) = try! ledger.start(place, times: times, on: reactor)
         servers.append(server)
         addresses.append(address)
       }
-      let balancer = try! await startBalancer(addresses, on: reactor) { $0.reactors = 2 }
+      let balancer = try! await startBalancer(addresses, on: reactor) {
+        $0.reactors = 2
+        for index in $0.backends.indices { $0.backends[index].vouchesForResets = between == .vouchedTCP }
+      }
       var clients: [Task<[String], Never>] = []
       for number in 0..<12 {
         clients.append(
@@ -61,9 +72,15 @@ import Testing
       let counts = ledgers.flatMap { $0.tokens.map(\.value) }
       return (wrong, counts.filter { $0 > 1 }.count, counts.count)
     }
-    #expect(wrong == [])
     #expect(repeated == 0)
-    #expect(done == 12 * 100)
+    if between == .tcp {
+      // A reset proves nothing here, so what meets one is not sent again; the learned idle time makes that rare.
+      #expect(wrong.count <= 12 && wrong.allSatisfy { $0.hasPrefix("502 ") }, "\(wrong)")
+      #expect(done >= 12 * 100 - wrong.count)
+    } else {
+      #expect(wrong == [])
+      #expect(done == 12 * 100)
+    }
   }
 
   /// Sends 100 requests at odd times on one connection; the answers that were not what they should be.

@@ -49,7 +49,7 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
     var now: UInt64 = 1000
     for round in 1...20 {
       for _ in 0..<5 {
-        backend.requestStarted()
+        _ = backend.requestStarted()
         backend.requestFailed(at: now)
       }
       let lasts = min(UInt64(round) * 5000, 60_000)
@@ -60,7 +60,7 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
     }
     backend.checkPassed(at: now + 60_000)
     for _ in 0..<5 {
-      backend.requestStarted()
+      _ = backend.requestStarted()
       backend.requestFailed(at: now + 60_000)
     }
     #expect(backend.state(at: now + 64_999) == .ejected)
@@ -74,10 +74,10 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
     backend.checkPassed(at: 0)
     for _ in 0..<100 {
       for _ in 0..<4 {
-        backend.requestStarted()
+        _ = backend.requestStarted()
         backend.requestFailed(at: 1)
       }
-      backend.requestStarted()
+      _ = backend.requestStarted()
       backend.requestAnswered(latencyUs: 100)
     }
     #expect(backend.state(at: 1) == .up)
@@ -114,10 +114,10 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
           backend.checkFailed(at: now)
           failuresInARow += 1
         case 8..<10:
-          backend.requestStarted()
+          _ = backend.requestStarted()
           backend.requestFailed(at: now)
         case 10:
-          backend.requestStarted()
+          _ = backend.requestStarted()
           backend.requestAnswered(latencyUs: 5)
         default:
           order = [.ready, .ready, .drain, .down].randomElement(using: &random)!
@@ -137,9 +137,9 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
     backend.checkPassed(at: 0)
     runThreads(4) { _ in
       for _ in 0..<10_000 {
-        backend.requestStarted()
+        _ = backend.requestStarted()
         backend.requestAnswered(latencyUs: 10)
-        backend.requestStarted()
+        _ = backend.requestStarted()
         backend.requestAbandoned()
       }
     }

@@ -11,7 +11,7 @@ enum AdminRoutes {
 
   static func router(_ context: AdminContext) -> Router<AdminContext> {
     let router = Router(context)
-    router.addCommon(metrics: context.shared.registry) { (context, _) in context.shared.uncheckedBackends }
+    router.addCommon(metrics: context.shared.registry) { (context, _) in context.shared.backends.unchecked }
     router.on(.get, "/") { (context, _, reactor) throws(Problem) in overview(context.shared, nowMs(reactor)) }
     router.on(.get, "/lb/health") { (_, _, _) throws(Problem) in
       .json(200, Array(#"{"status":"healthy","service":"loadbalancer"}"#.utf8))
@@ -37,11 +37,11 @@ enum AdminRoutes {
       json.field("status", "running")
       json.key("gateways")
       json.object { json in
-        for (backend, address) in zip(shared.pool.backends, shared.addresses) {
-          json.key(backend.name)
+        for entry in shared.backends.entries {
+          json.key(entry.backend.name)
           json.object {
-            $0.field("address", address.description)
-            $0.field("state", backend.state(at: nowMs).rawValue)
+            $0.field("address", entry.address.description)
+            $0.field("state", entry.backend.state(at: nowMs).rawValue)
           }
         }
       }
@@ -62,19 +62,19 @@ enum AdminRoutes {
       }
       json.key("backends")
       json.array { json in
-        for index in shared.pool.backends.indices { write(index, shared, nowMs, to: &json) }
+        for entry in shared.backends.entries { write(entry, nowMs, to: &json) }
       }
     }
     return .json(200, json.bytes)
   }
 
-  private static func write(_ index: Int, _ shared: BalancerShared, _ nowMs: UInt64, to json: inout JSONWriter) {
-    let backend = shared.pool.backends[index]
-    let latency = shared.metrics.latency[index]
-    let checkedMs = shared.lastChecks[index].ms
+  private static func write(_ entry: BackendEntry, _ nowMs: UInt64, to json: inout JSONWriter) {
+    let backend = entry.backend
+    let latency = entry.latency
+    let checkedMs = entry.lastCheck.ms
     json.object { json in
       json.field("name", backend.name)
-      json.field("address", shared.addresses[index].description)
+      json.field("address", entry.address.description)
       json.field("state", backend.state(at: nowMs).rawValue)
       json.field("weight", backend.weight)
       json.field("in_flight", backend.inFlight)
@@ -103,7 +103,7 @@ enum AdminRoutes {
   ) throws(Problem) -> HTTPResponse {
     var usages: [RateLimiter.Usage] = []
     if let ip {
-      guard let key = SocketAddress(ip: ip, port: 0).map(ClientConnection.key) else {
+      guard let key = SocketAddress(ip: ip, port: 0).map(ClientKey.init(of:)) else {
         throw Problem(400, "ip is not an address.")
       }
       if let usage = shared.limiter.usage(of: key, at: nowMs) { usages.append(usage) }

@@ -1,43 +1,5 @@
 import Basics
-import HTTP
 import HTTPSyntax
-
-/// A request id on its way: taken over from the client, or 128 random bits. It is written out only where it is sent, so
-/// that making one allocates nothing.
-struct ForwardedID {
-  private var high: UInt64 = 0
-  private var low: UInt64 = 0
-  /// What the client sent, empty if it sent nothing acceptable.
-  private var given: [UInt8] = []
-
-  mutating func make(_ random: inout SeededRandom) {
-    high = random.next()
-    low = random.next()
-    given.removeAll(keepingCapacity: true)
-  }
-
-  mutating func take(_ bytes: UnsafeRawBufferPointer) {
-    given.removeAll(keepingCapacity: true)
-    given.append(contentsOf: bytes)
-  }
-
-  func write(to scratch: ByteScratch) {
-    if !given.isEmpty { return scratch.append(given) }
-    write(high, to: scratch)
-    write(low, to: scratch)
-  }
-
-  private func write(_ word: UInt64, to scratch: ByteScratch) {
-    scratch.append(hexadecimal: word >> 32)
-    scratch.append(hexadecimal: word & 0xFFFF_FFFF)
-  }
-
-  var bytes: [UInt8] {
-    let scratch = ByteScratch(capacity: RequestID.lengthMax)
-    write(to: scratch)
-    return Array(scratch.readable)
-  }
-}
 
 /// What becomes of heads on their way through the balancer. A head is never copied as a whole: it is written anew from
 /// what was parsed, so that the next reader sees exactly what the balancer understood (one framing field, no
@@ -45,7 +7,7 @@ struct ForwardedID {
 enum HeadRewriting {
   /// Writes the head of a request for a backend. `bytes` is where `head` was parsed from.
   static func writeRequest(
-    _ head: RequestHead, from bytes: UnsafePointer<UInt8>, peer: [UInt8], id: ForwardedID, to out: ByteScratch
+    _ head: RequestHead, from bytes: UnsafePointer<UInt8>, for session: HTTP1Session, to out: ByteScratch
   ) {
     append(head.methodName, bytes, out)
     out.append(byte: 0x20)
@@ -61,12 +23,30 @@ enum HeadRewriting {
       // the balancer cannot vouch for what a client claims there; that somebody forwarded is told all the same.
       case .host, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRealIP, .forwarded, .xRequestID, .imitation:
         continue
+      case .maxForwards where head.method == .trace || head.method == .options:
+        writeMaxForwards(field, bytes, out)
       case let known where known.isHopByHop: continue
       default:
         if head.namesHopByHopFields, isNamed(field, head, bytes) { continue }
         appendLine(field, bytes, out)
       }
     }
+    writeForwarding(head, from: bytes, for: session, to: out)
+    // Whoever waits for an invitation waits for the backend's (RFC 9110 §10.1.1).
+    if head.expectsContinue { out.append("Expect: 100-continue\r\n") }
+    if head.framing == .chunked {
+      out.append("Transfer-Encoding: chunked\r\n")
+    } else if let length = head.contentLength {
+      out.append("Content-Length: ")
+      out.append(decimal: length)
+      out.append("\r\n")
+    }
+    out.append("\r\n")
+  }
+
+  private static func writeForwarding(
+    _ head: RequestHead, from bytes: UnsafePointer<UInt8>, for session: HTTP1Session, to out: ByteScratch
+  ) {
     out.append("X-Forwarded-For: ")
     for index in 0..<head.fieldCount {
       switch head[index].known {
@@ -76,7 +56,7 @@ enum HeadRewriting {
       }
       out.append(", ")
     }
-    out.append(peer)
+    out.append(session.peer)
     out.append("\r\nX-Forwarded-Proto: http\r\n")
     if !head.authority.isEmpty {
       out.append("X-Forwarded-Host: ")
@@ -84,16 +64,48 @@ enum HeadRewriting {
       out.append("\r\n")
     }
     out.append("X-Request-Id: ")
-    id.write(to: out)
+    session.id.write(to: out)
     out.append("\r\n")
-    if head.framing == .chunked {
-      out.append("Transfer-Encoding: chunked\r\n")
-    } else if let length = head.contentLength {
-      out.append("Content-Length: ")
-      out.append(decimal: length)
+    let via = session.proxy.shared.viaName
+    if !via.isEmpty {
+      out.append(head.minorVersion == 0 ? "Via: 1.0 " : "Via: 1.1 ")
+      out.append(via)
       out.append("\r\n")
     }
+  }
+
+  /// Passes the field on with one forwarding less left (RFC 9110 §7.6.2); what is no number is dropped.
+  private static func writeMaxForwards(_ field: HeadField, _ bytes: UnsafePointer<UInt8>, _ out: ByteScratch) {
+    let value = UnsafeRawBufferPointer(start: bytes + field.value.lowerBound, count: field.value.count)
+    guard let left = maxForwards(value), left > 0 else { return }
+    out.append("Max-Forwards: ")
+    out.append(decimal: left - 1)
     out.append("\r\n")
+  }
+
+  /// The number that a `Max-Forwards` field holds, nil for anything else.
+  static func maxForwards(_ value: UnsafeRawBufferPointer) -> Int? {
+    guard 1...9 ~= value.count else { return nil }
+    return number(value)
+  }
+
+  /// The seconds of a `Keep-Alive: timeout=` field, nil if it says nothing of the kind.
+  static func keepAliveTimeout(_ value: UnsafeRawBufferPointer) -> UInt64? {
+    let name = Array("timeout=".utf8)
+    for start in value.indices where value[start...].starts(with: name) {
+      let digits = value[(start + name.count)...].prefix { 0x30...0x39 ~= $0 }
+      return 1...9 ~= digits.count ? number(UnsafeRawBufferPointer(rebasing: digits)).map(UInt64.init) : nil
+    }
+    return nil
+  }
+
+  private static func number(_ digits: UnsafeRawBufferPointer) -> Int? {
+    var number = 0
+    for digit in digits {
+      guard 0x30...0x39 ~= digit else { return nil }
+      number = number * 10 + Int(digit - 0x30)
+    }
+    return number
   }
 
   /// Writes the start and the fields of a response for a client; the caller adds its own fields and ends the head.

@@ -1,23 +1,30 @@
 import Balancing
 import Basics
+import Exchange
 import Glibc
 import HTTP
 import HTTPSyntax
 import Reactor
 import Telemetry
 
-/// What the connections of one reactor share: memory for what lives within one event, the parsers, the connections to
-/// backends that wait for work, and the list of clients.
+/// What the sessions of one reactor share: memory for what lives within one event, the parsers, the connections to
+/// backends that wait for work, the requests that wait for a backend, and the list of sessions.
 final class ProxyReactor: EventHandler, ConnectionAcceptor {
   let shared: BalancerShared
+  /// How long exchanges wait for each thing.
+  let times: ExchangeTimes
   /// What was just read.
   let received = ByteScratch(capacity: BalancerLimits.receiveBytes)
   /// What is about to be sent.
   let sending = ByteScratch(capacity: BalancerLimits.sendBytes)
   let requestHead = RequestHead()
   let responseHead = ResponseHead()
-  let upstreams: UpstreamPool
-  let admin: Router<AdminContext>
+  /// What was wrong with the head that was refused last.
+  var headError = HeadError.invalidStartLine
+  let upstreams = UpstreamPool()
+  let waiting = WaitingLine()
+  /// The backends as this reactor knows them.
+  private(set) var backends: BackendSet
   var random = SeededRandom.fromSystem()
   private(set) var isDraining = false
 
@@ -25,14 +32,17 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   var problemLines = LogBudget(linesPerSecond: 20)
   private var date = DateField()
   private var listener: Listener?
-  private var clients: [ClientConnection] = []
+  private var sessions: [HTTP1Session] = []
+  private var lent: [RequestBytes] = []
   private lazy var sweepTimer = ReactorTimer(self)
+  private lazy var lineTimer = ReactorTimer(self)
+  private var servesLine = false
   private let drained = Pause()
 
   init(_ shared: BalancerShared) {
     self.shared = shared
-    upstreams = UpstreamPool(backends: shared.pool.backends.count)
-    admin = AdminRoutes.router(AdminContext(shared))
+    times = shared.configuration.times
+    backends = shared.backends
   }
 
   /// Starts to take connections from `listening`, a listening socket.
@@ -47,54 +57,120 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     return date.line
   }
 
+  // MARK: Clients
+
   func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor) {
-    guard clients.count < shared.configuration.clientsMax, !isDraining else {
+    guard sessions.count < shared.configuration.clientsMax, !isDraining || listener != nil else {
       shared.metrics.turnedAway.increment()
       return ConnectionRefusal.refuse(fd)
     }
-    let client = ClientConnection(proxy: self, fd: fd, peer: peer)
+    let session = HTTP1Session(proxy: self, fd: fd, peer: peer, at: reactor.now)
     do {
-      // Edge-triggered: a short read tells that the kernel has no more, so a request costs one `recv`.
-      try reactor.register(client, fd: fd, events: ClientConnection.readEvents)
+      try session.open(on: reactor)
     } catch {
       close(fd)
       return
     }
-    client.position = clients.count
-    clients.append(client)
+    session.position = sessions.count
+    sessions.append(session)
     shared.metrics.clients.add(1)
-    client.opened(on: reactor)
   }
 
   func acceptingPaused(_ error: SystemError, on reactor: isolated Reactor) {
     shared.log.warning("accepting connections rests for a moment", [("reason", "\(error)")])
   }
 
-  func closed(_ client: ClientConnection, on reactor: isolated Reactor) {
-    let last = clients.removeLast()
-    if last !== client {
-      clients[client.position] = last
-      last.position = client.position
+  func closed(_ session: HTTP1Session, on reactor: isolated Reactor) {
+    let last = sessions.removeLast()
+    if last !== session {
+      sessions[session.position] = last
+      last.position = session.position
     }
     shared.metrics.clients.add(-1)
-    if isDraining, clients.isEmpty { drained.end() }
+    if isDraining, sessions.isEmpty { drained.end() }
   }
 
-  /// Stops listening, closes what is idle, and returns when the requests in progress have ended or `deadline` has
-  /// passed.
-  func drain(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
-    isDraining = true
-    listener?.close(on: reactor)
-    listener = nil
-    for client in clients { client.drain(on: reactor) }
-    if !clients.isEmpty { await drained.wait(until: deadline, on: reactor) }
-    for client in clients { client.close(on: reactor) }
-    upstreams.closeAll(on: reactor)
-    reactor.cancel(sweepTimer)
+  /// Bytes for a request; given back with `takeBack`.
+  func lendRequest() -> RequestBytes {
+    lent.popLast() ?? RequestBytes()
+  }
+
+  func takeBack(_ request: RequestBytes) {
+    request.reset()
+    if lent.count < BalancerLimits.idlePerBackendMax { lent.append(request) }
+  }
+
+  // MARK: Backends
+
+  /// A backend has failed a request. An ejection is told at once.
+  func blame(_ entry: BackendEntry, isLost: Bool, on reactor: isolated Reactor) {
+    let nowMs = reactor.now.milliseconds
+    let change = entry.backend.requestFailed(at: nowMs, isLost: isLost)
+    let policy = entry.backend.policy
+    let (old, new) = (change.old.state(at: nowMs, policy: policy), change.new.state(at: nowMs, policy: policy))
+    guard old != new else { return }
+    shared.log.warning(
+      "a backend changed its state",
+      [
+        ("backend", entry.backend.name), ("old", old.rawValue), ("new", new.rawValue),
+        ("reason", isLost ? "requests lost their connections to it" : "requests failed"),
+      ])
+  }
+
+  /// Lets `session` wait for a backend.
+  func wait(_ session: HTTP1Session, on reactor: isolated Reactor) {
+    waiting.append(session)
+    if !lineTimer.isArmed { reactor.arm(lineTimer, after: BalancerLimits.waitingRetry) }
+  }
+
+  /// A request has left `entry`: whoever waits is served before the loop sleeps.
+  func backendHasRoom(_ entry: BackendEntry, on reactor: isolated Reactor) {
+    guard waiting.count > 0, !servesLine else { return }
+    servesLine = true
+    reactor.flushBeforeSleep(self)
+  }
+
+  override func flush(on reactor: isolated Reactor) {
+    servesLine = false
+    waiting.serve(on: reactor)
   }
 
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-    upstreams.sweep(on: reactor)
-    reactor.arm(sweepTimer, after: BalancerLimits.sweep)
+    if timer === lineTimer {
+      waiting.serve(on: reactor)
+      if waiting.count > 0 { reactor.arm(lineTimer, after: BalancerLimits.waitingRetry) }
+    } else {
+      upstreams.sweep(on: reactor)
+      reactor.arm(sweepTimer, after: BalancerLimits.sweep)
+    }
+  }
+
+  // MARK: Orders
+
+  /// Follows orders until the one to drain is carried out.
+  func follow(_ mail: ReactorMail, on reactor: isolated Reactor) async {
+    for await order in mail.orders {
+      switch order {
+      case .backends(let set):
+        backends = set
+        upstreams.retain(set, on: reactor)
+        waiting.serve(on: reactor)
+      case .drain(let span): return await drain(until: reactor.now + span, on: reactor)
+      }
+    }
+  }
+
+  /// Takes what the kernel has accepted already, stops listening, closes what is idle, and returns when the requests in
+  /// progress have ended or `deadline` has passed.
+  private func drain(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
+    isDraining = true
+    listener?.closeAfterLast(on: reactor)
+    listener = nil
+    for session in sessions { session.drain(on: reactor) }
+    if !sessions.isEmpty { await drained.wait(until: deadline, on: reactor) }
+    for session in sessions { session.cut(on: reactor) }
+    upstreams.closeAll(on: reactor)
+    reactor.cancel(sweepTimer)
+    reactor.cancel(lineTimer)
   }
 }

@@ -15,7 +15,7 @@ public struct HTTPResponse {
   /// The body; nothing of it is sent after HEAD, with 204 and with 304.
   public var body: Body
   /// The fields, ready to be sent.
-  private(set) var fields: [UInt8] = []
+  public private(set) var fields: [UInt8] = []
 
   /// A response without a body.
   public init(_ status: Int) {
@@ -35,6 +35,13 @@ public struct HTTPResponse {
     self.status = status
     body = .stream(source)
     set("Content-Type", type)
+  }
+
+  /// A response whose fields stand ready, as `fields` of another one gives them.
+  public init(_ status: Int, fields: [UInt8], body: [UInt8]) {
+    self.status = status
+    self.fields = fields
+    self.body = .bytes(body)
   }
 
   /// A response with a JSON body.

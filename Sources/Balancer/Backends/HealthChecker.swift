@@ -1,0 +1,122 @@
+import Balancing
+import Basics
+import HTTP
+import HTTPSyntax
+import Reactor
+import Telemetry
+
+/// Asks every backend in turn whether it is well, and writes the result where all reactors see it: one long-lived task
+/// a backend, for as long as the backend is in the set.
+final class HealthChecker {
+  /// How often a backend that takes no traffic is asked: a start or a restart should not wait for the usual interval.
+  private static let eagerInterval = TimeSpan.milliseconds(100)
+  /// How long checks may fail before somebody is told: backends that start together with us need a moment.
+  private static let patience = TimeSpan.seconds(3 as UInt64)
+  /// How often it is looked whether the set has changed.
+  private static let lookInterval = TimeSpan.milliseconds(100)
+
+  private let shared: BalancerShared
+  private let client = HTTPClient(bodyBytesMax: 64 << 10)
+  private var isStopped = false
+  private var tasks: [Task<Void, Never>] = []
+  private var watched: [BackendEntry] = []
+  private var pauses: [Pause] = []
+
+  init(_ shared: BalancerShared) {
+    self.shared = shared
+  }
+
+  func start(on reactor: isolated Reactor) {
+    let pause = newPause()
+    tasks.append(
+      Task.immediate(executorPreference: reactor.queue) {
+        var version = -1
+        while !isStopped {
+          let set = shared.backends
+          if set.version != version { watchNew(in: set, on: reactor) }
+          version = set.version
+          await pause.wait(until: reactor.now + HealthChecker.lookInterval, on: reactor)
+        }
+      })
+  }
+
+  /// Ends the checks; one that is under way is waited for, at most its timeout.
+  func stop(on reactor: isolated Reactor) async {
+    isStopped = true
+    for pause in pauses { pause.end() }
+    for task in tasks { await task.value }
+    client.closeIdle(on: reactor)
+  }
+
+  private func newPause() -> Pause {
+    let pause = Pause()
+    pauses.append(pause)
+    return pause
+  }
+
+  private func watchNew(in set: BackendSet, on reactor: isolated Reactor) {
+    watched.removeAll { old in !set.entries.contains { $0 === old } }
+    for entry in set.entries where !watched.contains(where: { $0 === entry }) {
+      watched.append(entry)
+      let pause = newPause()
+      tasks.append(
+        Task.immediate(executorPreference: reactor.queue) {
+          await watch(entry, pause, on: reactor)
+          pauses.removeAll { $0 === pause }
+        })
+    }
+  }
+
+  private func watch(_ entry: BackendEntry, _ pause: Pause, on reactor: isolated Reactor) async {
+    var wellUntil = reactor.now
+    var isTold = false
+    while !isStopped, watched.contains(where: { $0 === entry }) {
+      let problem = await check(entry, on: reactor)
+      if isStopped { return }
+      note(problem, of: entry, at: reactor.now.milliseconds)
+      if let problem {
+        if !isTold, reactor.now.since(wellUntil) >= HealthChecker.patience {
+          isTold = true
+          shared.log.warning(
+            "a backend fails its health checks",
+            [("backend", entry.backend.name), ("path", shared.configuration.healthPath), ("reason", problem)])
+        }
+      } else {
+        wellUntil = reactor.now
+        isTold = false
+      }
+      let interval = shared.configuration.healthInterval
+      var next = reactor.now + interval
+      // One that is ejected meanwhile is asked soon: a restart is over before the usual time has come.
+      repeat {
+        let isWell = entry.backend.health.isEligible(at: reactor.now.milliseconds)
+        if !isWell { next = min(next, reactor.now + HealthChecker.eagerInterval) }
+        await pause.wait(until: min(next, reactor.now + HealthChecker.lookInterval), on: reactor)
+      } while !isStopped && reactor.now < next
+    }
+  }
+
+  /// Writes down what a check has found, and tells of a change.
+  private func note(_ problem: String?, of entry: BackendEntry, at nowMs: UInt64) {
+    let backend = entry.backend
+    let change = problem == nil ? backend.checkPassed(at: nowMs) : backend.checkFailed(at: nowMs)
+    entry.lastCheck.ms = nowMs
+    let (old, new) = (change.old.state(at: nowMs, policy: backend.policy), backend.state(at: nowMs))
+    guard old != new else { return }
+    shared.log.info(
+      "a backend changed its state", [("backend", backend.name), ("old", old.rawValue), ("new", new.rawValue)])
+  }
+
+  /// What is wrong with the backend; nil if it answers 200 to 399 in time.
+  private func check(_ entry: BackendEntry, on reactor: isolated Reactor) async -> String? {
+    let request = HTTPClientRequest(
+      .get, shared.configuration.healthPath, host: "localhost", fields: [("User-Agent", "millrace-balancer")])
+    do throws(HTTPClientError) {
+      let response = try await client.send(
+        request, to: entry.address, until: reactor.now + shared.configuration.healthTimeout, on: reactor)
+      return 200..<400 ~= response.status ? nil : "it answers \(response.status), not 200 to 399"
+    } catch {
+      return "\(error)"
+    }
+  }
+}

@@ -1,0 +1,190 @@
+import Balancing
+import Basics
+import Exchange
+import HTTPSyntax
+import Reactor
+import Telemetry
+
+/// What comes from the client: heads, bodies, and what is dropped.
+extension HTTP1Session {
+  /// Fills the reactor's memory with what was kept and what the kernel has; nil if the connection is broken.
+  private func gather(on reactor: isolated Reactor) -> Int? {
+    let scratch = proxy.received
+    scratch.count = 0
+    if !input.isEmpty {
+      input.withReadable { scratch.append($0) }
+      input.removeAll()
+    }
+    guard pump.mayReceive, scratch.count < scratch.capacity else { return scratch.count }
+    switch pump.receive(into: scratch.free, on: reactor) {
+    case .bytes(let count): scratch.count += count
+    case .nothing, .end: break
+    case .failed:
+      run(exchange.clientLeft(), on: reactor)
+      return nil
+    }
+    return scratch.count
+  }
+
+  /// Keeps the bytes of the reactor's memory from `start` on for later.
+  private func keep(from start: Int) {
+    let scratch = proxy.received
+    if start < scratch.count { input.append(scratch.range(start..<scratch.count)) }
+  }
+
+  /// Reads a head, or more of one. A partial head is kept and parsed anew with what comes next: the parser's state is
+  /// shared by all connections, and a head has at most 16 KiB and 10 s.
+  func receiveHead(on reactor: isolated Reactor) {
+    guard let count = gather(on: reactor), count > 0 else { return }
+    if !progress.hasPartialHead { progress.startedAt = reactor.now }
+    let parser = proxy.requestHead
+    parser.reset()
+    switch proxy.received.span({ parser.parse($0) }) {
+    case .complete(let bytes):
+      progress.hasPartialHead = false
+      headArrived(bytes, on: reactor)
+    case .incomplete:
+      keep(from: 0)
+      progress.hasPartialHead = true
+    case .malformed(let error):
+      proxy.shared.metrics.refused.increment()
+      head = RequestNotes()
+      decision = nil
+      id.make(&proxy.random)
+      proxy.headError = error
+      run(exchange.headMalformed(), on: reactor)
+    }
+  }
+
+  /// A whole head stands at the beginning of the reactor's memory; what follows it is body or the next request.
+  private func headArrived(_ headBytes: Int, on reactor: isolated Reactor) {
+    let parsed = proxy.requestHead
+    let scratch = proxy.received
+    head.method = parsed.method
+    head.minorVersion = parsed.minorVersion
+    head.expectsContinue = parsed.expectsContinue
+    progress.since = reactor.now
+    progress.bodyBytes = 0
+    progress.queuedAt = MonotonicTime(nanoseconds: 0)
+    decision = nil
+    tried = 0
+    wantsFreshLink = false
+    nameRequest(parsed)
+    body = BodyRelay(parsed.framing)
+    proxy.sending.count = 0
+    var facts = RequestFacts()
+    facts.isIdempotent = parsed.method.isIdempotent
+    facts.keepsAlive = parsed.keepsAlive
+    facts.isLocal = LocalRequest.isFor(parsed, in: scratch, proxy)
+    if facts.isLocal {
+      local = LocalRequest(head: Array(scratch.range(0..<headBytes)), framing: parsed.framing)
+      guard let next = takeLocalBody(from: headBytes) else {
+        facts.isWhole = false
+        _ = exchange.headReceived(facts)
+        return run(exchange.bodyRefused(.bodyMalformed), on: reactor)
+      }
+      keep(from: next)
+      facts.isWhole = local?.body.isComplete ?? true
+      return run(exchange.headReceived(facts), on: reactor)
+    }
+    if proxy.shared.strategy == .consistentHash { head.ringPosition = HTTP1Session.hash(scratch.range(parsed.path)) }
+    HeadRewriting.writeRequest(parsed, from: scratch.base, for: self, to: proxy.sending)
+    switch body.take(scratch, from: headBytes, to: proxy.sending) {
+    case .incomplete: facts.isWhole = false
+    case .complete(let next):
+      facts.isWhole = true
+      keep(from: next)
+    case .malformed:
+      facts.isWhole = false
+      proxy.shared.metrics.refused.increment()
+      _ = exchange.headReceived(facts)
+      return run(exchange.bodyRefused(.bodyMalformed), on: reactor)
+    }
+    progress.bodyBytes = scratch.count - headBytes
+    let request = proxy.lendRequest()
+    request.append(proxy.sending.readable)
+    self.request = request
+    run(exchange.headReceived(facts), on: reactor)
+  }
+
+  private func nameRequest(_ parsed: RequestHead) {
+    if let given = parsed.value(of: .xRequestID) {
+      let bytes = proxy.received.range(given)
+      if RequestID.isAcceptable(bytes.bindMemory(to: UInt8.self).span) { return id.take(bytes) }
+    }
+    id.make(&proxy.random)
+  }
+
+  /// Spreads keys over the ring (FNV-1a and the finisher of SplitMix64); only the ring's own places need SHA-256.
+  private static func hash(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
+    var z: UInt64 = 0xCBF2_9CE4_8422_2325
+    for byte in bytes { z = (z ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+
+  // MARK: Bodies
+
+  /// Reads more of the body.
+  func receiveBody(on reactor: isolated Reactor) {
+    guard let count = gather(on: reactor), count > 0 else { return }
+    progress.bodyBytes += count
+    if exchange.phase == .local { return receiveLocalBody(on: reactor) }
+    proxy.sending.count = 0
+    switch body.take(proxy.received, from: 0, to: proxy.sending) {
+    case .incomplete: moreArrived(isEnd: false, on: reactor)
+    case .complete(let next):
+      keep(from: next)
+      moreArrived(isEnd: true, on: reactor)
+    case .malformed:
+      proxy.shared.metrics.refused.increment()
+      run(exchange.bodyRefused(.bodyMalformed), on: reactor)
+    }
+  }
+
+  private func moreArrived(isEnd: Bool, on reactor: isolated Reactor) {
+    request?.append(proxy.sending.readable)
+    // While there is no link that takes it, only so much is kept.
+    _ = exchange.requestTaken(isBlocked: isRequestBlocked)
+    run(exchange.bodyReceived(isEnd: isEnd), on: reactor)
+  }
+
+  /// Whether more of the request waits for the backend than may wait.
+  var isRequestBlocked: Bool { (request?.unsentCount ?? 0) > BalancerLimits.unsentBytesMax }
+
+  private func receiveLocalBody(on reactor: isolated Reactor) {
+    guard let local, let next = takeLocalBody(from: 0) else {
+      return run(exchange.bodyRefused(.bodyMalformed), on: reactor)
+    }
+    keep(from: next)
+    if local.bytes.count > BalancerLimits.localBodyBytesMax {
+      return run(exchange.bodyRefused(.bodyTooLarge), on: reactor)
+    }
+    run(exchange.bodyReceived(isEnd: local.body.isComplete), on: reactor)
+  }
+
+  /// Moves what the reactor's memory holds of the body from `start` on to the local request; where the next request
+  /// begins, nil if the body is malformed.
+  private func takeLocalBody(from start: Int) -> Int? {
+    guard let local else { return start }
+    let scratch = proxy.received
+    var position = start
+    while true {
+      switch scratch.span({ local.body.next($0, from: position) }) {
+      case .data(let range):
+        local.bytes.append(contentsOf: scratch.range(range))
+        position = range.upperBound
+      case .incomplete: return scratch.count
+      case .complete(let next): return next
+      case .malformed: return nil
+      }
+    }
+  }
+
+  /// What the client sends after the last answer interests nobody.
+  func dropInput(on reactor: isolated Reactor) {
+    guard let count = gather(on: reactor), count > 0 else { return }
+    progress.since = reactor.now
+  }
+}

@@ -1,0 +1,150 @@
+import Balancing
+import Basics
+import Exchange
+import HTTPSyntax
+import Reactor
+
+/// From a backend's response to the client's.
+extension HTTP1Session {
+  /// Reads more of the response.
+  func receiveResponse(_ link: HTTP1Link, on reactor: isolated Reactor) {
+    switch link.receive(on: reactor) {
+    case .nothing: return
+    case .bytes:
+      progress.since = reactor.now
+      run(responseArrived(link, on: reactor), on: reactor)
+    case .ended(let code): run(responseEnded(link, code, on: reactor), on: reactor)
+    }
+  }
+
+  /// The backend has ended the connection; what was kept of a head stands in the reactor's memory.
+  private func responseEnded(_ link: HTTP1Link, _ code: CInt, on reactor: isolated Reactor) -> Step {
+    proxy.sending.count = 0
+    switch link.reading {
+    case .body(var body) where code == 0 && body.endsWithConnection:
+      body.end(to: proxy.sending)
+      return exchange.responseReceived(isEnd: true, isLinkClean: false)
+    case .head where proxy.received.count > 0: return exchange.responseMalformed()
+    default:
+      return exchange.upstreamEnded(link.delivery(code: code), isReplayable: request?.isReplayable ?? false)
+    }
+  }
+
+  /// New bytes stand in the reactor's memory.
+  private func responseArrived(_ link: HTTP1Link, on reactor: isolated Reactor) -> Step {
+    proxy.sending.count = 0
+    var start = 0
+    if case .head = link.reading {
+      switch headArrived(link, on: reactor) {
+      case .final(let bodyStart): start = bodyStart
+      case .incomplete(let step): return step
+      case .malformed: return exchange.responseMalformed()
+      }
+    }
+    guard case .body(var body) = link.reading else { return [] }
+    switch body.take(proxy.received, from: start, to: proxy.sending) {
+    case .incomplete:
+      link.reading = .body(body)
+      return exchange.responseReceived(isEnd: false, isLinkClean: false)
+    case .complete(let next):
+      // Whatever stands behind the response, also unread, belongs to no request.
+      let isClean = next == proxy.received.count && link.isClean && (request?.unsentCount ?? 0) == 0
+      return exchange.responseReceived(isEnd: true, isLinkClean: isClean)
+    case .malformed:
+      // What came with the head is not sent yet: then the client still gets an answer.
+      proxy.sending.count = 0
+      return exchange.responseMalformed()
+    }
+  }
+
+  private enum HeadOutcome {
+    case final(bodyStart: Int)
+    case incomplete(Step)
+    case malformed
+  }
+
+  /// Writes the response's head for the client, and before it the interim responses that it wants.
+  private func headArrived(_ link: HTTP1Link, on reactor: isolated Reactor) -> HeadOutcome {
+    let parser = proxy.responseHead
+    let scratch = proxy.received
+    var start = 0
+    var step: Step = []
+    while true {
+      parser.reset()
+      switch scratch.span({ parser.parse($0.extracting(start...), answering: head.method) }) {
+      case .malformed: return .malformed
+      case .incomplete:
+        link.keep(from: start)
+        return .incomplete(step)
+      case .complete(let bytes):
+        // Nobody asked for another protocol: Upgrade is never passed on.
+        if parser.status == 101 { return .malformed }
+        if !parser.isInterim {
+          latency = reactor.now.since(link.sentAt)
+          link.reading = .body(writeHead(parser, at: start, for: link))
+          return .final(bodyStart: start + bytes)
+        }
+        step.formUnion(exchange.interimReceived())
+        if head.minorVersion == 1, parser.status != 100 || head.expectsContinue {
+          _ = HeadRewriting.writeResponse(parser, from: scratch.base + start, dateLine: [], to: proxy.sending)
+          proxy.sending.append("\r\n")
+        }
+        start += bytes
+      }
+    }
+  }
+
+  /// Writes the final head, and returns how the body is passed on.
+  private func writeHead(_ parsed: ResponseHead, at start: Int, for link: HTTP1Link) -> BodyRelay {
+    let out = proxy.sending
+    let shared = proxy.shared
+    let bytes = proxy.received.base + start
+    let hasID = HeadRewriting.writeResponse(parsed, from: bytes, dateLine: proxy.dateLine, to: out)
+    if !hasID {
+      out.append("X-Request-Id: ")
+      id.write(to: out)
+      out.append("\r\n")
+    }
+    if let decision {
+      out.append(shared.policyLine)
+      out.append("RateLimit: \"default\";r=")
+      out.append(decimal: decision.remaining)
+      out.append(";t=")
+      out.append(decimal: decision.resetSeconds)
+      out.append("\r\n")
+    }
+    if shared.configuration.exposesBackend { out.append(link.entry.line) }
+    if let given = parsed.value(of: .keepAlive) {
+      let value = proxy.received.range(start + given.lowerBound..<start + given.upperBound)
+      if let seconds = HeadRewriting.keepAliveTimeout(value) { link.entry.lifetime.announced(seconds) }
+    }
+    status = parsed.status
+    return writeFraming(parsed, to: out)
+  }
+
+  private func writeFraming(_ parsed: ResponseHead, to out: ByteScratch) -> BodyRelay {
+    let isOld = head.minorVersion == 0
+    let tellsItsEnd = parsed.framing == .chunked || parsed.framing == .untilClose
+    switch parsed.framing {
+    case .none: if let length = parsed.contentLength, parsed.status != 204 { writeLength(length, to: out) }
+    case .length(let length): writeLength(length, to: out)
+    case .chunked, .untilClose: if !isOld { out.append("Transfer-Encoding: chunked\r\n") }
+    }
+    // An old client learns the end of such a body from the end of the connection.
+    let step = exchange.responseHeadReceived(
+      keepsLink: parsed.keepsAlive, endsWithConnection: tellsItsEnd && isOld)
+    if step.contains(.announceClose) {
+      out.append("Connection: close\r\n")
+    } else if isOld {
+      out.append("Connection: keep-alive\r\n")
+    }
+    out.append("\r\n")
+    return BodyRelay(parsed.framing, as: tellsItsEnd && !isOld ? .chunked : .plain)
+  }
+
+  private func writeLength(_ length: Int, to out: ByteScratch) {
+    out.append("Content-Length: ")
+    out.append(decimal: length)
+    out.append("\r\n")
+  }
+}

@@ -1,0 +1,199 @@
+import Balancing
+import Basics
+import Exchange
+import Glibc
+import HTTP
+import Reactor
+import Telemetry
+
+/// The runner: performs steps. What comes of one is the exchange's next input, until nothing is left to be done.
+extension HTTP1Session {
+  /// Performs `first` and whatever follows from it.
+  func run(_ first: Step, on reactor: isolated Reactor) {
+    var step = first
+    while !step.isEmpty {
+      if !step.isDisjoint(with: Step.linkWork) { settleLink(step, on: reactor) }
+      if !step.isDisjoint(with: [.relay, .answer]) {
+        let sent = step.contains(.relay) ? relay(on: reactor) : answer(keeping: step.contains(.nextHead), on: reactor)
+        switch sent {
+        case .all: break
+        case .part: exchange.clientBlocked()
+        case .failed:
+          step = exchange.clientLeft()
+          continue
+        }
+      }
+      step = goOn(step, on: reactor)
+    }
+  }
+
+  /// Does what leads to the next input, and returns what that leads to.
+  private func goOn(_ step: Step, on reactor: isolated Reactor) -> Step {
+    if step.contains(.forward) { return forward(on: reactor) }
+    if step.contains(.nextHead) {
+      requestEnded(on: reactor)
+      return []
+    }
+    if step.contains(.limit) { return limit(on: reactor) }
+    if step.contains(.choose) { return choose(on: reactor) }
+    if step.contains(.spendRetry) {
+      let isGranted = proxy.shared.retries.takeRetry()
+      if isGranted { proxy.shared.metrics.retries.increment() }
+      return exchange.retryDecided(isGranted: isGranted)
+    }
+    if step.contains(.enqueue) { enqueue(on: reactor) }
+    if step.contains(.askLocal) { askLocal(on: reactor) }
+    if step.contains(.linger) { return linger(on: reactor) }
+    if step.contains(.close) { close(on: reactor) }
+    return []
+  }
+
+  // MARK: The client
+
+  /// Sends what stands ready of the response in the reactor's memory.
+  private func relay(on reactor: isolated Reactor) -> Pump.Sent {
+    if proxy.sending.count == 0 { return pump.unsentBytes == 0 ? .all : .part }
+    return pump.send(proxy.sending.readable, on: reactor)
+  }
+
+  /// The answer is on its way; the next request may come.
+  private func requestEnded(on reactor: isolated Reactor) {
+    progress.since = reactor.now
+    returnRequest()
+    local = nil
+    if input.isEmpty { input.releaseIfEmpty() }
+  }
+
+  private func returnRequest() {
+    guard let request else { return }
+    self.request = nil
+    proxy.takeBack(request)
+  }
+
+  /// Once the kernel has all: tells the client that this was all, and waits for its own end, lest unread bytes turn the
+  /// close into a reset that destroys the answer.
+  private func linger(on reactor: isolated Reactor) -> Step {
+    requestEnded(on: reactor)
+    progress.endedAt = reactor.now
+    guard pump.unsentBytes == 0 else { return [] }
+    if exchange.hasClientEnded || pump.sawEnd { return exchange.clientEnded() }
+    pump.shutdownWriting()
+    return []
+  }
+
+  private func close(on reactor: isolated Reactor) {
+    returnRequest()
+    local = nil
+    input.removeAll()
+    input.releaseIfEmpty()
+    pump.close(on: reactor)
+    proxy.closed(self, on: reactor)
+  }
+
+  // MARK: The limiter and the backends
+
+  private func limit(on reactor: isolated Reactor) -> Step {
+    let limiter = proxy.shared.limiter
+    if limiter.isOn {
+      let decision = limiter.admit(key, at: reactor.now.milliseconds)
+      self.decision = decision
+      if !decision.isAllowed { proxy.shared.metrics.limited.increment() }
+      return exchange.limitDecided(isAllowed: decision.isAllowed)
+    }
+    return exchange.limitDecided(isAllowed: true)
+  }
+
+  /// Looks for a backend and a link to it.
+  private func choose(on reactor: isolated Reactor) -> Step {
+    let shared = proxy.shared
+    if exchange.attempts == 0, progress.queuedAt.nanoseconds == 0 { shared.retries.requestStarted() }
+    let set = proxy.backends
+    let choice = BackendPool.Request(
+      nowMs: reactor.now.milliseconds, random: proxy.random.next(), ringPosition: head.ringPosition, excluded: tried)
+    guard let index = set.pool.choose(shared.strategy, choice), set.entries[index].backend.requestStarted() else {
+      let mayWait =
+        progress.queuedAt.nanoseconds == 0
+        ? proxy.waiting.hasRoom : reactor.now < progress.queuedAt + proxy.times.queue
+      return exchange.noBackendChosen(mayWait: mayWait)
+    }
+    let entry = set.entries[index]
+    chosen = entry
+    chosenBit = 1 << UInt64(index & 63)
+    progress.since = reactor.now
+    if !wantsFreshLink, let kept = proxy.upstreams.take(entry, at: reactor.now) {
+      link = kept
+      kept.begin(for: self, on: reactor)
+      return exchange.backendChosen(isConnected: true, isReused: true)
+    }
+    do throws(SystemError) {
+      let fresh = try HTTP1Link(entry, proxy: proxy, on: reactor)
+      link = fresh
+      fresh.begin(for: self, on: reactor)
+      return exchange.backendChosen(isConnected: !fresh.isConnecting, isReused: false)
+    } catch {
+      switch error.code {
+      case EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, ENOSPC:
+        // Our own shortage, not the backend's fault.
+        entry.backend.requestAbandoned()
+        chosen = nil
+        return exchange.resourcesLacked()
+      case EAGAIN: return exchange.connectDeferred()
+      default: return exchange.connectFailed()
+      }
+    }
+  }
+
+  private func enqueue(on reactor: isolated Reactor) {
+    if progress.queuedAt.nanoseconds == 0 { progress.queuedAt = reactor.now }
+    proxy.wait(self, on: reactor)
+  }
+
+  /// Settles the account of the backend that has the request, and ends or keeps the link.
+  private func settleLink(_ step: Step, on reactor: isolated Reactor) {
+    if let entry = chosen {
+      if step.contains(.credit) { credit(entry, on: reactor) }
+      if step.contains(.blame) { proxy.blame(entry, isLost: step.contains(.lost), on: reactor) }
+      if step.contains(.excuse) { entry.backend.requestAbandoned() }
+      chosen = nil
+      proxy.backendHasRoom(entry, on: reactor)
+    }
+    if step.contains(.exclude) { tried |= chosenBit }
+    if step.contains(.renew) { wantsFreshLink = true }
+    if step.contains(.replay) {
+      request?.rewind()
+      if step.contains(.choose) { proxy.shared.metrics.retries.increment() }
+    }
+    if step.contains(.dequeue) { proxy.waiting.left() }
+    guard !step.isDisjoint(with: [.keepLink, .closeLink]), let link else { return }
+    self.link = nil
+    if step.contains(.keepLink), proxy.upstreams.keep(link, on: reactor) { return }
+    link.close(on: reactor)
+  }
+
+  private func credit(_ entry: BackendEntry, on reactor: isolated Reactor) {
+    let isBad = status == 500 || 502...504 ~= status
+    entry.backend.requestAnswered(latencyUs: Int(latency.nanoseconds / 1000), isBad: isBad)
+    entry.latency.observe(reactor.now.since(progress.startedAt))
+    proxy.shared.metrics.count(status: status)
+  }
+
+  /// Gives the backend what waits of the request. A connection that has ended meanwhile may have answered before, so
+  /// what it sent decides: that is read next.
+  private func forward(on reactor: isolated Reactor) -> Step {
+    guard let link, let request else { return [] }
+    let before = request.unsentCount
+    link.forward(request, on: reactor)
+    if request.unsentCount < before { progress.since = reactor.now }
+    return exchange.requestTaken(isBlocked: isRequestBlocked)
+  }
+
+  private func askLocal(on reactor: isolated Reactor) {
+    guard let local else { return }
+    let question = local.question(id: id.bytes, peer: peer)
+    let operations = proxy.shared.operations
+    Task.immediate(executorPreference: reactor.queue) {
+      let answer = await operations.answer(question)
+      self.answered(local, with: answer, on: reactor)
+    }
+  }
+}

@@ -1,0 +1,213 @@
+import Balancing
+import Basics
+import Exchange
+import Glibc
+import HTTPSyntax
+import Reactor
+
+/// One client's HTTP/1.1 connection: a `Pump`, an `Exchange` that says what to do, and the runner that does it.
+///
+/// Three things bring it to life: an event of its own socket, one of the link that carries its request, and its timer.
+/// Each becomes an input of the exchange; the step that comes back is performed, and what comes of that is the next
+/// input. Then `drive` reads whatever the exchange wants, for a bounded number of turns.
+///
+/// What it reads goes through memory that the whole reactor shares; only a partial head, pipelined requests and what
+/// the client does not take yet are kept in buffers of its own, which are given back while it is idle.
+final class HTTP1Session: EventHandler {
+  let proxy: ProxyReactor
+  /// What its requests are counted by.
+  let key: ClientKey
+  /// The peer's address in text, as it stands in `X-Forwarded-For`.
+  let peer: [UInt8]
+  /// Where it stands in the reactor's list.
+  var position = 0
+
+  var pump: Pump
+  var exchange = Exchange()
+  var progress: ExchangeProgress
+  /// A partial head or pipelined requests.
+  var input = ByteBuffer()
+  private lazy var timer = ReactorTimer(self)
+
+  // The request in progress.
+  var head = RequestNotes()
+  /// Its body on the way in.
+  var body = BodyRelay(.none)
+  /// Its bytes on the way to a backend.
+  var request: RequestBytes?
+  var id = ForwardedID()
+  /// What the limiter said of it; nothing while the limiter is off.
+  var decision: RateLimiter.Decision?
+  /// The backend that has it, until the account is settled.
+  var chosen: BackendEntry?
+  /// Its bit among those that were tried.
+  var chosenBit: UInt64 = 0
+  var link: HTTP1Link?
+  /// Backends that it was sent to in vain, a bit each.
+  var tried: UInt64 = 0
+  /// Whether its next link must be a fresh one.
+  var wantsFreshLink = false
+  /// From the request's last byte to the response's head.
+  var latency = TimeSpan(nanoseconds: 0)
+  var status = 0
+  /// A request for the balancer itself, and what it answers.
+  var local: LocalRequest?
+
+  init(proxy: ProxyReactor, fd: CInt, peer: SocketAddress, at now: MonotonicTime) {
+    self.proxy = proxy
+    self.peer = Array(peer.host.utf8)
+    key = ClientKey(of: peer)
+    pump = Pump(adopting: fd)
+    progress = ExchangeProgress()
+    progress.since = now
+  }
+
+  /// Begins to listen to the client.
+  /// - Throws: `SystemError` if the kernel refuses; the descriptor is still open.
+  func open(on reactor: isolated Reactor) throws(SystemError) {
+    try pump.attach(self, on: reactor)
+    expect(on: reactor)
+  }
+
+  // MARK: What brings it to life
+
+  override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
+    guard !pump.isClosed else { return }
+    let hasRoom = pump.noted(events)
+    // Both directions are gone: whatever is in progress is for nobody. Between requests what has come is still read.
+    if !events.isDisjoint(with: [.error, .hangup]), exchange.phase != .awaitingHead {
+      run(exchange.clientLeft(), on: reactor)
+      return settle(on: reactor)
+    }
+    if hasRoom { flushOutput(on: reactor) }
+    drive(on: reactor)
+  }
+
+  /// Something has happened on the link.
+  func linkReady(hasRoom: Bool, on reactor: isolated Reactor) {
+    if hasRoom { run(.forward, on: reactor) }
+    drive(on: reactor)
+  }
+
+  /// The attempt to connect has ended, with the kernel's error if `code` is not 0.
+  func linkConnected(_ code: CInt, on reactor: isolated Reactor) {
+    progress.since = reactor.now
+    run(code == 0 ? exchange.connected() : exchange.connectFailed(), on: reactor)
+    drive(on: reactor)
+  }
+
+  /// A backend may have room for it now.
+  func turnCame(on reactor: isolated Reactor) {
+    guard exchange.phase == .waiting else { return }
+    proxy.waiting.left()
+    tried = 0
+    run(exchange.turnCame(), on: reactor)
+    drive(on: reactor)
+  }
+
+  /// The balancer's own answer is at hand.
+  func answered(_ request: LocalRequest, with answer: LocalAnswer, on reactor: isolated Reactor) {
+    guard exchange.phase == .local, local === request else { return }
+    request.answer = answer
+    run(exchange.localAnswered(), on: reactor)
+    drive(on: reactor)
+  }
+
+  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    run(exchange.deadlinePassed(isHeadPartial: progress.hasPartialHead), on: reactor)
+    drive(on: reactor)
+  }
+
+  /// The balancer stops: a request whose bytes have reached the kernel already is still answered.
+  func drain(on reactor: isolated Reactor) {
+    _ = exchange.drainOrdered(isQuiet: false)
+    if exchange.phase == .awaitingHead {
+      pump.lookAgain()
+      drive(on: reactor)
+    }
+    guard !pump.isClosed else { return }
+    run(exchange.drainOrdered(isQuiet: input.isEmpty && !pump.mayReceive), on: reactor)
+    settle(on: reactor)
+  }
+
+  /// Ends it at once.
+  func cut(on reactor: isolated Reactor) {
+    run(exchange.clientLeft(), on: reactor)
+    settle(on: reactor)
+  }
+
+  // MARK: Reading
+
+  /// Reads what the exchange wants for as long as there is something, but leaves others their turn.
+  private func drive(on reactor: isolated Reactor) {
+    for _ in 0..<BalancerLimits.readsPerTurn {
+      if exchange.readsResponse, let link, link.pump.mayReceive {
+        receiveResponse(link, on: reactor)
+      } else if exchange.readsHead {
+        guard pump.mayReceive || !input.isEmpty && !progress.hasPartialHead else { return settle(on: reactor) }
+        receiveHead(on: reactor)
+      } else if exchange.readsBody || exchange.dropsInput {
+        guard pump.mayReceive || !input.isEmpty else { return settle(on: reactor) }
+        if exchange.dropsInput { dropInput(on: reactor) } else { receiveBody(on: reactor) }
+      } else {
+        return settle(on: reactor)
+      }
+    }
+    // Not done: the reactor comes back to it in its next turn.
+    if exchange.readsResponse, let link, link.pump.mayReceive {
+      link.askAgain(on: reactor)
+    } else if exchange.readsHead || exchange.readsBody || exchange.dropsInput {
+      pump.comeBack(on: reactor)
+    }
+    settle(on: reactor)
+  }
+
+  /// Nothing is left to do now: an end that was read counts, and what is awaited gets its deadline.
+  private func settle(on reactor: isolated Reactor) {
+    if pump.sawEnd, !exchange.hasClientEnded, input.isEmpty || progress.hasPartialHead, !pump.isClosed {
+      run(exchange.clientEnded(), on: reactor)
+    }
+    if pump.isClosed { return reactor.cancel(timer) }
+    expect(on: reactor)
+  }
+
+  private func expect(on reactor: isolated Reactor) {
+    reactor.arm(timer, at: exchange.deadline(progress, proxy.times))
+  }
+
+  private func flushOutput(on reactor: isolated Reactor) {
+    let before = pump.unsentBytes
+    switch pump.flush(on: reactor) {
+    case .all:
+      progress.since = reactor.now
+      pump.releaseMemory()
+      if before > 0 { run(exchange.clientDrained(), on: reactor) }
+    case .part: if pump.unsentBytes < before { progress.since = reactor.now }
+    case .failed: run(exchange.clientLeft(), on: reactor)
+    }
+  }
+}
+
+/// What is remembered of a request's head after its bytes are gone.
+struct RequestNotes {
+  var method = HTTPMethod.get
+  var minorVersion = 1
+  /// Whether the client waits for `100 Continue`.
+  var expectsContinue = false
+  /// Where it belongs on the ring.
+  var ringPosition: UInt64 = 0
+}
+
+extension ClientKey {
+  /// What requests from `peer` are counted by.
+  init(of peer: SocketAddress) {
+    if let ipv4 = peer.ipv4 {
+      self.init(ipv4: ipv4)
+    } else if let ipv6 = peer.ipv6 {
+      self.init(ipv6: ipv6.high, ipv6.low)
+    } else {
+      // Whoever comes over a Unix socket is on this machine.
+      self.init(ipv4: 0x7F00_0001)
+    }
+  }
+}

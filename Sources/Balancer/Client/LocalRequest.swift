@@ -1,0 +1,77 @@
+import HTTP
+import HTTPSyntax
+import Basics
+import Reactor
+
+/// A request for the balancer itself while its body arrives.
+final class LocalRequest {
+  private let head: [UInt8]
+  /// The body on the way in.
+  var body: BodyDecoder
+  /// What has come of it.
+  var bytes: [UInt8] = []
+  /// The answer, once it is at hand.
+  var answer: LocalAnswer?
+
+  init(head: [UInt8], framing: BodyFraming) {
+    self.head = head
+    body = BodyDecoder(framing)
+  }
+
+  /// The request as it goes to the operations' reactor.
+  func question(id: [UInt8], peer: [UInt8]) -> LocalQuestion {
+    LocalQuestion(head: head, body: bytes, id: id, peer: String(decoding: peer, as: UTF8.self))
+  }
+
+  /// Whether the request is for the balancer itself: one of its own paths, or one that says that nobody behind the
+  /// balancer is to get it. `/readyz` is its own until every backend was seen well; then a backend answers.
+  static func isFor(_ head: RequestHead, in scratch: ByteScratch, _ proxy: ProxyReactor) -> Bool {
+    if head.method == .trace || head.method == .options {
+      if let given = head.value(of: .maxForwards), HeadRewriting.maxForwards(scratch.range(given)) == 0 { return true }
+    }
+    let path = scratch.range(head.path)
+    if path.count < 2 { return head.method != .options || path.first != UInt8(ascii: "*") }
+    if begins(path, "/lb/") || equals(path, "/metrics") || equals(path, "/livez") { return true }
+    return equals(path, "/readyz") && !proxy.backends.unchecked.isEmpty
+  }
+
+  private static func begins(_ path: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
+    guard path.count >= text.utf8CodeUnitCount else { return false }
+    for index in 0..<text.utf8CodeUnitCount where path[index] != text.utf8Start[index] { return false }
+    return true
+  }
+
+  private static func equals(_ path: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
+    path.count == text.utf8CodeUnitCount && begins(path, text)
+  }
+}
+
+/// A request for the balancer itself on its way to the reactor of operations.
+struct LocalQuestion: Sendable {
+  let head: [UInt8]
+  let body: [UInt8]
+  let id: [UInt8]
+  let peer: String
+}
+
+/// What the balancer answers itself, as plain bytes that may go from one reactor to another.
+struct LocalAnswer: Sendable {
+  let status: Int
+  private let fields: [UInt8]
+  let body: [UInt8]
+
+  init(_ response: HTTPResponse) {
+    status = response.status
+    fields = response.fields
+    guard case .bytes(let bytes) = response.body else { preconditionFailure("the balancer streams no answers") }
+    body = bytes
+  }
+
+  /// Appends the head as it is sent; see `HTTPResponse.appendHead`.
+  func appendHead(
+    to bytes: inout [UInt8], date: [UInt8], requestID: [UInt8], keepsAlive: Bool, minorVersion: Int
+  ) {
+    HTTPResponse(status, fields: fields, body: body).appendHead(
+      to: &bytes, date: date, requestID: requestID, keepsAlive: keepsAlive, minorVersion: minorVersion)
+  }
+}

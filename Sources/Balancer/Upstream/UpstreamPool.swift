@@ -1,0 +1,83 @@
+import Balancing
+import Basics
+import Reactor
+
+/// A reactor's connections to backends that wait for work, a stack for each backend: the one used last is the least
+/// likely to have been closed by the backend.
+final class UpstreamPool {
+  private var idle: [[HTTP1Link]] = []
+
+  /// The connection to `entry` that was used last, unless it has been unused for so long that the backend may be about
+  /// to close it.
+  func take(_ entry: BackendEntry, at now: MonotonicTime) -> HTTP1Link? {
+    let slot = entry.backend.slot
+    guard slot < idle.count, let last = idle[slot].last, last.entry === entry else { return nil }
+    let usableMs = entry.lifetime.usableMs
+    if usableMs != .max {
+      let ageMs = now.since(last.idleSince).milliseconds
+      if ageMs >= usableMs {
+        entry.lifetime.survived(ageMs)
+        return nil
+      }
+    }
+    return idle[slot].removeLast()
+  }
+
+  /// Keeps `link` for the next request; false if enough are kept already, or its backend's place is another's now.
+  func keep(_ link: HTTP1Link, on reactor: isolated Reactor) -> Bool {
+    let slot = link.entry.backend.slot
+    while idle.count <= slot { idle.append([]) }
+    guard idle[slot].count < BalancerLimits.idlePerBackendMax, idle[slot].last.map({ $0.entry === link.entry }) ?? true
+    else { return false }
+    link.rest(on: reactor)
+    link.position = idle[slot].count
+    idle[slot].append(link)
+    return true
+  }
+
+  /// An idle link's backend has closed it, or speaks without having been asked: in both cases it is of no more use.
+  func spoke(_ link: HTTP1Link, on reactor: isolated Reactor) {
+    if link.pump.peerHasClosed {
+      link.entry.lifetime.closed(afterMs: reactor.now.since(link.idleSince).milliseconds)
+    }
+    remove(link)
+    link.close(on: reactor)
+  }
+
+  private func remove(_ link: HTTP1Link) {
+    let slot = link.entry.backend.slot
+    let last = idle[slot].removeLast()
+    guard last !== link else { return }
+    idle[slot][link.position] = last
+    last.position = link.position
+  }
+
+  /// Closes what has waited too long, and learns from what is still open.
+  func sweep(on reactor: isolated Reactor) {
+    for slot in idle.indices {
+      for link in idle[slot].reversed() {
+        let age = reactor.now.since(link.idleSince)
+        link.entry.lifetime.survived(age.milliseconds)
+        guard age >= BalancerLimits.upstreamIdle else { continue }
+        remove(link)
+        link.close(on: reactor)
+      }
+    }
+  }
+
+  /// Closes the connections to backends that are not in `set`.
+  func retain(_ set: BackendSet, on reactor: isolated Reactor) {
+    for slot in idle.indices {
+      guard let entry = idle[slot].last?.entry, !set.entries.contains(where: { $0 === entry }) else { continue }
+      for link in idle[slot] { link.close(on: reactor) }
+      idle[slot].removeAll()
+    }
+  }
+
+  func closeAll(on reactor: isolated Reactor) {
+    for slot in idle.indices {
+      for link in idle[slot] { link.close(on: reactor) }
+      idle[slot].removeAll()
+    }
+  }
+}

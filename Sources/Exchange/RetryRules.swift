@@ -1,0 +1,42 @@
+/// When a request may be sent again, as a table.
+///
+/// What provably nobody has read may go anywhere, whatever its method, and costs nothing: it is no additional load.
+/// What may have been read is repeated only if that means the same as once (RFC 9110 §9.2.2), within the retry budget.
+/// Once a backend has said anything, the request is its own.
+public enum RetryRules {
+  /// What a failed attempt may lead to.
+  public enum Verdict: UInt8, Equatable, Sendable {
+    /// Another attempt, free of charge.
+    case free
+    /// Another attempt if the budget allows it.
+    case costly
+    /// An error for the client.
+    case never
+  }
+
+  /// What the backend had said.
+  public enum Stage: UInt8, CaseIterable, Sendable {
+    /// Nothing.
+    case unanswered
+    /// An interim response: it has seen the request.
+    case acknowledged
+  }
+
+  /// Attempts of one request that count: the first, and at most two that cost.
+  public static let attemptsMax = 3
+
+  //                              nothingSent unacknowledged resetWhole unknown
+  private static let idempotent: [[Verdict]] = [
+    /* unanswered */ [.free, .free, .free, .costly],
+    /* acknowledged */ [.never, .never, .never, .never],
+  ]
+  private static let others: [[Verdict]] = [
+    /* unanswered */ [.free, .free, .free, .never],
+    /* acknowledged */ [.never, .never, .never, .never],
+  ]
+
+  /// What may be done about an attempt that has ended at `stage` with `delivery`.
+  public static func verdict(isIdempotent: Bool, stage: Stage, delivery: Delivery) -> Verdict {
+    (isIdempotent ? idempotent : others)[Int(stage.rawValue)][Int(delivery.rawValue)]
+  }
+}
