@@ -10,7 +10,10 @@ let settings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .treatAllWarnings(as: .error),
   // Dynamic exclusivity checks are about 90 % of the cost of touching a class property inside the event loop.
-  .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
+  // So is asking the runtime in each closure whose executor it runs on; debug builds do ask.
+  .unsafeFlags(
+    ["-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-dynamic-actor-isolation"],
+    .when(configuration: .release)),
 ]
 
 /// A room of the house: a target and the rooms below it that it calls.

@@ -18,7 +18,7 @@ final class BalancerShared: Sendable {
   let policyLine: [UInt8]
   /// What the balancer is called in `Via`; empty for no such field.
   let viaName: [UInt8]
-  private let strategyIndex: Atomic<Int>
+  private let strategyNumber: Atomic<Int>
   private let current: Locked<BackendSet>
   private let mail: [ReactorMail]
 
@@ -34,7 +34,7 @@ final class BalancerShared: Sendable {
       quota: configuration.rateLimitRequests, windowMs: UInt64(configuration.rateLimitWindowSeconds) * 1000,
       seed: UInt64.random(in: .min ... .max))
     metrics = BalancerMetrics(registry, set)
-    strategyIndex = Atomic(BalancerShared.index(of: configuration.strategy))
+    strategyNumber = Atomic(configuration.strategy.number)
     let policy = "\"default\";q=\(configuration.rateLimitRequests);w=\(configuration.rateLimitWindowSeconds)"
     policyLine = limiter.isOn ? Array("RateLimit-Policy: \(policy)\r\n".utf8) : []
     viaName = Array((configuration.viaName ?? "").utf8)
@@ -42,15 +42,8 @@ final class BalancerShared: Sendable {
 
   /// How backends are chosen now.
   var strategy: Strategy {
-    get { BalancerShared.strategies[strategyIndex.load(ordering: .relaxed)] }
-    set { strategyIndex.store(BalancerShared.index(of: newValue), ordering: .relaxed) }
-  }
-
-  /// A constant, because `allCases` makes a new array each time.
-  private static let strategies = Strategy.allCases
-
-  private static func index(of strategy: Strategy) -> Int {
-    strategies.firstIndex(of: strategy) ?? 0
+    get { Strategy(number: strategyNumber.load(ordering: .relaxed)) }
+    set { strategyNumber.store(newValue.number, ordering: .relaxed) }
   }
 
   /// The backends now. A reactor's byte path has its own copy, which follows by message.

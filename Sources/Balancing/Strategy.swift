@@ -18,4 +18,26 @@ public enum Strategy: String, CaseIterable, Sendable {
 
   /// All names, for help and errors.
   public static var names: [String] { allCases.map(\.rawValue) }
+
+  /// A small number for each, to be kept in an atomic.
+  public var number: Int {
+    switch self {
+    case .roundRobin: 0
+    case .weighted: 1
+    case .leastConnections: 2
+    case .powerOfTwo: 3
+    case .consistentHash: 4
+    }
+  }
+
+  /// The strategy with `number`; round robin for any other.
+  public init(number: Int) {
+    switch number {
+    case 1: self = .weighted
+    case 2: self = .leastConnections
+    case 3: self = .powerOfTwo
+    case 4: self = .consistentHash
+    default: self = .roundRobin
+    }
+  }
 }

@@ -81,12 +81,12 @@ extension HTTP1Session {
         if parser.status == 101 { return .malformed }
         if !parser.isInterim {
           latency = reactor.now.since(link.sentAt)
-          link.reading = .body(writeHead(parser, at: start, for: link))
+          link.reading = .body(writeHead(parser, at: start, for: link, on: reactor))
           return .final(bodyStart: start + bytes)
         }
         step.formUnion(exchange.interimReceived())
         if head.minorVersion == 1, parser.status != 100 || head.expectsContinue {
-          _ = HeadRewriting.writeResponse(parser, from: scratch.base + start, dateLine: [], to: proxy.sending)
+          _ = HeadRewriting.writeResponse(parser, from: scratch.base + start, to: proxy.sending)
           proxy.sending.append("\r\n")
         }
         start += bytes
@@ -95,12 +95,16 @@ extension HTTP1Session {
   }
 
   /// Writes the final head, and returns how the body is passed on.
-  private func writeHead(_ parsed: ResponseHead, at start: Int, for link: HTTP1Link) -> BodyRelay {
+  private func writeHead(
+    _ parsed: ResponseHead, at start: Int, for link: HTTP1Link, on reactor: isolated Reactor
+  ) -> BodyRelay {
     let out = proxy.sending
     let shared = proxy.shared
     let bytes = proxy.received.base + start
-    let hasID = HeadRewriting.writeResponse(parsed, from: bytes, dateLine: proxy.dateLine, to: out)
-    if !hasID {
+    let found = HeadRewriting.writeResponse(parsed, from: bytes, to: out)
+    // A recipient with a clock adds what the origin left out (RFC 9110 §6.6.1).
+    if !found.date { proxy.appendDate(on: reactor) }
+    if !found.requestID {
       out.append("X-Request-Id: ")
       id.write(to: out)
       out.append("\r\n")

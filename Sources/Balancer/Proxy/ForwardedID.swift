@@ -6,22 +6,25 @@ import HTTPSyntax
 struct ForwardedID {
   private var high: UInt64 = 0
   private var low: UInt64 = 0
-  /// What the client sent, empty if it sent nothing acceptable.
+  /// What the client sent, if it sent something acceptable.
   private var given: [UInt8] = []
+  /// Whether it did: looking at a flag costs less than looking at an array.
+  private var isGiven = false
 
   mutating func make(_ random: inout SeededRandom) {
     high = random.next()
     low = random.next()
-    given.removeAll(keepingCapacity: true)
+    isGiven = false
   }
 
   mutating func take(_ bytes: UnsafeRawBufferPointer) {
     given.removeAll(keepingCapacity: true)
     given.append(contentsOf: bytes)
+    isGiven = true
   }
 
   func write(to scratch: ByteScratch) {
-    if !given.isEmpty { return scratch.append(given) }
+    if isGiven { return scratch.append(given) }
     write(high, to: scratch)
     write(low, to: scratch)
   }

@@ -108,28 +108,29 @@ enum HeadRewriting {
     return number
   }
 
+  /// Which fields a response has that the caller adds otherwise.
+  struct Found {
+    var date = false
+    var requestID = false
+  }
+
   /// Writes the start and the fields of a response for a client; the caller adds its own fields and ends the head.
-  static func writeResponse(
-    _ head: ResponseHead, from bytes: UnsafePointer<UInt8>, dateLine: [UInt8], to out: ByteScratch
-  ) -> Bool {
+  static func writeResponse(_ head: ResponseHead, from bytes: UnsafePointer<UInt8>, to out: ByteScratch) -> Found {
     out.append("HTTP/1.1 ")
     out.append(decimal: head.status)
     out.append(byte: 0x20)
     append(head.reason, bytes, out)
     out.append("\r\n")
-    var hasDate = false
-    var hasID = false
+    var found = Found()
     for index in 0..<head.fieldCount {
       let field = head[index]
       if field.known.isHopByHop { continue }
       if head.namesHopByHopFields, isNamed(field, head, bytes) { continue }
-      if field.known == .date { hasDate = true }
-      if field.known == .xRequestID { hasID = true }
+      if field.known == .date { found.date = true }
+      if field.known == .xRequestID { found.requestID = true }
       appendLine(field, bytes, out)
     }
-    // A recipient with a clock adds what the origin left out (RFC 9110 §6.6.1).
-    if !hasDate && !head.isInterim { out.append(dateLine) }
-    return hasID
+    return found
   }
 
   private static func append(_ range: Range<Int>, _ bytes: UnsafePointer<UInt8>, _ out: ByteScratch) {

@@ -31,6 +31,8 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   /// An outage fails every request; the log needs to be told less often.
   var problemLines = LogBudget(linesPerSecond: 20)
   private var date = DateField()
+  private let dateBytes = ByteScratch(capacity: 64)
+  private var dateCheckedAt = MonotonicTime(nanoseconds: 0)
   private var listener: Listener?
   private var sessions: [HTTP1Session] = []
   private var lent: [RequestBytes] = []
@@ -55,6 +57,16 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   var dateLine: [UInt8] {
     date.update(.current())
     return date.line
+  }
+
+  /// Appends the `Date` line of now to what is about to be sent.
+  func appendDate(on reactor: isolated Reactor) {
+    if reactor.now.since(dateCheckedAt) >= .milliseconds(100) || dateBytes.count == 0 {
+      dateCheckedAt = reactor.now
+      dateBytes.count = 0
+      dateBytes.append(dateLine)
+    }
+    sending.append(dateBytes.readable)
   }
 
   // MARK: Clients

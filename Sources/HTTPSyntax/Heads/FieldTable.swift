@@ -110,7 +110,7 @@ struct FieldTable: ~Copyable {
     let start = lineStart
     lineStart = next
     if start == end { return .endOfHead }
-    var nameEnd = start
+    var nameEnd = FieldTable.skipUsualName(bytes, from: start, to: end)
     while nameEnd < end, ByteClass.token.contains(bytes[nameEnd]) { nameEnd += 1 }
     guard nameEnd > start, nameEnd < end, bytes[nameEnd] == UInt8(ascii: ":") else {
       return .malformed(FieldTable.nameError(bytes, start: start, nameEnd: nameEnd, end: end))
@@ -129,6 +129,28 @@ struct FieldTable: ~Copyable {
     count += 1
     guard let error = note(known, bytes, valueStart, valueEnd) else { return .field }
     return .malformed(error)
+  }
+
+  /// Skips letters and `-` eight bytes at a time, which is what nearly all names are made of; what it leaves is looked
+  /// at byte by byte.
+  @inline(__always)
+  private static func skipUsualName(_ bytes: Span<UInt8>, from start: Int, to end: Int) -> Int {
+    let ones: UInt64 = 0x0101_0101_0101_0101
+    let tops: UInt64 = 0x8080_8080_8080_8080
+    let raw = bytes.bytes
+    var position = start
+    while position + 8 <= end {
+      let word = raw.unsafeLoadUnaligned(fromByteOffset: position, as: UInt64.self)
+      let folded = (word | ones &* 0x20) & ~tops
+      // A byte's top bit is set where it is at least `a`, and where it is more than `z`.
+      let letters = (folded &+ ones &* (0x80 - 0x61)) & ~(folded &+ ones &* (0x80 - 0x7B))
+      let dash = word ^ (ones &* 0x2D)
+      let dashes = ~(((dash & ~tops) &+ ones &* 0x7F) | dash)
+      let others = ~((letters | dashes) & ~word) & tops
+      if others != 0 { return position + others.trailingZeroBitCount / 8 }
+      position += 8
+    }
+    return position
   }
 
   @inline(__always)
