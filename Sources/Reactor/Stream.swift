@@ -83,6 +83,15 @@ public final class Stream: EventHandler {
     return receive(on: reactor) != nil
   }
 
+  /// Lets whoever waits for bytes go on if the kernel has something that no event has told of yet; whether it has.
+  public func wakeReader(on reactor: isolated Reactor) -> Bool {
+    guard reader != nil else { return false }
+    pump.lookAgain()
+    guard let outcome = receive(on: reactor) else { return false }
+    reader.take()?.resume(returning: outcome)
+    return true
+  }
+
   /// Waits while more than `Limits.unsentBytesMax` bytes are unsent; returns at once otherwise, when the connection
   /// breaks, or when the peer takes nothing for `stall` (nil: however long).
   /// - Returns: whether there is room on a connection that still works.

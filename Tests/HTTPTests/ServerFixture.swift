@@ -9,6 +9,8 @@ let sharedMetrics = Metrics()
 /// What the test routes work on.
 final class Fixture {
   var served = 0
+  /// Pieces of a streamed body that were read.
+  var pieces = 0
   var gate: UnsafeContinuation<Void, Never>?
 
   /// A server on a free loopback port with routes for the tests.
@@ -26,6 +28,16 @@ final class Fixture {
     router.on(.post, "/echo", bodyBytesMax: 1000) { (_, request, _) throws(Problem) in
       HTTPResponse(200, "application/octet-stream", request.body)
     }
+    router.on(.post, "/pieces", bodyBytesMax: 100_000, streamsBody: true) {
+      (fixture, request, reactor) throws(Problem) in
+      var sizes: [Int] = []
+      while let piece = try await request.bodyReader?.next(on: reactor) {
+        sizes.append(piece.count)
+        fixture.pieces += 1
+      }
+      return .text(200, "\(sizes.reduce(0, +)) in \(sizes.count)")
+    }
+    router.on(.post, "/unread", streamsBody: true) { (_, _, _) throws(Problem) in .text(200, "not read") }
     router.on(.get, "/task/{id:int}") { (_, request, _) throws(Problem) in .text(200, "task \(request.integer("id"))") }
     router.on(.get, "/data/{key}") { (_, request, _) throws(Problem) in
       let query = try request.query("q") ?? "-"
@@ -53,6 +65,10 @@ private final class Counting: HTTPBodySource {
 /// A connection that sends bytes as they are and reads what comes.
 struct RawClient {
   let stream: Stream
+
+  init(_ stream: Stream) {
+    self.stream = stream
+  }
 
   init(_ address: SocketAddress, on reactor: isolated Reactor) async throws(SystemError) {
     let fd = try await Connector.connect(to: address, until: reactor.now + .seconds(2 as UInt64), on: reactor)

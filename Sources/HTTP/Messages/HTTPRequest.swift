@@ -11,6 +11,8 @@ public final class HTTPRequest {
   public internal(set) var headBytes: [UInt8] = []
   /// The decoded body.
   public internal(set) var body: [UInt8] = []
+  /// Reads the body as it comes, for a route that streams it; nothing for all others.
+  public internal(set) var bodyReader: HTTPBodyReader?
   /// Where the connection comes from.
   public let peer: SocketAddress
   /// The name of this request, in answers and logs.

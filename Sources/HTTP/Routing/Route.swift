@@ -6,6 +6,8 @@ struct Route<Context> {
   let method: HTTPMethod
   /// The largest body it takes.
   let bodyBytesMax: Int
+  /// Whether the action reads the body itself.
+  let streamsBody: Bool
   let action: Router<Context>.Action
 }
 

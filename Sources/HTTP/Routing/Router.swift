@@ -21,9 +21,10 @@ public final class Router<Context>: HTTPHandler {
     self.context = context
   }
 
-  /// Has `action` answer requests of `method` for `pattern`.
+  /// Has `action` answer requests of `method` for `pattern`. With `streamsBody` it is called as soon as the head is
+  /// there and reads the body itself, with the request's `bodyReader`.
   public func on(
-    _ method: HTTPMethod, _ pattern: String, bodyBytesMax: Int = HTTPLimits.bodyBytesMax,
+    _ method: HTTPMethod, _ pattern: String, bodyBytesMax: Int = HTTPLimits.bodyBytesMax, streamsBody: Bool = false,
     _ action: @escaping Action
   ) {
     precondition(pattern.hasPrefix("/"), "a pattern begins with a slash: \(pattern)")
@@ -33,7 +34,7 @@ public final class Router<Context>: HTTPHandler {
     }
     precondition(!node.routes.contains { $0.method == method }, "two routes for \(method.name) \(pattern)")
     node.routes.append((method, routes.count))
-    routes.append(Route(method: method, bodyBytesMax: bodyBytesMax, action: action))
+    routes.append(Route(method: method, bodyBytesMax: bodyBytesMax, streamsBody: streamsBody, action: action))
   }
 
   /// Finds the route from the head alone.
@@ -54,7 +55,8 @@ public final class Router<Context>: HTTPHandler {
     let wanted: HTTPMethod = request.method == .head ? .get : request.method
     if let route = node.routes.first(where: { $0.method == wanted }) {
       request.route = route.index
-      return .body(bytesMax: routes[route.index].bodyBytesMax)
+      let found = routes[route.index]
+      return found.streamsBody ? .stream(bytesMax: found.bodyBytesMax) : .body(bytesMax: found.bodyBytesMax)
     }
     let allowed = Router.allowed(node)
     if request.method == .options { return .refuse(allowing(allowed)) }

@@ -42,9 +42,9 @@ final class HTTPConnection {
     server.ended(self, on: reactor)
   }
 
-  /// Ends the connection if no request is in progress.
+  /// Ends the connection if no request is in progress and none has reached the kernel.
   func closeIfIdle(on reactor: isolated Reactor) {
-    if isIdle { stream.close(on: reactor) }
+    if isIdle, !stream.wakeReader(on: reactor) { stream.close(on: reactor) }
   }
 
   /// Ends the connection at once.
@@ -54,26 +54,38 @@ final class HTTPConnection {
 
   /// Reads the body of the request whose head was read, and answers it. Whether the connection goes on.
   private func serveRequest(on reactor: isolated Reactor) async -> Bool {
-    let limit: Int
     switch server.handler.admit(request, on: reactor) {
-    case .body(let bytesMax): limit = bytesMax
     case .refuse(let response):
-      // A small body is read all the same: a connection costs more than 64 KiB do.
-      if case .whole = await readBody(bytesMax: HTTPLimits.unwantedBodyBytesMax, isWanted: false, on: reactor) {
+      // A small body is read all the same: a connection costs more than 64 KiB do. One that waits for an invitation
+      // must not get it.
+      let reader = reader(bytesMax: HTTPLimits.unwantedBodyBytesMax)
+      if !reader.awaitsInvitation, case .whole = await collect(reader, on: reactor) {
         return await answer(response, closing: false, on: reactor)
       }
-      return await answer(response, closing: true, on: reactor)
+      return await answer(response, closing: !reader.isComplete, on: reactor)
+    case .body(let bytesMax):
+      switch await collect(reader(bytesMax: bytesMax), on: reactor) {
+      case .gone: return false
+      case .refused(let problem): return await answer(request.answer(problem), closing: true, on: reactor)
+      case .whole: return await respond(closing: false, on: reactor)
+      }
+    case .stream(let bytesMax):
+      let reader = reader(bytesMax: bytesMax)
+      request.bodyReader = reader
+      return await respond(closing: true, on: reactor)
     }
-    switch await readBody(bytesMax: limit, isWanted: true, on: reactor) {
-    case .gone: return false
-    case .refused(let problem):
-      return await answer(request.answer(problem), closing: true, on: reactor)
-    case .whole:
-      let response = await server.handler.respond(to: request, on: reactor)
-      // It may be large or secret, and an answer may take its time to leave.
-      request.body = []
-      return await answer(response, closing: false, on: reactor)
-    }
+  }
+
+  /// Has the request answered. Whether the connection goes on.
+  /// - Parameter closing: it ends unless the body's reader has come to the end.
+  private func respond(closing: Bool, on reactor: isolated Reactor) async -> Bool {
+    let response = await server.handler.respond(to: request, on: reactor)
+    let reader = request.bodyReader
+    // It may be large or secret, and an answer may take its time to leave.
+    request.body = []
+    request.bodyReader = nil
+    if reader?.isClientGone == true { return false }
+    return await answer(response, closing: closing && reader?.isComplete != true, on: reactor)
   }
 
   // MARK: Reading
@@ -85,7 +97,7 @@ final class HTTPConnection {
     request.id.removeAll(keepingCapacity: true)
     isIdle = stream.input.isEmpty
     if isIdle {
-      if server.isDraining { return .gone }
+      if server.isDraining, !stream.hasNews(on: reactor) || stream.input.isEmpty { return .gone }
       guard await waitForRequest(on: reactor) else { return .gone }
       isIdle = false
     }
@@ -119,6 +131,7 @@ final class HTTPConnection {
   /// Waits for the first bytes of a request; false if none came. A connection that stays quiet gives its buffers back,
   /// but not at once: a busy one would only ask for them again.
   private func waitForRequest(on reactor: isolated Reactor) async -> Bool {
+    if !stream.input.isEmpty { return true }
     // Whoever connects has something to ask: only between requests is silence usual.
     let deadline = reactor.now + (hadRequest ? server.times.idle : server.times.head)
     var outcome = await stream.read(until: min(deadline, reactor.now + HTTPLimits.buffersKept), on: reactor)
@@ -140,67 +153,22 @@ final class HTTPConnection {
     }
   }
 
-  private func readBody(bytesMax: Int, isWanted: Bool, on reactor: isolated Reactor) async -> Outcome {
+  private func reader(bytesMax: Int) -> HTTPBodyReader {
+    HTTPBodyReader(
+      stream, framing: request.head.framing, expectsContinue: request.head.expectsContinue, bytesMax: bytesMax,
+      grace: server.times.bodyGrace, startedAt: request.receivedAt)
+  }
+
+  /// Reads the whole body into the request.
+  private func collect(_ reader: HTTPBodyReader, on reactor: isolated Reactor) async -> Outcome {
     request.body = []
-    let tooLarge = Problem(413, "The body is larger than \(bytesMax) bytes.")
-    if case .length(let length) = request.head.framing, length > bytesMax { return .refused(tooLarge) }
-    guard request.head.framing != .none else { return .whole }
-    if stream.input.isEmpty, !invite(isWanted, on: reactor) { return .refused(tooLarge) }
-    let start = reactor.now
-    var decoder = BodyDecoder(request.head.framing)
-    while true {
-      if let problem = takeBody(&decoder, bytesMax, tooLarge) { return .refused(problem) }
-      if decoder.isComplete { return .whole }
-      if let outcome = await readMore(since: start, received: request.body.count, on: reactor) { return outcome }
-    }
-  }
-
-  /// Moves what has come of the body to the request; what is wrong with it, nil if nothing is.
-  private func takeBody(_ decoder: inout BodyDecoder, _ bytesMax: Int, _ tooLarge: Problem) -> Problem? {
-    var consumed = 0
-    var refusal: Problem?
-    stream.input.withReadable { raw in
-      let bytes = raw.bindMemory(to: UInt8.self)
-      reading: while !decoder.isComplete {
-        switch decoder.next(bytes.span, from: consumed) {
-        case .data(let range):
-          consumed = range.upperBound
-          if request.body.count + range.count > bytesMax {
-            refusal = tooLarge
-            break reading
-          }
-          request.body.append(contentsOf: bytes[range])
-        case .incomplete:
-          consumed = bytes.count
-          break reading
-        case .complete(let next): consumed = next
-        case .malformed(let error):
-          refusal = Problem(error.status, "The request was refused: \(error.explanation).")
-          break reading
-        }
+    do throws(Problem) {
+      while let piece = try await reader.next(on: reactor) {
+        if request.body.isEmpty { request.body = piece } else { request.body += piece }
       }
-    }
-    stream.input.consume(consumed)
-    return refusal
-  }
-
-  /// Sends `100 Continue` to a client that waits for it. False if its body is not wanted: then it must not be invited.
-  private func invite(_ isWanted: Bool, on reactor: isolated Reactor) -> Bool {
-    guard request.head.expectsContinue else { return true }
-    if isWanted { stream.write(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8), on: reactor) }
-    return isWanted
-  }
-
-  /// Waits for more of a body; nil if some came. A body must be done within the time of grace plus what it may take at
-  /// the slowest rate.
-  private func readMore(since start: MonotonicTime, received: Int, on reactor: isolated Reactor) async -> Outcome? {
-    let allowance = TimeSpan.seconds(UInt64(received / HTTPLimits.bodyBytesPerSecondMin))
-    let deadline = start + TimeSpan(nanoseconds: server.times.bodyGrace.nanoseconds + allowance.nanoseconds)
-    if deadline <= reactor.now { return .refused(Problem(408, "The body of the request took too long.")) }
-    switch await stream.read(until: deadline, on: reactor) {
-    case .bytes: return nil
-    case .deadline: return .refused(Problem(408, "The body of the request took too long."))
-    case .endOfStream, .failed: return .gone
+      return .whole
+    } catch {
+      return reader.isClientGone ? .gone : .refused(error)
     }
   }
 
@@ -251,11 +219,11 @@ final class HTTPConnection {
   /// could destroy the answer before the client has read it (RFC 9112 §9.6).
   private func linger(on reactor: isolated Reactor) async {
     stream.shutdownWriting(on: reactor)
-    let deadline = reactor.now + server.times.linger
-    var dropped = stream.input.count
+    let end = reactor.now + server.times.linger
     stream.input.removeAll()
-    while dropped < HTTPLimits.lingerBytesMax, await stream.read(until: deadline, on: reactor) == .bytes {
-      dropped += stream.input.count
+    while reactor.now < end {
+      let deadline = min(end, reactor.now + server.times.lingerSilence)
+      guard await stream.read(until: deadline, on: reactor) == .bytes else { return }
       stream.input.removeAll()
     }
   }

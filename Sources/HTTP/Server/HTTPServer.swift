@@ -17,7 +17,7 @@ extension HTTPHandler {
   public func answer(_ request: HTTPRequest, on reactor: isolated Reactor) async -> HTTPResponse {
     switch admit(request, on: reactor) {
     case .refuse(let response): return response
-    case .body(let bytesMax):
+    case .body(let bytesMax), .stream(let bytesMax):
       if request.body.count > bytesMax {
         return request.answer(Problem(413, "The body is larger than \(bytesMax) bytes."))
       }
@@ -30,6 +30,8 @@ extension HTTPHandler {
 public enum HTTPAdmission {
   /// Read the body up to this many bytes, then ask `respond`.
   case body(bytesMax: Int)
+  /// Ask `respond` at once; it reads the body itself, up to this many bytes, with the request's `bodyReader`.
+  case stream(bytesMax: Int)
   /// Answer at once.
   case refuse(HTTPResponse)
 }
@@ -108,12 +110,16 @@ public final class HTTPServer: ConnectionAcceptor {
       [("status", "\(status)"), ("request_id", String(decoding: request.id, as: UTF8.self))])
   }
 
-  /// Stops listening, ends idle connections, lets requests in progress end with `Connection: close`, and returns when
-  /// all connections are gone; at `deadline` it cuts what is left.
+  /// Takes what the kernel has accepted already, stops listening, answers what comes within a moment with
+  /// `Connection: close`, ends idle connections, lets requests in progress end, and returns when all connections are
+  /// gone; at `deadline` it cuts what is left.
   public func drain(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
-    isDraining = true
-    for listener in listeners { listener.close(on: reactor) }
+    for listener in listeners { listener.closeAfterLast(on: reactor) }
     listeners.removeAll()
+    isDraining = true
+    if !connections.isEmpty {
+      await drained.wait(until: min(deadline, reactor.now + times.drainGrace), on: reactor)
+    }
     for connection in connections.values { connection.closeIfIdle(on: reactor) }
     if !connections.isEmpty { await drained.wait(until: deadline, on: reactor) }
     for connection in connections.values { connection.cut(on: reactor) }

@@ -12,8 +12,14 @@ public struct HTTPServerTimes: Sendable {
   public var bodyGrace = TimeSpan.seconds(10 as UInt64)
   /// How long a client may leave a full send buffer untouched.
   public var writeStall = TimeSpan.seconds(30 as UInt64)
-  /// How long, after an early answer, what the client still sends is read, so that the answer is not lost to a reset.
-  public var linger = TimeSpan.seconds(2 as UInt64)
+  /// How long, after an early answer, what the client still sends is read at the most, so that the answer is not lost
+  /// to a reset (RFC 9112 §9.6).
+  public var linger = TimeSpan.seconds(30 as UInt64)
+  /// How long a client may be silent meanwhile.
+  public var lingerSilence = TimeSpan.seconds(2 as UInt64)
+  /// How long a server that stops still takes requests on the connections it has: whoever was about to send one sees an
+  /// answer with `Connection: close` instead of a reset.
+  public var drainGrace = TimeSpan.milliseconds(150)
 
   /// The times above.
   public init() {}
@@ -24,8 +30,6 @@ extension HTTPLimits {
   public static let bodyBytesPerSecondMin = 1024
   /// Bytes of a request body unless its route says otherwise: past it 413.
   public static let bodyBytesMax = 2 << 20
-  /// How much a client may go on sending after an early answer before it is cut.
-  public static let lingerBytesMax = 1 << 20
   /// The largest unwanted body that is read rather than paid for with the connection.
   public static let unwantedBodyBytesMax = 64 << 10
   /// How long a quiet connection keeps its buffers.
