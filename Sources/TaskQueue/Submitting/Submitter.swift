@@ -45,12 +45,8 @@ public enum SubmitOutcome: Sendable, Equatable {
   case completed(id: Int64, result: [UInt8], ageSeconds: Double)
 }
 
-/// Sends submissions to PostgreSQL in batches that form by themselves: whatever arrives while a batch is on its way
-/// makes up the next one. An idle system adds no delay, a busy one puts hundreds of rows into a commit. Identical
-/// submissions that meet here become one row.
-///
-/// Clients that were answered together come back together, but not in the same instant: while there are many, the first
-/// of them are held for a moment, lest they leave alone and the others have to wait for their commit.
+/// Sends submissions to PostgreSQL in the batches that `BatchPolicy` decides on. Identical submissions that meet here
+/// become one row.
 public final class Submitter: EventHandler {
   private final class Pending {
     let submission: Submission
@@ -62,16 +58,11 @@ public final class Submitter: EventHandler {
   private let client: PostgresClient
   private let log: Logger
   private let retentionSeconds: Double
-  private let holdMax: TimeSpan
+  private var policy: BatchPolicy
   private var open: [Pending] = []
   private var byDigest: [[UInt8]: Pending] = [:]
   private var bytesWaiting = 0
-  private var batchesInFlight = 0
   private var isFlushQueued = false
-  /// Submissions that were under way when a batch came back last, and until when the next batch may be held for their
-  /// successors.
-  private var crowd = 0
-  private var holdUntil = MonotonicTime(nanoseconds: 0)
   private lazy var holdTimer = ReactorTimer(self)
   private let batches: Counter
   private let rows: Counter
@@ -85,7 +76,7 @@ public final class Submitter: EventHandler {
     self.client = client
     self.log = log
     self.retentionSeconds = retentionSeconds
-    self.holdMax = holdMax
+    policy = BatchPolicy(holdMax: holdMax)
     batches = metrics.counter("millrace_queue_submit_batches_total", "Statements that submitted tasks.")
     rows = metrics.counter("millrace_queue_submitted_tasks_total", "Tasks sent to PostgreSQL to be queued.")
   }
@@ -126,38 +117,27 @@ public final class Submitter: EventHandler {
     sendBatches(on: reactor)
   }
 
-  /// Whether the next batch is likely to grow soon.
-  private func isWorthHolding(on reactor: isolated Reactor) -> Bool {
-    crowd >= Limits.crowdMin && open.count * 4 < crowd * 3 && reactor.now < holdUntil
-  }
-
   private func sendBatches(on reactor: isolated Reactor) {
-    if batchesInFlight == 0, !open.isEmpty, isWorthHolding(on: reactor) {
-      return reactor.arm(holdTimer, at: holdUntil)
-    }
-    while open.count >= (batchesInFlight == 0 ? 1 : Limits.secondBatchRowsMin),
-      batchesInFlight < Limits.batchesInFlight
-    {
-      let batch = takeBatch()
-      batchesInFlight += 1
-      Task.immediate(executorPreference: reactor.queue) {
-        await self.run(batch, on: reactor)
-        self.batchesInFlight -= 1
-        self.crowd = batch.count + self.open.count
-        self.holdUntil = reactor.now + self.holdMax
-        self.sendBatches(on: reactor)
+    while true {
+      switch policy.decision(waiting: open.count, at: reactor.now) {
+      case .wait: return
+      case .hold(let until): return reactor.arm(holdTimer, at: until)
+      case .send: send(takeBatch(), on: reactor)
       }
     }
   }
 
-  private func takeBatch() -> [Pending] {
-    var bytes = 0
-    var count = 0
-    while count < min(open.count, Limits.batchRowsMax) {
-      bytes += open[count].submission.payload.count
-      if bytes > Limits.batchBytesMax, count > 0 { break }
-      count += 1
+  private func send(_ batch: [Pending], on reactor: isolated Reactor) {
+    policy.sent()
+    Task.immediate(executorPreference: reactor.queue) {
+      await self.run(batch, on: reactor)
+      self.policy.cameBack(rows: batch.count, waiting: self.open.count, at: reactor.now)
+      self.sendBatches(on: reactor)
     }
+  }
+
+  private func takeBatch() -> [Pending] {
+    let count = BatchPolicy.batchSize(of: open.lazy.map { $0.submission.payload.count })
     let batch = Array(open[..<count])
     bytesWaiting -= batch.reduce(0) { $0 + $1.submission.payload.count }
     open.removeFirst(count)

@@ -1,0 +1,270 @@
+/// When the slots of one group in one worker process may sleep, and who is woken: all decisions, no I/O.
+///
+/// A process whose slots are about to sleep puts an *idle row* into the database. Whoever submits a task looks for such
+/// rows after its commit, takes one away and notifies the worker that it belonged to. So a slot may sleep only after a
+/// claim that found nothing and was sent when its row was in place: what was submitted before is in reach of that
+/// claim, and whoever submits later sees the row.
+///
+///     submitter            commit task ─► take a row, notify its worker
+///     slot       announce row ─► claim ─┬─ nothing, row still there ─► sleep ─► notified ─► claim …
+///                                       └─ tasks ─► compute ─► complete and claim …
+///
+/// Rows bear a number that grows with each announcement. A notification names the row it took and a withdrawal the
+/// newest that it may take, so news that comes late, or two statements that overtake each other on two connections,
+/// cannot be mistaken for news of a newer row.
+///
+/// Three rules keep a task from waiting beside a slot that sleeps:
+///
+/// 1. A claim that came back full wakes one more: there may be more to take.
+/// 2. When the last slot of the process goes to work, the row is withdrawn: it would swallow a notification.
+/// 3. Who was notified all the same, and has nobody to send, passes the word on to another worker (`relay`).
+///
+/// Each event returns a `Step`. The runner performs it, and what came of it is the next event.
+public struct WakeProtocol: Sendable {
+  /// A claim to be sent, to be handed back when it is over.
+  public struct Claim: Sendable, Equatable {
+    /// The row to put in place, committed, before the claim looks; nil: none.
+    public let announces: Int?
+    /// Whether it must look at all tasks rather than at those behind the last claim: always so before a sleep.
+    public let fromStart: Bool
+    /// The row that stood or was put in place when the claim was sent.
+    let row: Int?
+    let news: Int
+    let owed: Int
+  }
+
+  /// What a slot does next.
+  public enum Order: Sendable, Equatable {
+    /// Send this claim.
+    case claim(Claim)
+    /// Compute what was claimed.
+    case compute
+    /// Give back what was claimed: the worker stops.
+    case release
+    /// Wait a moment and then ask for a claim: tasks flow, and sleeping would cost more than it saves.
+    case rest
+    /// Sleep until woken and then ask for a claim.
+    case sleep
+    /// The worker stops; there is nothing left to do.
+    case leave
+  }
+
+  /// What follows from an event, besides the order to the slot that it is about.
+  public struct Step: Sendable, Equatable {
+    /// What the slot does next; nil if the event was about no slot.
+    public var order: Order?
+    /// How many sleeping slots to wake, those that have slept longest first.
+    public var wakes = 0
+    /// The newest idle row to take away.
+    public var withdraws: Int?
+    /// Tasks that others have to be told of.
+    public var relays = 0
+  }
+
+  /// How long a slot stays awake when tasks come in a flow.
+  public struct Flow: Sendable {
+    let tasksMin: Int
+    let restsMax: Int
+
+    /// After `tasksMin` tasks since it slept a slot rests up to `restsMax` times in a row before it goes to sleep.
+    public init(tasksMin: Int, restsMax: Int) {
+      self.tasksMin = tasksMin
+      self.restsMax = restsMax
+    }
+
+    /// Slots that go to sleep at once.
+    public static let none = Flow(tasksMin: 0, restsMax: 0)
+  }
+
+  private let flow: Flow
+  private let slots: Int
+  private var asleep = 0
+  private var busy = 0
+  /// Slots that have left: the worker stops.
+  private var gone = 0
+  /// The newest row that was sent, that is known to have been committed, that must not be relied on any more, and that
+  /// is known to be away: never `rowGone > rowDoubted`.
+  private var rowSent = 0
+  private var rowSeen = 0
+  private var rowDoubted = 0
+  private var rowGone = 0
+  /// The newest row that a withdrawal under way takes with it.
+  private var rowWithdrawn = 0
+  /// Grows with everything that tells of new tasks: a claim sent before proves nothing about them.
+  private var news = 0
+  /// Tasks that this process was told of and that no claim sent since then can have seen.
+  private var owed = 0
+  private var isListening = false
+  private var isStopping = false
+
+  /// The protocol of `slots` slots, all of them awake, in a process that does not listen yet.
+  public init(slots: Int, flow: Flow = .none) {
+    self.slots = slots
+    self.flow = flow
+  }
+
+  /// How many slots sleep.
+  public var sleepers: Int { asleep }
+
+  /// Whether an idle row of this process may stand although none of its slots sleeps or is about to.
+  var leavesRowBehind: Bool { busy + gone == slots && rowSent > rowGone }
+
+  /// A slot is awake and has nothing to do: at its start, after computing, after a rest, after it was woken.
+  public mutating func slotFree() -> Step {
+    if isStopping { return leave() }
+    return Step(order: .claim(claim(beforeSleep: false)))
+  }
+
+  /// A slot has computed what it claimed.
+  public mutating func computed() {
+    busy -= 1
+  }
+
+  /// A claim is back.
+  /// - Parameters:
+  ///   - found: how many tasks it brought.
+  ///   - isFull: whether that is as many as it asked for.
+  ///   - fromStart: whether it looked at all tasks.
+  ///   - tasks, rests: what the slot has claimed since it slept, and how often it has rested in a row.
+  public mutating func claimCameBack(
+    _ claim: Claim, found: Int, isFull: Bool, fromStart: Bool, tasks: Int = 0, rests: Int = 0
+  ) -> Step {
+    if let row = claim.announces { rowSeen = max(rowSeen, row) }
+    mistrustLateRow(of: claim)
+    if found > 0 { return took(isFull: isFull) }
+    if isStopping { return leave() }
+    if fromStart, isListening, claim.news == news, let row = claim.row, row > rowDoubted {
+      asleep += 1
+      return Step(order: .sleep)
+    }
+    if flow.restsMax > 0, tasks >= flow.tasksMin, rests < flow.restsMax, claim.row == nil {
+      return Step(order: .rest)
+    }
+    // Nobody would tell of anything: look again and again, with pauses.
+    if !isListening, fromStart { return Step(order: .rest) }
+    return Step(order: .claim(self.claim(beforeSleep: true)))
+  }
+
+  /// A claim failed; whether its row is in place and whether it took tasks is not known. The slot asks for another.
+  public mutating func claimFailed(_ claim: Claim) -> Step {
+    owed += claim.owed
+    mistrustLateRow(of: claim)
+    return isStopping ? settled(Step()) : Step()
+  }
+
+  /// Somebody took the idle row `row` away because `tasks` tasks wait for this group.
+  public mutating func notified(tasks: Int, row: Int) -> Step {
+    isAway(row)
+    news += 1
+    owed += max(0, tasks)
+    var step = Step()
+    if !isStopping { wake(owed, &step) }
+    return settled(step)
+  }
+
+  /// There may be tasks that nobody tells of; all processes hear this.
+  public mutating func lookOrdered() -> Step {
+    news += 1
+    var step = Step()
+    wake(asleep, &step)
+    return step
+  }
+
+  /// The withdrawal of rows up to `row` is committed; or it failed, and the row may stand.
+  public mutating func withdrawn(_ row: Int, succeeded: Bool) -> Step {
+    if succeeded { isAway(row) } else { rowWithdrawn = min(rowWithdrawn, row - 1) }
+    return succeeded ? Step() : settled(Step())
+  }
+
+  /// Notifications do not arrive any more, and some may be lost.
+  public mutating func connectionLost() -> Step {
+    isListening = false
+    rowDoubted = rowSent
+    return Step()
+  }
+
+  /// Notifications arrive again; everybody looks at what was missed, or others do if all are at work.
+  public mutating func listening() -> Step {
+    isListening = true
+    rowDoubted = rowSent
+    owed += 1
+    return settled(lookOrdered())
+  }
+
+  /// The worker is to stop: sleeping slots leave, and tasks that slots were woken for are for others.
+  public mutating func stopOrdered() -> Step {
+    isStopping = true
+    // One of the slots may have been woken by another one whose claim came back full, and will not look any more.
+    owed += 1
+    var step = Step()
+    wake(asleep, &step)
+    return settled(step)
+  }
+
+  /// The claim that a free slot sends.
+  private mutating func claim(beforeSleep: Bool) -> Claim {
+    let standing = rowSeen > rowDoubted ? rowSeen : nil
+    var announces: Int?
+    // Slots that sleep without a row need one as well: whoever took it has woken only as many as there are tasks.
+    if isListening, standing == nil, beforeSleep || asleep > 0 {
+      // Always a new number: a row that is put in place again must not be taken for the one that went before.
+      rowSent += 1
+      announces = rowSent
+    }
+    let owed = self.owed
+    self.owed = 0
+    return Claim(
+      announces: announces, fromStart: beforeSleep || asleep > 0 || owed > 0, row: announces ?? standing, news: news,
+      owed: owed)
+  }
+
+  private mutating func took(isFull: Bool) -> Step {
+    if isStopping { return Step(order: .release) }
+    busy += 1
+    var step = Step(order: .compute)
+    if isFull {
+      if asleep > 0 { wake(1, &step) } else { step.relays = 1 }
+    }
+    return settled(step)
+  }
+
+  private mutating func leave() -> Step {
+    gone += 1
+    return settled(Step(order: .leave))
+  }
+
+  /// The row `row` is away, and with it those before.
+  private mutating func isAway(_ row: Int) {
+    rowGone = max(rowGone, row)
+    rowDoubted = max(rowDoubted, row)
+  }
+
+  /// A row that was put in place meanwhile may have come after the statement that took newer ones away.
+  private mutating func mistrustLateRow(of claim: Claim) {
+    guard let row = claim.announces else { return }
+    rowGone = min(rowGone, row - 1)
+    rowWithdrawn = min(rowWithdrawn, row - 1)
+  }
+
+  private mutating func wake(_ count: Int, _ step: inout Step) {
+    let woken = min(count, asleep)
+    asleep -= woken
+    step.wakes += woken
+  }
+
+  /// If nobody here will claim soon, what is owed goes to others, and no row stays behind.
+  private mutating func settled(_ step: Step) -> Step {
+    var step = step
+    let isNobodyComing = isStopping || busy + gone == slots
+    if owed > 0, isNobodyComing {
+      step.relays = max(step.relays, owed)
+      owed = 0
+    }
+    if isNobodyComing, rowSent > rowGone, rowWithdrawn < rowSent {
+      rowWithdrawn = rowSent
+      rowDoubted = rowSent
+      step.withdraws = rowSent
+    }
+    return step
+  }
+}

@@ -1,0 +1,185 @@
+@testable import TaskQueue
+
+extension QueueSimulation {
+  /// Carries one effect out, and adds what follows from it.
+  mutating func perform(_ effect: Effect) {
+    if let process = effect.process, workers[process].isDead { return }
+    if isTold { print(effect) }
+    switch effect {
+    case .commit(let tasks, let seqs):
+      for (task, seq) in zip(tasks, seqs) { table.makeReady(task, seq: seq) }
+      pending.append(.notify(group: table.groups[tasks[0]], tasks: tasks.count))
+    case .notify(let group, let tasks):
+      if fault(8) { return pending.append(effect) }
+      let before = table.boxes.map(\.count)
+      table.notify(group: group, tasks: tasks, workers: group == 0 ? 1 : tasks)
+      for worker in before.indices where table.boxes[worker].count > before[worker] { pending.append(.deliver(worker)) }
+    case .promote(let task):
+      table.makeReady(task, seq: table.nextSeq())
+      pending.append(.notify(group: table.groups[task], tasks: 1))
+    case .begin(let worker, let slot): begin(worker, slot)
+    case .announce(let worker, let slot):
+      if isCut(worker) { return pending.append(.fail(worker, slot: slot)) }
+      let (group, number) = (workers[worker].slots[slot].group, workers[worker].slots[slot].claim!.announces!)
+      table.announce(worker, group, number)
+      pending.append(fault(16) ? .fail(worker, slot: slot) : .look(worker, slot: slot))
+    case .look(let worker, let slot): look(worker, slot)
+    case .settle(let worker, let slot): settle(worker, slot)
+    case .answer(let worker, let slot): answer(worker, slot)
+    case .fail(let worker, let slot):
+      let group = workers[worker].slots[slot].group
+      if let claim = workers[worker].slots[slot].claim {
+        follow(workers[worker].gates[group].claimFailed(claim), worker, group)
+      }
+      pending.append(.begin(worker, slot: slot))
+    case .compute(let worker, let slot):
+      workers[worker].gates[workers[worker].slots[slot].group].computed()
+      pending.append(.begin(worker, slot: slot))
+    case .release(let worker, let slot, let lease):
+      let freed = table.release(lease)
+      for group in freed { pending.append(.notify(group: group, tasks: 1)) }
+      pending.append(.begin(worker, slot: slot))
+    default: performForProcess(effect)
+    }
+  }
+
+  private mutating func performForProcess(_ effect: Effect) {
+    switch effect {
+    case .withdraw(let worker, let group, let number):
+      let fails = isCut(worker)
+      if !fails || below(2) == 0 { table.withdraw(worker, group, upTo: number) }
+      pending.append(.withdrawn(worker, group: group, number: number, succeeded: !fails))
+    case .withdrawn(let worker, let group, let number, let succeeded):
+      follow(workers[worker].gates[group].withdrawn(number, succeeded: succeeded), worker, group)
+    case .deliver(let worker):
+      guard !table.boxes[worker].isEmpty else { return }
+      guard let note = table.boxes[worker].removeFirst() else {
+        for group in 0..<2 { follow(workers[worker].gates[group].lookOrdered(), worker, group) }
+        return
+      }
+      let step = workers[worker].gates[note.group].notified(tasks: note.tasks, row: note.row)
+      follow(step, worker, note.group)
+    case .lost(let worker):
+      for group in 0..<2 { follow(workers[worker].gates[group].connectionLost(), worker, group) }
+      pending.append(.reconnect(worker))
+    case .reconnect(let worker):
+      // From now on it counts as living, but what is sent to it before it listens is lost.
+      table.isReachable[worker] = true
+      pending.append(.listen(worker))
+    case .listen(let worker):
+      table.listens(worker)
+      for group in 0..<2 { follow(workers[worker].gates[group].listening(), worker, group) }
+    default: break
+    }
+  }
+
+  /// Whether a statement of this worker fails: its process has died, or a connection breaks.
+  private mutating func isCut(_ worker: Int) -> Bool {
+    workers[worker].isDead ? below(2) == 0 : fault(16)
+  }
+
+  private mutating func begin(_ worker: Int, _ slot: Int) {
+    let group = workers[worker].slots[slot].group
+    guard !workers[worker].isStopping || workers[worker].slots[slot].held == nil else {
+      // What was computed is still completed, without a claim.
+      workers[worker].slots[slot].claim = nil
+      return pending.append(.look(worker, slot: slot))
+    }
+    obey(workers[worker].gates[group].slotFree(), worker, slot)
+  }
+
+  /// Performs a step that is about a slot.
+  private mutating func obey(_ step: WakeProtocol.Step, _ worker: Int, _ slot: Int) {
+    let group = workers[worker].slots[slot].group
+    switch step.order {
+    case .claim(let claim):
+      workers[worker].slots[slot].claim = claim
+      pending.append(claim.announces == nil ? .look(worker, slot: slot) : .announce(worker, slot: slot))
+    case .compute: pending.append(.compute(worker, slot: slot))
+    case .release:
+      pending.append(.release(worker, slot: slot, lease: workers[worker].slots[slot].held!))
+      workers[worker].slots[slot].held = nil
+    case .rest:
+      workers[worker].slots[slot].rests += 1
+      workers[worker].slots[slot].floor = 0
+      pending.append(.begin(worker, slot: slot))
+    case .sleep:
+      workers[worker].slots[slot].isAsleep = true
+      workers[worker].sleepers[group].append(slot)
+    case .leave: workers[worker].slots[slot].isOver = true
+    case nil: break
+    }
+    follow(step, worker, group)
+  }
+
+  /// Performs what a step asks for besides.
+  mutating func follow(_ step: WakeProtocol.Step, _ worker: Int, _ group: Int) {
+    for _ in 0..<step.wakes {
+      let slot = workers[worker].sleepers[group].removeFirst()
+      workers[worker].slots[slot].isAsleep = false
+      workers[worker].slots[slot].floor = 0
+      workers[worker].slots[slot].tasks = 0
+      workers[worker].slots[slot].rests = 0
+      pending.append(.begin(worker, slot: slot))
+    }
+    if let number = step.withdraws { pending.append(.withdraw(worker, group: group, number: number)) }
+    if step.relays > 0 { pending.append(.notify(group: group, tasks: step.relays)) }
+  }
+
+  private mutating func look(_ worker: Int, _ slot: Int) {
+    if isCut(worker) { return pending.append(.fail(worker, slot: slot)) }
+    let state = workers[worker].slots[slot]
+    if let held = state.held { table.lock(held) }
+    workers[worker].slots[slot].taken = nil
+    if let claim = state.claim {
+      workers[worker].slots[slot].taken = table.claim(
+        worker, state.group, floor: claim.fromStart ? 0 : state.floor, atMost: Self.batch[state.group])
+    }
+    pending.append(.settle(worker, slot: slot))
+  }
+
+  private mutating func settle(_ worker: Int, _ slot: Int) {
+    let state = workers[worker].slots[slot]
+    if isCut(worker) {
+      if let held = state.held { table.unlock(held) }
+      if let taken = state.taken { table.rollBackClaim(taken.lease) }
+      return pending.append(.fail(worker, slot: slot))
+    }
+    if let held = state.held {
+      table.unlock(held)
+      let tasks = table.leases.first { $0.id == held }?.tasks ?? []
+      let retrying = below(6) == 0 ? tasks.first : nil
+      let accepted = table.complete(held, retrying: retrying)
+      if accepted, let retrying { pending.append(.promote(task: retrying)) }
+    }
+    workers[worker].slots[slot].completed = state.held != nil
+    if let taken = state.taken {
+      workers[worker].slots[slot].takenCount = table.leases.first { $0.id == taken.lease }!.tasks.count
+      table.commitClaim(taken.lease)
+    }
+    pending.append(fault(16) ? .fail(worker, slot: slot) : .answer(worker, slot: slot))
+  }
+
+  private mutating func answer(_ worker: Int, _ slot: Int) {
+    var state = workers[worker].slots[slot]
+    if state.completed { state.held = nil }
+    guard let claim = state.claim else {
+      workers[worker].slots[slot] = state
+      return pending.append(.begin(worker, slot: slot))
+    }
+    let found = state.taken == nil ? 0 : state.takenCount
+    let fromStart = claim.fromStart || state.floor == 0
+    if let taken = state.taken {
+      state.held = taken.lease
+      state.floor = taken.firstSeq
+      state.tasks += found
+      state.rests = 0
+    }
+    state.claim = nil
+    workers[worker].slots[slot] = state
+    let step = workers[worker].gates[state.group].claimCameBack(
+      claim, found: found, isFull: found == Self.batch[state.group], fromStart: fromStart, tasks: state.tasks,
+      rests: state.rests)
+    obey(step, worker, slot)
+  }
+}
