@@ -43,7 +43,8 @@ let package = Package(
     room("Telemetry", ["CLinux", "Basics"]),
     room("Reactor", ["CLinux", "Basics"]),
 
-    // Floor 2: protocols.
+    // Floor 2: protocols and cryptography.
+    room("Hashing", ["CArgon2", "CCrypto", "Basics"]),
     room("HTTPSyntax", ["Basics"]),
     room("HTTP", ["Basics", "Telemetry", "Reactor", "HTTPSyntax"]),
     room("Postgres", ["CPostgres", "Basics", "Telemetry", "Reactor"]),
@@ -53,7 +54,7 @@ let package = Package(
     room("Exchange", ["Basics"]),
     room("Balancing", []),
     room("Caching", ["Basics"]),
-    room("Hashing", ["CArgon2", "CCrypto", "Basics"]),
+    room("Tasks", ["Basics", "Telemetry", "Reactor", "Hashing"]),
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"]),
 
     // Floor 4: roles, and the tools that run them.
@@ -65,17 +66,17 @@ let package = Package(
     room(
       "API",
       [
-        "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Postgres", "Redis", "Caching", "Hashing", "TaskQueue",
+        "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Redis", "Caching", "Hashing", "Tasks", "TaskQueue",
       ]),
-    room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Postgres", "Redis", "Hashing", "TaskQueue"]),
-    room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),
+    room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Redis", "Hashing", "Tasks", "TaskQueue"]),
+    room("LoadTest", ["Basics", "Telemetry", "Reactor", "TaskQueue"]),
     room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor", "Hashing"]),
 
     // Floor 5: the executable.
     .executableTarget(
       name: "Millrace",
       dependencies: [
-        "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "TaskQueue", "Hashing", "Balancing",
+        "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "Hashing", "Balancing",
         "Balancer", "API", "Worker", "Launcher", "LoadTest",
       ], swiftSettings: settings),
 
@@ -85,7 +86,8 @@ let package = Package(
     tests(
       "APITests",
       [
-        "API", "Basics", "HTTP", "Hashing", "Postgres", "Reactor", "Redis", "TaskQueue", "Telemetry", "TestSupport",
+        "API", "Basics", "HTTP", "Hashing", "Postgres", "Reactor", "Redis", "TaskQueue", "Tasks", "Telemetry",
+        "TestSupport",
       ]),
     tests("TaskQueueTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TaskQueue", "TestSupport"]),
     tests("PostgresTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TestSupport"]),

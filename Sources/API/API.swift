@@ -1,21 +1,21 @@
 // API: the HTTP interface for hash tasks: validates, answers from the cache, queues, and lets clients wait.
 //
 // The executable starts one `APIProcess`; the balancer and people call its routes. It calls Caching for memory, Redis
-// for the shared cache and for news of completed tasks, TaskQueue for everything that must last, and Hashing for
-// digests and sealing. It is stateless but for its L1 cache, so it may be killed at any moment.
+// for the shared cache and for news of completed tasks, TaskQueue for everything that must last, and Tasks for what
+// there is to run. It is stateless but for its L1 cache, so it may be killed at any moment.
 //
 //   APIProcess        start and stop
 //   APIService        what all routes share; routes stand in `APIService+….swift`, one file a group of paths
 //   ResultCache       L1 (memory) and L2 (Redis) of immutable results
 //   CompletionBoard   clients that wait for a task
 //
-// A route is one line in `APIService.routes` and a method; a new hash kind needs nothing here.
+// A route is one line in `APIService.routes` and a method; a new kind of task needs nothing here.
 
 public import Basics
 public import Hashing
-public import Postgres
 public import Reactor
 public import Redis
+public import TaskQueue
 
 /// How an API process runs.
 public struct APIConfiguration: Sendable {
@@ -26,17 +26,15 @@ public struct APIConfiguration: Sendable {
   /// Where it listens.
   public var endpoints: [SocketAddress] = []
   /// How to reach the queue.
-  public var postgres = PostgresConfiguration()
-  /// Connections to PostgreSQL.
-  public var postgresWidth = 2
+  public var queue = QueueConfiguration()
   /// How to reach the shared cache; nil works without one.
   public var redis: RedisConfiguration?
   /// The secret that inputs of secret kinds are sealed with.
   public var secret: SecretKey
   /// How long results stay in L1 and L2.
   public var cacheTTL = TimeSpan.seconds(3600 as UInt64)
-  /// How long results are found again in PostgreSQL.
-  public var retention = TimeSpan.seconds(86_400 as UInt64)
+  /// How long tasks that are over are kept in PostgreSQL.
+  public var retention = TimeSpan.seconds(604_800 as UInt64)
   /// Results in L1.
   public var l1EntriesMax = 50_000
   /// Bytes of results in L1.
@@ -72,6 +70,4 @@ public enum Limits {
   public static let stringBytesMax = 1 << 20
   /// How soon after the first wish to stop another counts as impatience, in milliseconds.
   public static let secondSignalMs: UInt64 = 200
-  /// The largest result that is cached.
-  public static let cachedResultBytesMax = 1 << 20
 }

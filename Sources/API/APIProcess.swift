@@ -1,10 +1,10 @@
 import Basics
 import Glibc
 import HTTP
-import Postgres
 public import Reactor
 public import Redis
 import TaskQueue
+import Tasks
 public import Telemetry
 
 /// A whole API process on one reactor: starts everything in order, and on SIGTERM, SIGINT or SIGHUP lets requests under
@@ -36,25 +36,22 @@ public final class APIProcess: SignalReceiver {
     self.configuration = configuration
     self.log = log
     self.metrics = metrics
-    var postgres = configuration.postgres
-    postgres.settings += QueueSchema.submitterSettings
-    let client = PostgresClient(
-      postgres, helpers: PostgresConnection.Helpers(pool: pool), log: log.named("postgres"), metrics: metrics)
+    let queue = QueueClient(configuration.queue, pool: pool, log: log, metrics: metrics)
     let redis = configuration.redis.map {
       RedisClient($0, resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), on: reactor)
     }
-    service = APIService(configuration, client: client, redis: redis, log: log, metrics: metrics)
+    service = APIService(configuration, queue: queue, redis: redis, pool: pool, log: log, metrics: metrics)
     server = HTTPServer(
       handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics))
   }
 
   private func start(pool: ComputePool, on reactor: isolated Reactor) throws(SystemError) {
     signals = try SignalWatcher(StopSignals.wanted, receiver: self, on: reactor)
-    service.client.start(width: configuration.postgresWidth, on: reactor)
+    service.queue.start(on: reactor)
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     if let redis = configuration.redis {
       subscriber = RedisSubscriber(
-        redis, channels: [TaskEvents.channel, APIService.clearChannel].map { Array($0.utf8) },
+        redis, channels: [RedisNames.doneChannel, RedisNames.clearChannel].map { Array($0.utf8) },
         resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), receiver: self, on: reactor)
     }
     log.info(
@@ -74,7 +71,7 @@ public final class APIProcess: SignalReceiver {
       await self.server.drain(until: reactor.now + self.configuration.drain, on: reactor)
       self.subscriber?.close(on: reactor)
       self.service.redis?.close(on: reactor)
-      self.service.client.close(on: reactor)
+      self.service.queue.close(on: reactor)
       self.log.info("stopped")
       reactor.stop()
     }
@@ -85,11 +82,14 @@ extension APIProcess: MessageReceiver {
   /// Subscriptions stand or fall, or another process has told something.
   public func received(_ event: RedisSubscriber.Event, on reactor: isolated Reactor) {
     switch event {
-    case .connected: service.board.hasNews = true
+    case .connected:
+      // While nobody listened, somebody may have told to forget.
+      service.cache.clearMemory()
+      service.board.hasNews = true
     case .disconnected: service.board.hasNews = false
     case .message(let channel, let payload):
-      if channel.elementsEqual(TaskEvents.channel.utf8) {
-        service.board.completed(TaskEvents.ids(in: payload))
+      if channel.elementsEqual(RedisNames.doneChannel.utf8) {
+        service.board.completed(RedisNames.ids(in: payload))
       } else {
         service.cache.clearMemory()
       }

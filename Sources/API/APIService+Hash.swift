@@ -2,9 +2,9 @@ import Basics
 import Caching
 import HTTP
 import HTTPSyntax
-import Hashing
 import Reactor
 import TaskQueue
+import Tasks
 
 /// Waits for the lookup that another request for the same result has begun.
 typealias FlightWaiter = UnsafeContinuation<Void, Never>
@@ -20,7 +20,7 @@ extension APIService {
 
   /// `POST /hash/<kind>`
   func submitHash(
-    _ kind: HashKind, _ request: HTTPRequest, on reactor: isolated Reactor
+    _ kind: TaskKind, _ request: HTTPRequest, on reactor: isolated Reactor
   ) async throws(Problem) -> HTTPResponse {
     let input = try APIService.input(of: request)
     let wait = try WaitPreference(request)
@@ -36,53 +36,65 @@ extension APIService {
 
   /// Memory, then Redis, then the statement that finds the result in PostgreSQL or queues the task.
   private func answer(
-    _ kind: HashKind, _ input: [UInt8], _ request: HTTPRequest, on reactor: isolated Reactor
+    _ kind: TaskKind, _ input: [UInt8], _ request: HTTPRequest, on reactor: isolated Reactor
   ) async throws(Problem) -> Answer {
-    guard let digest = kind.digest(of: input), let key = kind.cacheKey(of: input) else {
+    guard let identity = await identity(kind, input, on: reactor) else {
       return try await queue(kind, input, nil, request, on: reactor)
     }
-    if let hit = cache.inMemory(digest, at: reactor.now) { return .cached(hit) }
-    if let hit = await sharedHit(digest, key: key, on: reactor) { return .cached(hit) }
-    return try await queue(kind, input, (digest, key), request, on: reactor)
+    if let hit = cache.inMemory(identity, at: reactor.now) { return .cached(hit) }
+    if let hit = await sharedHit(identity, on: reactor) { return .cached(hit) }
+    return try await queue(kind, input, identity, request, on: reactor)
+  }
+
+  /// What the task is known by. A long input is hashed beside the reactor, unless too much is computed there already.
+  private func identity(
+    _ kind: TaskKind, _ input: [UInt8], on reactor: isolated Reactor
+  ) async -> TaskIdentity? {
+    if input.count >= Tasks.Limits.bulkyBytes, !kind.isSecret,
+      let identity = try? await pool.run(on: reactor, { TaskIdentity(kind, input) })
+    {
+      return identity
+    }
+    return TaskIdentity(kind, input)
   }
 
   /// Looks into Redis, once for all requests that want the same result at the same time.
   private func sharedHit(
-    _ digest: Digest256, key: [UInt8], on reactor: isolated Reactor
+    _ identity: TaskIdentity, on reactor: isolated Reactor
   ) async -> ResultCache.Hit? {
-    switch flights.join(digest) {
+    switch flights.join(identity) {
     case .lead:
-      let hit = await cache.inRedis(digest, key: key, on: reactor)
-      for waiter in flights.land(digest) { waiter.resume() }
+      let hit = await cache.inRedis(identity, on: reactor)
+      for waiter in flights.land(identity) { waiter.resume() }
       return hit
     case .follow:
-      await withUnsafeContinuation { flights.wait($0, for: digest) }
-      return cache.inMemory(digest, at: reactor.now)
+      await withUnsafeContinuation { flights.wait($0, for: identity) }
+      return cache.inMemory(identity, at: reactor.now)
     case .refused:
       return nil
     }
   }
 
   private func queue(
-    _ kind: HashKind, _ input: [UInt8], _ identity: (digest: Digest256, key: [UInt8])?, _ request: HTTPRequest,
+    _ kind: TaskKind, _ input: [UInt8], _ identity: TaskIdentity?, _ request: HTTPRequest,
     on reactor: isolated Reactor
   ) async throws(Problem) -> Answer {
-    let group = kind.slotGroup(inputBytes: input.count)
+    let slots = kind.slots(input.count)
+    let key = identity?.key(under: keySecret)
     let submission = Submission(
-      kind: kind.name, lane: Lane(group: group.rawValue, priority: .normal),
-      payload: kind.isSecret ? sealer.seal(input, context: Array(kind.name.utf8)) : input,
-      digest: identity?.digest.bytes, tasksPerWakeUp: group.tasksPerWakeUp,
-      trace: String(decoding: request.id, as: UTF8.self))
+      kind: kind.name, lane: Lane(group: slots.group, priority: .normal),
+      payload: kind.payload(of: input, sealedBy: sealer), isSecret: kind.isSecret,
+      key: key.map { TaskKey(high: $0.high, low: $0.low) }, tasksPerWakeUp: slots.tasksPerWakeUp,
+      maxAttempts: kind.attemptsMax, trace: String(decoding: request.id, as: UTF8.self))
     do {
-      switch try await submitter.submit(submission, on: reactor) {
+      switch try await queue.submit(submission, on: reactor) {
       case .queued(let id): return .task(id: id, state: .queued)
       case .underWay(let id, let state): return .task(id: id, state: state)
       case .completed(let id, let result, let age):
-        guard let identity else { preconditionFailure("task \(id) was found by a digest that it does not have") }
+        guard let identity else { preconditionFailure("task \(id) was found by a key that it does not have") }
         return .cached(
           cache.promote(
-            identity.digest, key: identity.key, result: result, ageSeconds: age, retention: configuration.retention,
-            on: reactor))
+            identity, result: result, ageSeconds: age, retention: configuration.retention, on: reactor))
       }
     } catch {
       throw problem(error, request)
@@ -127,7 +139,7 @@ extension APIService {
     return response
   }
 
-  private static func queuedResponse(_ kind: HashKind, _ id: Int64, _ state: TaskState) -> HTTPResponse {
+  private static func queuedResponse(_ kind: TaskKind, _ id: Int64, _ state: TaskState) -> HTTPResponse {
     var json = JSONWriter()
     json.object { json in
       json.field("task_id", id)

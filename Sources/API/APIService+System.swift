@@ -1,18 +1,13 @@
 import Basics
 import Caching
 import HTTP
-import Postgres
 import Reactor
 import Redis
 import TaskQueue
+import Tasks
 import Telemetry
 
 extension APIService {
-  /// The Redis channel on which processes tell each other to forget what they have cached.
-  static let clearChannel = "millrace:clear"
-  /// Cached results; other keys of this system, such as the windows of rate limits, are no cache.
-  private static let keyPrefix = "millrace:hash:"
-
   /// `GET /health`
   func health() -> HTTPResponse {
     var json = JSONWriter(capacity: 96)
@@ -26,15 +21,15 @@ extension APIService {
 
   /// For `GET /readyz`: what keeps a task submitted now from being stored and run.
   func missing(on reactor: isolated Reactor) async -> [String] {
-    if !client.isConnected { return ["PostgreSQL"] }
+    if !queue.isConnected { return ["PostgreSQL"] }
     // Only a good answer is worth remembering: whoever waits for the first worker should see it at once.
     if let workersSeenAt, reactor.now.since(workersSeenAt) < .seconds(1 as UInt64) { return [] }
     do {
-      guard try await WorkerPresence.countLiving(client, on: reactor) > 0 else { return ["a worker"] }
+      guard try await queue.livingWorkers(on: reactor) > 0 else { return ["a worker"] }
       workersSeenAt = reactor.now
       return []
     } catch {
-      return [error.lacksMigration ? "the schema" : "PostgreSQL"]
+      return [error.code == .lacksSchema ? "the schema" : "PostgreSQL"]
     }
   }
 
@@ -103,9 +98,9 @@ extension APIService {
     cache.clearMemory()
     if let redis {
       do {
-        _ = try await redis.removeAll(prefix: Array(APIService.keyPrefix.utf8), on: reactor)
+        _ = try await redis.removeAll(prefix: Array(RedisNames.resultPrefix.utf8), on: reactor)
         try await redis.publish(
-          Array(configuration.instance.utf8), to: Array(APIService.clearChannel.utf8), on: reactor)
+          Array(configuration.instance.utf8), to: Array(RedisNames.clearChannel.utf8), on: reactor)
       } catch {
         log.warning("the shared cache could not be cleared", [("reason", "\(error)")])
         throw Problem(503, "The shared cache cannot be reached at the moment. Try again.", retryAfterSeconds: 1)

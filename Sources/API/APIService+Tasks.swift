@@ -1,9 +1,8 @@
 import Basics
 import HTTP
-import Hashing
-import Postgres
 import Reactor
 import TaskQueue
+import Tasks
 import Telemetry
 
 extension APIService {
@@ -37,7 +36,7 @@ extension APIService {
       _ = await board.wait(for: id, since: moment, until: min(deadline, reactor.now + pause), on: reactor)
       moment = board.moment
       do {
-        if let task = try await reader.task(id, on: reactor), task.state.isTerminal { return task }
+        if let task = try await queue.task(id, on: reactor), task.state.isTerminal { return task }
       } catch {
         log.debug(
           "a look at a task failed, its client waits on",
@@ -50,7 +49,7 @@ extension APIService {
   private func task(
     _ id: Int64, _ request: HTTPRequest, on reactor: isolated Reactor
   ) async throws(Problem) -> TaskRecord? {
-    do { return try await reader.task(id, on: reactor) } catch { throw problem(error, request) }
+    do { return try await queue.task(id, on: reactor) } catch { throw problem(error, request) }
   }
 
   /// `GET /tasks?status=&type=&limit=&cursor=`
@@ -66,8 +65,8 @@ extension APIService {
       state = known
     }
     let kind = try request.query("type")
-    if let kind, HashKind.named(kind) == nil {
-      let names = HashKind.all.map(\.name).joined(separator: ", ")
+    if let kind, TaskKind.named(kind) == nil {
+      let names = TaskKind.all.map(\.name).joined(separator: ", ")
       throw Problem(
         400, "The query parameter type takes one of: \(names).",
         errors: [Problem.FieldError("type", "is none of: \(names)")])
@@ -77,7 +76,7 @@ extension APIService {
 
   /// `GET /hashes?limit=&cursor=`: completed results.
   func listHashes(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    try await list("/hashes", state: .completed, kinds: HashKind.all.map(\.name), request, on: reactor)
+    try await list("/hashes", state: .completed, kinds: TaskKind.all.map(\.name), request, on: reactor)
   }
 
   private func list(
@@ -87,7 +86,7 @@ extension APIService {
     let cursor = try APIService.positive("cursor", request)
     let page: (tasks: [TaskRecord], next: Int64?)
     do {
-      page = try await reader.page(
+      page = try await queue.page(
         before: cursor, state: state, kinds: kinds, limit: Int(min(limit, Int64(Int32.max))), on: reactor)
     } catch {
       throw problem(error, request)

@@ -3,50 +3,50 @@ import Caching
 import HTTP
 import HTTPSyntax
 import Hashing
-import Postgres
 import Reactor
 import Redis
 import TaskQueue
+import Tasks
 import Telemetry
 
 /// What all routes work on. It lives on its reactor and is handed to each route's action by the router.
 final class APIService {
   let configuration: APIConfiguration
   let log: Logger
-  let client: PostgresClient
-  let submitter: Submitter
-  let reader: TaskReader
+  let queue: QueueClient
   let redis: RedisClient?
   let cache: ResultCache
   let board: CompletionBoard
   let sealer: Sealer
+  let keySecret: SecretKey
+  let pool: ComputePool
   let admin: AdminAccess
-  var flights = SingleFlight<Digest256, FlightWaiter>()
+  var flights = SingleFlight<TaskIdentity, FlightWaiter>()
   /// When PostgreSQL last knew of a living worker.
   var workersSeenAt: MonotonicTime?
 
   init(
-    _ configuration: APIConfiguration, client: PostgresClient, redis: RedisClient?, log: Logger, metrics: Metrics
+    _ configuration: APIConfiguration, queue: QueueClient, redis: RedisClient?, pool: ComputePool, log: Logger,
+    metrics: Metrics
   ) {
     self.configuration = configuration
     self.log = log
-    self.client = client
+    self.queue = queue
+    self.pool = pool
     self.redis = redis
-    submitter = Submitter(
-      client, retentionSeconds: configuration.retention.seconds, log: log.named("queue"), metrics: metrics)
-    reader = TaskReader(client)
     cache = ResultCache(
       entriesMax: configuration.l1EntriesMax, bytesMax: configuration.l1BytesMax, ttl: configuration.cacheTTL,
       redis: redis, log: log.named("cache"))
     board = CompletionBoard()
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
+    keySecret = configuration.secret.derived(for: "task keys")
     admin = AdminAccess(token: configuration.adminToken, trustsLoopback: configuration.trustsLoopback)
   }
 
   /// Every path there is, and what answers it.
   static func routes(_ service: APIService, metrics: Metrics) -> Router<APIService> {
     let router = Router(service)
-    for kind in HashKind.all {
+    for kind in TaskKind.all {
       router.on(.post, "/hash/\(kind.name)", bodyBytesMax: Limits.hashBodyBytesMax) {
         (service, request, reactor) throws(Problem) in
         try await service.submitHash(kind, request, on: reactor)
@@ -73,9 +73,10 @@ final class APIService {
   }
 
   /// What a client is told when PostgreSQL has no answer; the log has the reason under the same request id.
-  func problem(_ error: PostgresError, _ request: HTTPRequest) -> Problem {
+  func problem(_ error: QueueError, _ request: HTTPRequest) -> Problem {
     let message: StaticString =
-      error.lacksMigration ? "request failed; the schema is missing or old: run 'millrace migrate'" : "request failed"
+      error.code == .lacksSchema
+      ? "request failed; the schema is missing or old: run 'millrace migrate'" : "request failed"
     log.warning(
       message,
       [

@@ -1,14 +1,14 @@
 import Basics
 import Caching
-import Hashing
 import Reactor
 import Redis
+import Tasks
 import Telemetry
 
 /// Results of hash tasks in two levels: this process's memory and the shared Redis. A result never changes, so nothing
 /// has to be invalidated; a promoted entry never outlives the one it came from.
 ///
-/// Keys are SHA-256 digests of kind and input, compared whole: two inputs with one key would be a collision of SHA-256.
+/// Keys are kind and SHA-256 of the input, compared whole: two inputs with one key would be a collision of SHA-256.
 final class ResultCache {
   /// A stored result: the bytes as clients see them, and when it was stored in the level it lives longest in.
   struct Entry {
@@ -24,7 +24,7 @@ final class ResultCache {
     let ageSeconds: Int
   }
 
-  private var memory: S3FIFO<Digest256, Entry>
+  private var memory: S3FIFO<TaskIdentity, Entry>
   private let redis: RedisClient?
   private let ttl: TimeSpan
   private let log: Logger
@@ -41,17 +41,18 @@ final class ResultCache {
   var l1: (statistics: CacheStatistics, count: Int, bytes: Int) { (memory.statistics, memory.count, memory.bytes) }
 
   /// Looks in this process's memory.
-  func inMemory(_ digest: Digest256, at now: MonotonicTime) -> Hit? {
-    guard let found = memory.value(for: digest, at: now) else { return nil }
+  func inMemory(_ identity: TaskIdentity, at now: MonotonicTime) -> Hit? {
+    guard let found = memory.value(for: identity, at: now) else { return nil }
     let age = now.since(found.value.storedAt).seconds
     return Hit(result: found.value.result, level: "L1", ageSeconds: Int(age))
   }
 
   /// Looks into Redis and keeps what it finds in memory; a Redis that is away, slow or full is a miss.
-  func inRedis(_ digest: Digest256, key: [UInt8], on reactor: isolated Reactor) async -> Hit? {
+  func inRedis(_ identity: TaskIdentity, on reactor: isolated Reactor) async -> Hit? {
     guard let redis else { return nil }
     do {
-      guard let (result, lifetimeMs) = try await redis.getWithLifetime(key, on: reactor), lifetimeMs > 0 else {
+      guard let (result, lifetimeMs) = try await redis.getWithLifetime(identity.redisKey, on: reactor), lifetimeMs > 0
+      else {
         l2.misses += 1
         return nil
       }
@@ -59,7 +60,7 @@ final class ResultCache {
       // One without an end was not put there by us; it is as old as one that was put there now.
       let remaining = lifetimeMs == .max ? ttl : TimeSpan.milliseconds(UInt64(lifetimeMs))
       let age = ttl > remaining ? TimeSpan(nanoseconds: ttl.nanoseconds - remaining.nanoseconds) : TimeSpan.seconds(0.0)
-      remember(digest, result, age: age, remaining: min(remaining, ttl), at: reactor.now)
+      remember(identity, result, age: age, remaining: min(remaining, ttl), at: reactor.now)
       return Hit(result: result, level: "L2", ageSeconds: Int(age.seconds))
     } catch {
       l2.misses += 1
@@ -70,17 +71,17 @@ final class ResultCache {
 
   /// Keeps in both levels a result that PostgreSQL had, for as long as it would be kept there at most.
   func promote(
-    _ digest: Digest256, key: [UInt8], result: [UInt8], ageSeconds: Double, retention: TimeSpan,
+    _ identity: TaskIdentity, result: [UInt8], ageSeconds: Double, retention: TimeSpan,
     on reactor: isolated Reactor
   ) -> Hit {
     let age = TimeSpan.seconds(ageSeconds)
     let hit = Hit(result: result, level: "L3", ageSeconds: Int(ageSeconds))
-    guard retention > age, result.count <= Limits.cachedResultBytesMax else { return hit }
+    guard retention > age, result.count <= Tasks.Limits.cachedResultBytesMax else { return hit }
     let remaining = min(ttl, TimeSpan(nanoseconds: retention.nanoseconds - age.nanoseconds))
-    remember(digest, result, age: age, remaining: remaining, at: reactor.now)
+    remember(identity, result, age: age, remaining: remaining, at: reactor.now)
     if let redis {
       Task.immediate(executorPreference: reactor.queue) {
-        await self.store(key, result, remaining, redis, on: reactor)
+        await self.store(identity.redisKey, result, remaining, redis, on: reactor)
       }
     }
     return hit
@@ -103,11 +104,12 @@ final class ResultCache {
   }
 
   private func remember(
-    _ digest: Digest256, _ result: [UInt8], age: TimeSpan, remaining: TimeSpan, at now: MonotonicTime
+    _ identity: TaskIdentity, _ result: [UInt8], age: TimeSpan, remaining: TimeSpan, at now: MonotonicTime
   ) {
     let storedAt = MonotonicTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, age.nanoseconds))
     memory.set(
-      Entry(result: result, storedAt: storedAt), for: digest, bytes: result.count + 96, expiry: now + remaining, at: now
+      Entry(result: result, storedAt: storedAt), for: identity, bytes: result.count + 96, expiry: now + remaining,
+      at: now
     )
   }
 }

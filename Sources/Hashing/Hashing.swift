@@ -1,6 +1,6 @@
 // Hashing: everything that is computed from secrets or about inputs: digests, argon2id, authenticated encryption.
 //
-// The API calls it for cache keys, task digests, the worker for the tasks themselves; it calls libcrypto
+// Tasks calls it for the tasks themselves and what identifies them, the balancer for its hash ring; it calls libcrypto
 // and libargon2 and nobody of ours but Basics. It opens no socket and starts no thread: what takes long (argon2) is
 // called from a compute pool by the roles. A new algorithm is a file of its own here, with known answers in its tests.
 

@@ -33,13 +33,14 @@ public enum SHA256 {
 
 /// One of libcrypto's digests. Looking an algorithm up costs more than digesting a short input, so it is looked up
 /// once, and each thread keeps one context for each.
-struct DigestAlgorithm: @unchecked Sendable {
+public struct DigestAlgorithm: @unchecked Sendable {
   // Safe because: the algorithm is never freed and constant once fetched, and the context behind the key belongs to
   // one thread.
   private let algorithm: OpaquePointer
   private let key: pthread_key_t
 
-  init(_ name: StaticString) {
+  /// The algorithm that libcrypto calls `name`; there must be one.
+  public init(_ name: StaticString) {
     let fetched = name.withUTF8Buffer { buffer in
       buffer.withMemoryRebound(to: CChar.self) { EVP_MD_fetch(nil, $0.baseAddress, nil) }
     }
@@ -51,7 +52,8 @@ struct DigestAlgorithm: @unchecked Sendable {
     self.key = key
   }
 
-  func digest<R>(of bytes: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> R) -> R {
+  /// Calls `body` with the digest of `bytes`, which is valid only inside it and followed by room for longer ones.
+  public func digest<R>(of bytes: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> R) -> R {
     let context = threadContext()
     return withUnsafeTemporaryAllocation(byteCount: Int(EVP_MAX_MD_SIZE), alignment: 8) { output in
       let done =

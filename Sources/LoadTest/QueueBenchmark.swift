@@ -1,7 +1,6 @@
 import Basics
-public import Postgres
 public import Reactor
-import TaskQueue
+public import TaskQueue
 public import Telemetry
 
 /// What the queue alone can do: durable submissions, claims and completions a second, without HTTP and without hashing.
@@ -21,35 +20,41 @@ public final class QueueBenchmark {
   }
 
   private static let submitConnections = 2
-  private let client: PostgresClient
-  private let configuration: PostgresConfiguration
-  private let helpers: PostgresConnection.Helpers
+  private let client: QueueClient
+  private let worker: QueueWorker
+  private let configuration: QueueConfiguration
+  private let pool: ComputePool
   private let options: Options
   private let log: Logger
 
-  /// A benchmark of the database that `configuration` names.
-  public init(
-    _ configuration: PostgresConfiguration, helpers: PostgresConnection.Helpers, options: Options, log: Logger
-  ) {
-    var configuration = configuration
-    configuration.settings += QueueSchema.workerSettings
-    // Those that claim, and two that submit.
-    configuration.limiter = ConnectionLimiter(max: options.connections + QueueBenchmark.submitConnections)
+  /// A benchmark of the database that `configuration` names; `pool` has threads for what blocks.
+  public init(_ configuration: QueueConfiguration, pool: ComputePool, options: Options, log: Logger) {
     self.configuration = configuration
-    self.helpers = helpers
+    self.pool = pool
     self.options = options
     self.log = log
-    client = PostgresClient(configuration, helpers: helpers, log: log, metrics: Metrics())
+    var submitting = configuration
+    submitting.width = QueueBenchmark.submitConnections
+    client = QueueClient(submitting, pool: pool, log: log, metrics: Metrics())
+    var working = configuration
+    working.width = min(options.connections, Limits.connectionsMax)
+    worker = QueueWorker(working, name: "bench", pool: pool, log: log, metrics: Metrics())
+  }
+
+  /// Connections that a benchmark with `options` needs.
+  public static func connections(_ options: Options) -> Int {
+    // Those that claim, those that submit, and the worker's lifeline.
+    min(options.connections, Limits.connectionsMax) + submitConnections + 1
   }
 
   /// Runs all measurements and hands each row, its name and tasks a second, to `report` as soon as it is known.
-  /// - Throws: `PostgresError`.
-  public func run(report: (String, Double) -> Void, on reactor: isolated Reactor) async throws(PostgresError) {
-    let connection = try await PostgresConnection.connectPatiently(
-      configuration, helpers: helpers, log: log, on: reactor)
-    _ = try await Migrator(QueueSchema.migrations, log: log).run(on: connection, on: reactor)
-    connection.close(on: reactor)
-    client.start(width: QueueBenchmark.submitConnections, on: reactor)
+  /// - Throws: `QueueError`.
+  public func run(report: (String, Double) -> Void, on reactor: isolated Reactor) async throws(QueueError) {
+    _ = try await QueueSchema.migrate(configuration, pool: pool, log: log, on: reactor)
+    client.start(on: reactor)
+    let deaf = Deaf()
+    worker.start(deaf, on: reactor)
+    await deaf.ready.wait(until: .never, on: reactor)
     for batch in [64, 512] {
       report("submit, unique digests", try await measure(submits: true, drains: nil, on: reactor))
       report(
@@ -59,29 +64,27 @@ public final class QueueBenchmark {
         "submit + claim + complete together, batches of \(batch)",
         try await measure(submits: true, drains: batch, on: reactor))
     }
+    try await worker.leave(on: reactor)
+    worker.close(on: reactor)
     client.close(on: reactor)
   }
 
   /// Puts `options.tasks` tasks through what is asked for, and returns how many a second.
   private func measure(
     submits: Bool, drains batch: Int?, on reactor: isolated Reactor
-  ) async throws(PostgresError) -> Double {
+  ) async throws(QueueError) -> Double {
     let tasks = min(options.tasks, Limits.tasksMax)
     let tally = Tally(toSubmit: submits ? tasks : 0, toComplete: batch == nil ? 0 : tasks)
     let began = MonotonicTime.current()
     if submits {
-      let submitter = Submitter(client, retentionSeconds: 3600, log: log, metrics: Metrics())
       for _ in 0..<options.submissionsAtOnce {
-        Task.immediate(executorPreference: reactor.queue) { await tally.submit(to: submitter, on: reactor) }
+        Task.immediate(executorPreference: reactor.queue) { await tally.submit(to: self.client, on: reactor) }
       }
     }
     if let batch {
       for _ in 0..<min(options.connections, Limits.connectionsMax) {
-        let connection = try await PostgresConnection.connectPatiently(
-          configuration, helpers: helpers, log: log, on: reactor)
         Task.immediate(executorPreference: reactor.queue) {
-          await tally.drain(connection, batch: batch, on: reactor)
-          connection.close(on: reactor)
+          await tally.drain(self.worker, batch: batch, on: reactor)
         }
       }
     }
@@ -91,13 +94,21 @@ public final class QueueBenchmark {
   }
 }
 
+/// Does not act on what the worker hears: a benchmark never sleeps.
+private final class Deaf: QueueListener {
+  let ready = Pause()
+  func listening(on reactor: isolated Reactor) { ready.end() }
+  func deafened(on reactor: isolated Reactor) {}
+  func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {}
+}
+
 /// What is left to do in one measurement, and those who do it.
 private final class Tally {
   private var toSubmit: Int
   private var submissionsUnderWay = 0
   private var toComplete: Int
   private var random = SeededRandom.fromSystem()
-  private(set) var failure: PostgresError?
+  private(set) var failure: QueueError?
   private let lane = Lane(group: 0, priority: .normal)
 
   init(toSubmit: Int, toComplete: Int) {
@@ -107,14 +118,15 @@ private final class Tally {
 
   var isDone: Bool { failure != nil || (toSubmit == 0 && submissionsUnderWay == 0 && toComplete <= 0) }
 
-  func submit(to submitter: Submitter, on reactor: isolated Reactor) async {
+  func submit(to client: QueueClient, on reactor: isolated Reactor) async {
     while toSubmit > 0, failure == nil {
       toSubmit -= 1
       submissionsUnderWay += 1
-      let digest = (0..<4).flatMap { _ in withUnsafeBytes(of: random.next()) { Array($0) } }
+      let payload = (0..<4).flatMap { _ in withUnsafeBytes(of: random.next()) { Array($0) } }
+      let key = TaskKey(high: random.next(), low: random.next())
       do {
-        _ = try await submitter.submit(
-          Submission(kind: "bench", lane: lane, payload: digest, digest: digest), on: reactor)
+        _ = try await client.submit(
+          Submission(kind: "bench", lane: lane, payload: payload, key: key), on: reactor)
       } catch {
         failure = error
       }
@@ -122,19 +134,17 @@ private final class Tally {
     }
   }
 
-  func drain(_ connection: PostgresConnection, batch: Int, on reactor: isolated Reactor) async {
-    do throws(PostgresError) {
-      let claims = Claims(
-        worker: try await WorkerPresence.register(name: "bench", connection: connection, on: reactor).id)
-      var done: [ClaimedTask] = []
-      var floor: Int64 = 0
-      var nextSweep = reactor.now
+  func drain(_ worker: QueueWorker, batch: Int, on reactor: isolated Reactor) async {
+    var done: [ClaimedTask] = []
+    var floor: Int64 = 0
+    var nextSweep = reactor.now
+    do throws(QueueError) {
       while toComplete > 0 || !done.isEmpty, failure == nil {
-        let turn = try await claims.turn(
+        let wish = ClaimWish(group: lane.group, count: batch, floor: floor, announces: nil)
+        let turn = try await worker.turn(
           completing: done.map {
             Completion(id: $0.id, lease: $0.lease, outcome: .completed(result: Array(#"{"result":"0123456789"}"#.utf8)))
-          }, endedLeases: done.isEmpty ? [] : [done[0].lease], claimingFrom: lane, count: batch, floor: floor,
-          connection: connection, on: reactor)
+          }, isRepeated: false, claiming: wish, on: reactor)
         toComplete -= turn.accepted.count
         done = turn.claimed
         // A worker would sleep until notified; polling an empty queue would only measure itself.

@@ -18,11 +18,28 @@ public final class PostgresConnection: EventHandler {
     /// What the server has yet to answer, in order: a statement that is being prepared, or nil for an execution.
     var expected: [PostgresStatement?] = []
     var waiter: UnsafeContinuation<Void, Never>?
+    /// Called at the end of a request that nobody awaits.
+    var ended: ((PostgresError?) -> Void)?
     var isAbandoned = false
 
     init(_ steps: [(PostgresStatement, PostgresParameters)], deadline: MonotonicTime) {
       self.steps = steps.map { (statement: $0.0, parameters: $0.1) }
       self.deadline = deadline
+    }
+  }
+
+  /// A statement that is sent right before or behind a request, in a transaction of its own, and that nobody awaits.
+  public struct Companion {
+    let step: (PostgresStatement, PostgresParameters)
+    let ended: (PostgresError?) -> Void
+
+    /// A companion; `ended` is called with what went wrong, nil if it was committed: before the request's caller goes
+    /// on, if it was sent before it.
+    public init(
+      _ step: (PostgresStatement, PostgresParameters), ended: @escaping (PostgresError?) -> Void
+    ) {
+      self.step = step
+      self.ended = ended
     }
   }
 
@@ -70,18 +87,22 @@ public final class PostgresConnection: EventHandler {
     try await execute([(statement, parameters)], until: deadline, on: reactor)[0]
   }
 
-  /// Sends several statements as one transaction, in one write, and waits for the rows of all.
+  /// Sends several statements as one transaction, in one write, and waits for the rows of all. `before` and `behind`
+  /// leave with them and are not waited for.
   /// - Throws: `PostgresError`; nothing of the transaction was kept unless the code is `connectionLost` or `deadline`.
   public func execute(
-    _ steps: [(PostgresStatement, PostgresParameters)], until deadline: MonotonicTime? = nil,
-    on reactor: isolated Reactor
+    _ steps: [(PostgresStatement, PostgresParameters)], before: Companion? = nil,
+    behind: Companion? = nil, until deadline: MonotonicTime? = nil, on reactor: isolated Reactor
   ) async throws(PostgresError) -> [PostgresResult] {
     guard isOpen else { throw PostgresError(.connectionLost, "the connection is closed") }
     guard inFlight.count < Limits.requestsPerConnection else {
       throw PostgresError(.overloaded, "\(inFlight.count) requests are waiting")
     }
     let request = Request(steps, deadline: deadline ?? reactor.now + .seconds(Limits.requestSeconds))
+    if let before { send(before, until: request.deadline, on: reactor) }
+    guard isOpen else { throw PostgresError(.connectionLost, "the connection is closed") }
     send(request, on: reactor)
+    if let behind { send(behind, until: request.deadline, on: reactor) }
     // Sending may have found the connection lost, and the request with it: then nobody would resume it.
     if isOpen { await withUnsafeContinuation { request.waiter = $0 } }
     if let error = request.error { throw error }
@@ -104,6 +125,13 @@ public final class PostgresConnection: EventHandler {
     guard let handle else { return }
     fd = PQsocket(handle)
     try reactor.register(self, fd: fd, events: .readable)
+  }
+
+  private func send(_ companion: Companion, until deadline: MonotonicTime, on reactor: isolated Reactor) {
+    guard isOpen else { return companion.ended(PostgresError(.connectionLost, "the connection is closed")) }
+    let request = Request([companion.step], deadline: deadline)
+    request.ended = companion.ended
+    send(request, on: reactor)
   }
 
   private func send(_ request: Request, on reactor: isolated Reactor) {
@@ -226,6 +254,7 @@ public final class PostgresConnection: EventHandler {
   private func finishFirst(on reactor: isolated Reactor) {
     guard let request = inFlight.popFirst() else { return }
     request.waiter.take()?.resume()
+    request.ended.take()?(request.error)
     if let next = inFlight.first {
       reactor.arm(timer, at: next.deadline)
     } else {
@@ -266,6 +295,7 @@ public final class PostgresConnection: EventHandler {
     while let request = inFlight.popFirst() {
       if request.error == nil { request.error = PostgresError(.connectionLost, message) }
       request.waiter.take()?.resume()
+      request.ended.take()?(request.error)
     }
     for waiter in lostWaiters { waiter.resume() }
     lostWaiters.removeAll()

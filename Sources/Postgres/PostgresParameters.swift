@@ -8,6 +8,7 @@ public struct PostgresParameters {
     static let int2: Int32 = 21
     static let text: Int32 = 25
     static let float8: Int32 = 701
+    static let uuid: Int32 = 2950
   }
 
   private(set) var values: [[UInt8]?] = []
@@ -55,6 +56,14 @@ public struct PostgresParameters {
   /// A `bytea[]`; elements may be null.
   public mutating func add(byteArrays array: [[UInt8]?]) {
     values.append(PostgresParameters.variableArray(array, of: Oid.bytea))
+  }
+
+  /// A `uuid[]`, each of two words, the first eight bytes first; elements may be null.
+  public mutating func add(uuids array: [(UInt64, UInt64)?]) {
+    let bytes = array.map { words in
+      words.map { PostgresParameters.bigEndian($0.0) + PostgresParameters.bigEndian($0.1) }
+    }
+    values.append(PostgresParameters.variableArray(bytes, of: Oid.uuid))
   }
 
   private static func bigEndian<T: FixedWidthInteger>(_ value: T) -> [UInt8] {

@@ -1,8 +1,8 @@
 import Basics
-import Hashing
 import Reactor
 import Redis
 import TaskQueue
+import Tasks
 import Telemetry
 
 /// Passes accepted completions on through Redis: results into the shared cache, and one message a batch to the API
@@ -30,30 +30,27 @@ final class ResultPublisher {
   }
 
   /// Hands over what was accepted and returns at once.
-  func publish(_ completions: [Completion], inputs: [Int64: ClaimedTask], on reactor: isolated Reactor) {
+  func publish(_ completions: [Completion], identities: [Int64: TaskIdentity], on reactor: isolated Reactor) {
     guard let redis else { return }
     var results: [(key: [UInt8], value: [UInt8])] = []
-    var ended: [UInt8] = []
+    var ended: [Int64] = []
     for completion in completions {
       switch completion.outcome {
       case .retry: continue
       case .failed: break
       case .completed(let result):
-        guard result.count <= Limits.cachedResultBytesMax, let task = inputs[completion.id],
-          let key = HashKind.named(task.kind)?.cacheKey(of: task.payload)
-        else { break }
-        results.append((key, result))
+        guard result.count <= Tasks.Limits.cachedResultBytesMax, let identity = identities[completion.id] else { break }
+        results.append((identity.redisKey, result))
       }
-      if !ended.isEmpty { ended.append(UInt8(ascii: ",")) }
-      ended += Array(String(completion.id).utf8)
+      ended.append(completion.id)
     }
     if ended.isEmpty { return }
     batchesUnderWay += 1
     Task.immediate(executorPreference: reactor.queue) {
       do {
         try await redis.setAll(
-          results, lifetimeMs: Int64(configuration.resultTTL.milliseconds), thenPublish: ended,
-          to: Array(TaskEvents.channel.utf8), on: reactor)
+          results, lifetimeMs: Int64(configuration.resultTTL.milliseconds), thenPublish: RedisNames.message(of: ended),
+          to: Array(RedisNames.doneChannel.utf8), on: reactor)
       } catch {
         failures.increment()
         log.debug("results were not cached", [("reason", "\(error)")])

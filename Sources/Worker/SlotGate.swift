@@ -1,99 +1,100 @@
 import Basics
-import Hashing
-import Postgres
 import Reactor
 import TaskQueue
+import Tasks
 
-/// Where the slots of one group sleep while there is nothing to do, and who wakes them.
-///
-/// A slot may sleep only after a claim that found nothing *and was sent after this process's idle row was committed*:
-/// whoever submits later sees the row and notifies, whoever submitted before was in reach of that claim.
+/// Where the slots of one class sleep, and who performs what `WakeProtocol` decides for them.
 final class SlotGate {
-  let group: HashKind.SlotGroup
-  /// Grows whenever the idle row is put in place and whenever a notification comes; a claim sent under an older number
-  /// proves nothing.
-  private(set) var announcement = 0
-  private(set) var isAnnounced = false
-  /// Claims on their way that take the idle row away. Until they are back, no row can be put in place: on another
-  /// connection it might be there first and be taken away by them.
-  private var removalsUnderWay = 0
-  /// Grows whenever the row was or is to be taken away: an announcement under way meanwhile may have lost its row.
-  private var disturbances = 0
-  private var sleepers = RingQueue<UnsafeContinuation<Void, Never>>()
-  private var isStopping = false
+  let slots: SlotClass
+  private let queue: QueueWorker
+  private var wake: WakeProtocol
+  private var sleeping = RingQueue<UnsafeContinuation<Void, Never>>()
 
-  init(group: HashKind.SlotGroup) {
-    self.group = group
+  init(_ slots: SlotClass, count: Int, queue: QueueWorker) {
+    self.slots = slots
+    self.queue = queue
+    let flow = slots.isInFlows ? WakeProtocol.Flow(tasksMin: Limits.flowTasksMin, restsMax: Limits.flowRests) : .none
+    wake = WakeProtocol(slots: count, flow: flow)
   }
 
   /// How many slots sleep.
-  var sleeperCount: Int { sleepers.count }
+  var sleeperCount: Int { wake.sleepers }
 
-  /// Whether slots sleep without a row that says so.
-  var needsAnnouncement: Bool { !isAnnounced && !sleepers.isEmpty }
-
-  /// Puts the idle row in place unless it is there.
-  func announce(
-    _ claims: Claims, _ connection: PostgresConnection, on reactor: isolated Reactor
-  ) async throws(PostgresError) {
-    guard !isAnnounced, removalsUnderWay == 0 else { return }
-    let before = disturbances
-    try await claims.announceIdle(group: group.rawValue, connection, on: reactor)
-    guard disturbances == before else { return }
-    isAnnounced = true
-    announcement += 1
+  /// What a slot does next that is awake and has nothing to do.
+  func slotFree(on reactor: isolated Reactor) -> WakeProtocol.Order {
+    perform(wake.slotFree(), on: reactor) ?? .leave
   }
 
-  /// Whether a claim that found nothing, sent when `announcement` was `seen`, allows sleeping.
-  func maySleep(seen: Int?) -> Bool { isAnnounced && seen == announcement }
+  /// A slot has computed what it claimed.
+  func computed() { wake.computed() }
 
-  /// Suspends until there may be work.
+  /// What a slot does next whose claim is back.
+  func claimCameBack(
+    _ claim: WakeProtocol.Claim, _ turn: Turn, fromStart: Bool, tasks: Int, rests: Int, on reactor: isolated Reactor
+  ) -> WakeProtocol.Order {
+    let step = wake.claimCameBack(
+      claim, found: turn.claimed.count, isFull: turn.isFull, fromStart: fromStart, tasks: tasks, rests: rests)
+    return perform(step, on: reactor) ?? .leave
+  }
+
+  /// A claim failed; its slot will ask again.
+  func claimFailed(_ claim: WakeProtocol.Claim, on reactor: isolated Reactor) {
+    perform(wake.claimFailed(claim), on: reactor)
+  }
+
+  /// Suspends a slot that was told to sleep until it is woken.
   func sleep(on reactor: isolated Reactor) async {
-    if isStopping { return }
-    await withUnsafeContinuation { sleepers.append($0) }
+    await withUnsafeContinuation { sleeping.append($0) }
   }
 
-  /// A slot goes to work: if it was the last one that slept, its next claim takes the idle row away.
-  func takeAnnouncement() -> Bool {
-    guard isAnnounced, sleepers.isEmpty else { return false }
-    isAnnounced = false
-    removalsUnderWay += 1
-    disturbances += 1
-    return true
+  /// Somebody took an idle row away, for tasks of this class.
+  func notified(_ word: WakeUp.Word, on reactor: isolated Reactor) {
+    perform(wake.notified(tasks: word.tasks, row: word.row), on: reactor)
   }
 
-  /// Somebody else has put the row back although nobody sleeps any more: whether it is to be taken away now.
-  func takeStaleRow() -> Bool {
-    guard sleepers.isEmpty, !isAnnounced else { return false }
-    removalsUnderWay += 1
-    disturbances += 1
-    return true
+  /// There may be tasks that nobody tells of.
+  func lookOrdered(on reactor: isolated Reactor) { perform(wake.lookOrdered(), on: reactor) }
+
+  /// Notifications arrive.
+  func listening(on reactor: isolated Reactor) { perform(wake.listening(), on: reactor) }
+
+  /// Notifications do not arrive any more.
+  func deafened(on reactor: isolated Reactor) { perform(wake.connectionLost(), on: reactor) }
+
+  /// All slots are to leave.
+  func stop(on reactor: isolated Reactor) { perform(wake.stopOrdered(), on: reactor) }
+
+  @discardableResult
+  private func perform(_ step: WakeProtocol.Step, on reactor: isolated Reactor) -> WakeProtocol.Order? {
+    for _ in 0..<step.wakes { sleeping.popFirst()?.resume() }
+    if let number = step.withdraws { withdraw(number, on: reactor) }
+    if step.relays > 0 { relay(step.relays, on: reactor) }
+    return step.order
   }
 
-  /// The statement that took the row away is back.
-  func announcementTaken() { removalsUnderWay -= 1 }
-
-  /// The row is gone for another reason: whoever notified took it away, or the connection was lost.
-  func forgetAnnouncement() {
-    isAnnounced = false
-    disturbances += 1
+  private func withdraw(_ number: Int, on reactor: isolated Reactor) {
+    Task.immediate(executorPreference: reactor.queue) {
+      var succeeded = true
+      do {
+        try await queue.withdraw(group: slots.group, upTo: number, on: reactor)
+      } catch {
+        succeeded = false
+        await reactor.sleep(for: Limits.secondTry)
+      }
+      perform(wake.withdrawn(number, succeeded: succeeded), on: reactor)
+    }
   }
 
-  /// Tasks were announced: slots that sleep look, and a claim that is on its way now may have been too early for them.
-  func notified(_ count: Int) {
-    guard count > 0 else { return }
-    announcement += 1
-    wake(count)
-  }
-
-  /// Wakes up to `count` slots.
-  func wake(_ count: Int) {
-    for _ in 0..<min(count, sleepers.count) { sleepers.popFirst()?.resume() }
-  }
-
-  /// Wakes all slots for good.
-  func stop() {
-    isStopping = true
-    wake(sleepers.count)
+  private func relay(_ tasks: Int, on reactor: isolated Reactor) {
+    let workers = (tasks + slots.tasksPerWakeUp - 1) / slots.tasksPerWakeUp
+    Task.immediate(executorPreference: reactor.queue) {
+      for _ in 0..<Limits.relayTries {
+        do {
+          return try await queue.tell(group: slots.group, tasks: tasks, workers: workers, on: reactor)
+        } catch {
+          await reactor.sleep(for: Limits.secondTry)
+        }
+      }
+    }
   }
 }

@@ -2,10 +2,10 @@ import Basics
 import Glibc
 import HTTP
 import Hashing
-import Postgres
 public import Reactor
 import Redis
-import TaskQueue
+public import TaskQueue
+import Tasks
 public import Telemetry
 
 /// A whole worker on one reactor: starts everything in order, and on SIGTERM, SIGINT or SIGHUP finishes what is under
@@ -14,14 +14,13 @@ public final class WorkerProcess: SignalReceiver {
   private let configuration: WorkerConfiguration
   private let log: Logger
   private let metrics: Metrics
-  private let client: PostgresClient
+  private let queue: QueueWorker
+  private let room: WorkRoom
   private let gates: [SlotGate]
-  private let lifeline: Lifeline
+  private let keeper: Keeper
   private let publisher: ResultPublisher
   private let pool: ComputePool
-  private let quickPool: ComputePool
-  private let heavyPool: ComputePool
-  private var room: WorkRoom?
+  private var hasStarted = false
   private var slotsRunning = 0
   private var stopBegan: MonotonicTime?
   private var signals: SignalWatcher?
@@ -49,119 +48,43 @@ public final class WorkerProcess: SignalReceiver {
     self.log = log
     self.metrics = metrics
     self.pool = pool
-    quickPool = quick
-    heavyPool = heavy
-    var postgres = configuration.postgres
-    postgres.settings += QueueSchema.workerSettings
-    let helpers = PostgresConnection.Helpers(pool: pool)
-    client = PostgresClient(postgres, helpers: helpers, log: log.named("postgres"), metrics: metrics)
-    gates = HashKind.SlotGroup.allCases.map { SlotGate(group: $0) }
-    lifeline = Lifeline(configuration, helpers: helpers, gates: gates, log: log.named("lifeline"))
+    let queue = QueueWorker(configuration.queue, name: configuration.name, pool: pool, log: log, metrics: metrics)
+    self.queue = queue
+    gates = SlotClass.all.map { SlotGate($0, count: $0.slots ?? configuration.heavySlots, queue: queue) }
     publisher = ResultPublisher(configuration, log: log.named("redis"), metrics: metrics)
+    room = WorkRoom(
+      configuration, queue: queue, publisher: publisher, quickPool: quick, heavyPool: heavy, log: log,
+      metrics: WorkerCounters(metrics))
+    keeper = Keeper(room, gates: gates, log: log)
   }
 
   private func start(on reactor: isolated Reactor) throws(SystemError) {
     signals = try SignalWatcher(StopSignals.wanted, receiver: self, on: reactor)
     try serveEndpoints(on: reactor)
-    client.start(width: 2, on: reactor)
     publisher.start(resolver: Resolver(pool: pool), on: reactor)
-    Task.immediate(executorPreference: reactor.queue) { await self.live(on: reactor) }
-  }
-
-  /// The worker's life: the lifeline runs beside the slots, which begin when it is registered.
-  private func live(on reactor: isolated Reactor) async {
-    Task.immediate(executorPreference: reactor.queue) { await self.beat(on: reactor) }
-    await lifeline.run(
-      started: { presence in self.startSlots(presence, on: reactor) }, on: reactor)
+    queue.start(self, on: reactor)
   }
 
   /// `/livez`, `/readyz` and `/metrics`.
   private func serveEndpoints(on reactor: isolated Reactor) throws(SystemError) {
-    let router = Router(lifeline)
-    router.addCommon(metrics: metrics) { lifeline, _ in lifeline.missing }
+    let router = Router(queue)
+    router.addCommon(metrics: metrics) { queue, _ in queue.missing }
     let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics))
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     self.server = server
   }
 
-  private func startSlots(_ presence: WorkerPresence, on reactor: isolated Reactor) {
-    log.info("ready", [("worker", configuration.name), ("id", "\(presence.id)")])
-    let room = WorkRoom(
-      configuration, client: client, publisher: publisher, quickPool: quickPool, heavyPool: heavyPool,
-      worker: presence.id, log: log, metrics: metrics)
-    self.room = room
+  private func startSlots(on reactor: isolated Reactor) {
+    log.info("ready", [("worker", configuration.name), ("id", "\(queue.id ?? 0)")])
+    keeper.start(on: reactor)
     for gate in gates {
-      let (count, batch) =
-        switch gate.group {
-        case .quick: (1, Limits.quickBatch)
-        case .bulky: (1, Limits.bulkyBatch)
-        case .heavy: (configuration.heavySlots, 1)
-        }
-      for _ in 0..<count { start(Slot(group: gate.group, batchMax: batch, gate: gate, work: room), on: reactor) }
-    }
-  }
-
-  private func start(_ slot: Slot, on reactor: isolated Reactor) {
-    slotsRunning += 1
-    Task.immediate(executorPreference: reactor.queue) {
-      await slot.run(on: reactor)
-      self.slotsRunning -= 1
-    }
-  }
-
-  /// Says "alive" every few seconds, or earlier when a scheduled task comes due.
-  private func beat(on reactor: isolated Reactor) async {
-    var random = SeededRandom.fromSystem()
-    var nextSelfTest = reactor.now
-    while stopBegan == nil {
-      var pause = configuration.heartbeat.nanoseconds
-      if let presence = lifeline.presence, let room {
-        let selfTest = reactor.now >= nextSelfTest
-        if selfTest {
-          lifeline.beginSelfTest(on: reactor)
-          nextSelfTest = reactor.now + configuration.selfTest
-        }
-        if let due = await beatOnce(presence, room, selfTest: selfTest, on: reactor) {
-          pause = min(pause, max(due.nanoseconds, 5_000_000))
-        }
-      } else {
-        pause = min(pause, 100_000_000)
-      }
-      await reactor.sleep(for: TimeSpan(nanoseconds: UInt64.random(in: pause * 9 / 10...pause, using: &random)))
-    }
-  }
-
-  /// Returns the time until the next scheduled task, nil if none waits.
-  private func beatOnce(
-    _ presence: WorkerPresence, _ room: WorkRoom, selfTest: Bool, on reactor: isolated Reactor
-  ) async -> TimeSpan? {
-    let asleep = gates.filter { $0.sleeperCount > 0 }
-    do {
-      let report = try await presence.heartbeat(
-        held: Array(room.heldLeases), idleGroups: asleep.map(\.group.rawValue),
-        leaseSeconds: configuration.leaseSeconds,
-        settledSeconds: configuration.settledSeconds, selfTest: selfTest, client,
-        on: reactor)
-      if report.rescued > 0 { log.warning("took over tasks of a lost worker", [("tasks", "\(report.rescued)")]) }
-      for gate in asleep where gate.takeStaleRow() {
-        defer { gate.announcementTaken() }
-        try await room.claims.withdrawIdle(group: gate.group.rawValue, client, on: reactor)
-      }
-      if !report.waiting.isEmpty {
-        // Their notification may be on its way, or others may come for them: only what is left then is a find.
-        await reactor.sleep(for: .milliseconds(200))
-        let left = try await WorkerPresence.stillWaiting(report.waiting, client, on: reactor)
-        for gate in asleep where gate.sleeperCount > 0 && left.contains(where: { $0.group == gate.group.rawValue }) {
-          room.metrics.sweepFinds.increment()
-          gate.wake(gate.sleeperCount)
+      for _ in 0..<(gate.slots.slots ?? configuration.heavySlots) {
+        slotsRunning += 1
+        Task.immediate(executorPreference: reactor.queue) {
+          await Slot(gate: gate, work: self.room).run(on: reactor)
+          self.slotsRunning -= 1
         }
       }
-      return report.nextDueSeconds.map { TimeSpan.seconds($0) }
-    } catch {
-      // What was not sent cannot come back; a test that was sent all the same is answered early, which does no harm.
-      if selfTest { lifeline.abandonSelfTest() }
-      log.warning("heartbeat failed", [("reason", error.message)])
-      return nil
     }
   }
 
@@ -174,11 +97,10 @@ public final class WorkerProcess: SignalReceiver {
     }
     stopBegan = reactor.now
     log.info("stopping")
-    room?.stop()
-    for gate in gates { gate.stop() }
+    room.stop()
+    keeper.stop()
+    for gate in gates { gate.stop(on: reactor) }
     Task.immediate(executorPreference: reactor.queue) {
-      // Who is leaving must not be the one that is notified.
-      if let room = self.room { try? await room.claims.withdrawIdle(self.client, on: reactor) }
       let deadline = reactor.now + self.configuration.drain
       while self.slotsRunning > 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(5)) }
       if self.slotsRunning > 0 {
@@ -187,11 +109,36 @@ public final class WorkerProcess: SignalReceiver {
       }
       await self.publisher.drain(on: reactor)
       await self.server?.drain(until: reactor.now + .milliseconds(100), on: reactor)
-      if let presence = self.lifeline.presence { _ = try? await presence.leave(self.client, on: reactor) }
-      self.lifeline.stop(on: reactor)
-      self.client.close(on: reactor)
+      try? await self.queue.leave(on: reactor)
+      self.queue.close(on: reactor)
       self.log.info("stopped")
       reactor.stop()
+    }
+  }
+}
+
+extension WorkerProcess: QueueListener {
+  /// Slots begin when the worker is registered and hears of tasks.
+  public func listening(on reactor: isolated Reactor) {
+    room.isListening = true
+    for gate in gates { gate.listening(on: reactor) }
+    if !hasStarted, stopBegan == nil {
+      hasStarted = true
+      startSlots(on: reactor)
+    }
+  }
+
+  /// Slots do not rely on being told.
+  public func deafened(on reactor: isolated Reactor) {
+    room.isListening = false
+    for gate in gates { gate.deafened(on: reactor) }
+  }
+
+  /// Slots of the classes that are meant are woken.
+  public func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {
+    for gate in gates {
+      if wakeUp.words.isEmpty { gate.lookOrdered(on: reactor) }
+      for word in wakeUp.words where word.group == gate.slots.group { gate.notified(word, on: reactor) }
     }
   }
 }

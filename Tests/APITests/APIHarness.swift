@@ -5,6 +5,7 @@ import Postgres
 import Reactor
 import Redis
 import TaskQueue
+import Tasks
 import Telemetry
 import TestSupport
 
@@ -15,23 +16,26 @@ let pool = try! ComputePool(width: 2)
 let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .error)
 let postgres = try! TestServer.postgres()
 
-/// An API on a loopback port, over a database and a Redis of its own.
-final class APIHarness {
+/// An API on a loopback port, over a database and a Redis of its own, and a worker that the test plays.
+final class APIHarness: QueueListener {
   let service: APIService
   let address: SocketAddress
-  let queue: PostgresConnection
-  let claims: Claims
+  /// For looking into the tables.
+  let inspector: PostgresConnection
+  let worker: QueueWorker
   let client = HTTPClient()
   private let server: HTTPServer
+  private let listens = Pause()
 
   private init(
-    _ service: APIService, _ server: HTTPServer, _ address: SocketAddress, _ queue: PostgresConnection, _ claims: Claims
+    _ service: APIService, _ server: HTTPServer, _ address: SocketAddress, _ inspector: PostgresConnection,
+    _ worker: QueueWorker
   ) {
     self.service = service
     self.server = server
     self.address = address
-    self.queue = queue
-    self.claims = claims
+    self.inspector = inspector
+    self.worker = worker
   }
 
   static func start(
@@ -40,30 +44,37 @@ final class APIHarness {
   ) async throws -> APIHarness {
     let helpers = PostgresConnection.Helpers(pool: pool)
     var configuration = APIConfiguration(secret: SecretKey.random())
-    configuration.postgres.hosts = [postgres.directory]
-    configuration.postgres.database = "postgres"
+    configuration.queue.postgres.hosts = [postgres.directory]
+    configuration.queue.postgres.database = "postgres"
     configuration.redis = redis.map { RedisConfiguration(endpoint: "unix:\($0.directory)/redis.sock") }
     change(&configuration)
-    let admin = try await PostgresConnection.connect(configuration.postgres, helpers: helpers, on: reactor)
+    let admin = try await PostgresConnection.connect(configuration.queue.postgres, helpers: helpers, on: reactor)
     _ = try await admin.execute(PostgresStatement("create", "create database \(name)"), on: reactor)
     admin.close(on: reactor)
-    configuration.postgres.database = name
-    configuration.postgres.settings = QueueSchema.workerSettings
-    let queue = try await PostgresConnection.connect(configuration.postgres, helpers: helpers, on: reactor)
-    _ = try await Migrator(QueueSchema.migrations, log: quiet).run(on: queue, on: reactor)
-    let presence = try await WorkerPresence.register(name: "test", connection: queue, on: reactor)
+    configuration.queue.postgres.database = name
+    let inspector = try await PostgresConnection.connect(
+      configuration.queue.postgres, helpers: helpers, on: reactor)
+    _ = try await QueueSchema.migrate(configuration.queue, pool: pool, log: quiet, on: reactor)
     let metrics = Metrics()
-    let client = PostgresClient(configuration.postgres, helpers: helpers, log: quiet, metrics: metrics)
-    client.start(width: 2, on: reactor)
+    let queue = QueueClient(configuration.queue, pool: pool, log: quiet, metrics: metrics)
+    queue.start(on: reactor)
     let redis = configuration.redis.map {
       RedisClient(
         $0, resolver: Resolver(pool: pool), logger: quiet, metrics: RedisMetrics(metrics), on: reactor)
     }
-    let service = APIService(configuration, client: client, redis: redis, log: quiet, metrics: metrics)
+    let service = APIService(configuration, queue: queue, redis: redis, pool: pool, log: quiet, metrics: metrics)
     let server = HTTPServer(handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics))
     let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
-    return APIHarness(service, server, address, queue, Claims(worker: presence.id))
+    let worker = QueueWorker(configuration.queue, name: "test", pool: pool, log: quiet, metrics: metrics)
+    let harness = APIHarness(service, server, address, inspector, worker)
+    worker.start(harness, on: reactor)
+    await harness.listens.wait(until: .never, on: reactor)
+    return harness
   }
+
+  func listening(on reactor: isolated Reactor) { listens.end() }
+  func deafened(on reactor: isolated Reactor) {}
+  func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {}
 
   func send(
     _ method: HTTPMethod, _ target: String, _ body: String = "", fields: [(name: String, value: String)] = [],
@@ -76,24 +87,21 @@ final class APIHarness {
 
   /// Does what workers do with everything that is ready.
   func work(on reactor: isolated Reactor) async throws {
-    for group in HashKind.SlotGroup.allCases {
-      let lane = Lane(group: group.rawValue, priority: .normal)
-      let tasks = try await claims.turn(
-        completing: [], endedLeases: [], claimingFrom: lane, count: 512, floor: 0, connection: queue, on: reactor
-      ).claimed
-      guard !tasks.isEmpty else { continue }
+    let parameters = TaskParameters(argon2: .init(passes: 1, memoryKiB: 64, parallelism: 1))
+    for slots in SlotClass.all {
+      let wish = ClaimWish(group: slots.group, count: 512, floor: 0, announces: nil)
+      let tasks = try await worker.turn(completing: [], isRepeated: false, claiming: wish, on: reactor).claimed
       var completions: [Completion] = []
       for task in tasks {
-        let kind = HashKind.named(task.kind)!
-        let input =
-          kind.isSecret ? try service.sealer.open(task.payload, context: Array(kind.name.utf8)) : task.payload
-        let result = try kind.result(
-          of: input, parameters: .init(argon2: .init(passes: 1, memoryKiB: 64, parallelism: 1)))
+        let kind = TaskKind.named(task.kind)!
+        let context = TaskContext(
+          id: task.id, attempt: 1, deadline: .never, log: quiet, parameters: parameters, pool: pool,
+          cancelled: { false }, progressed: { _ in })
+        let input = try kind.input(of: task.payload, sealedBy: service.sealer)
+        let result = try await kind.run(input, context, on: reactor)
         completions.append(Completion(id: task.id, lease: task.lease, outcome: .completed(result: result)))
       }
-      _ = try await claims.turn(
-        completing: completions, endedLeases: [tasks[0].lease], claimingFrom: nil, count: 0, floor: 0,
-        connection: queue, on: reactor)
+      _ = try await worker.turn(completing: completions, isRepeated: false, claiming: nil, on: reactor)
     }
   }
 
@@ -101,8 +109,9 @@ final class APIHarness {
     client.closeIdle(on: reactor)
     await server.drain(until: reactor.now + .seconds(1 as UInt64), on: reactor)
     service.redis?.close(on: reactor)
-    service.client.close(on: reactor)
-    queue.close(on: reactor)
+    service.queue.close(on: reactor)
+    worker.close(on: reactor)
+    inspector.close(on: reactor)
   }
 }
 

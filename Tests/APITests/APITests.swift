@@ -115,12 +115,12 @@ import HTTPSyntax
       let inTheClear = PostgresStatement(
         "clear",
         "select count(*) from millrace.task where position('horse'::bytea in payload || coalesce(result, '')) > 0")
-      #expect(try await api.queue.execute(inTheClear, on: reactor).int64(0, 0) == 0)
+      #expect(try await api.inspector.execute(inTheClear, on: reactor).int64(0, 0) == 0)
       try await api.work(on: reactor)
       let task = try await api.send(.get, "/task/1", on: reactor)
       #expect(task.text.contains(#""result":{"argon2_hash":"$argon2id$v=19$"#) && !task.text.contains("horse"))
       let left = PostgresStatement("left", "select count(*) from millrace.task where payload is not null")
-      #expect(try await api.queue.execute(left, on: reactor).int64(0, 0) == 0)
+      #expect(try await api.inspector.execute(left, on: reactor).int64(0, 0) == 0)
       await api.stop(on: reactor)
     }
   }
@@ -184,7 +184,7 @@ import HTTPSyntax
       let api = try await APIHarness.start("lost", redis: nil, on: reactor)
       Task.immediate(executorPreference: reactor.queue) {
         while api.service.board.count == 0 { await reactor.sleep(for: .milliseconds(1)) }
-        api.service.client.close(on: reactor)
+        api.service.queue.close(on: reactor)
       }
       let queued = try await api.send(.post, "/hash/md5?wait=1", #"{"string":"x"}"#, on: reactor)
       #expect(queued.status == 202 && queued.field("location") == "/task/1")
@@ -193,7 +193,7 @@ import HTTPSyntax
       #expect(try await other.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
       Task.immediate(executorPreference: reactor.queue) {
         while other.service.board.count == 0 { await reactor.sleep(for: .milliseconds(1)) }
-        other.service.client.close(on: reactor)
+        other.service.queue.close(on: reactor)
       }
       let task = try await other.send(.get, "/task/1?wait=1", on: reactor)
       #expect(task.status == 200 && task.text.contains(#""status":"queued""#))
@@ -220,7 +220,7 @@ import HTTPSyntax
     try await onReactor { reactor in
       let api = try await APIHarness.start("bare", redis: nil, on: reactor)
       #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
-      _ = try await api.queue.execute(PostgresStatement("drop", "drop schema millrace cascade"), on: reactor)
+      _ = try await api.inspector.execute(PostgresStatement("drop", "drop schema millrace cascade"), on: reactor)
       let answer = try await api.send(.get, "/readyz", on: reactor)
       #expect(answer.status == 503 && answer.text.contains(#""waiting_for":["the schema"]"#))
       #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 500)
@@ -246,7 +246,7 @@ import HTTPSyntax
   @Test func `without PostgreSQL a submission is told to come again, within seconds`() async throws {
     try await onReactor { reactor in
       let api = try await APIHarness.start("away", redis: nil, on: reactor)
-      api.service.client.close(on: reactor)
+      api.service.queue.close(on: reactor)
       let answer = try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor)
       #expect(answer.status == 503 && answer.field("retry-after") == "1")
       #expect(!answer.text.contains("socket") && !answer.text.contains("postgres"))

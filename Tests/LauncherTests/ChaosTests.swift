@@ -4,13 +4,43 @@ import Reactor
 import TestSupport
 import Testing
 
-/// What is left in the tables after a crowd: tasks, and how many of them are completed.
-private func tasks(_ system: System) throws -> [Int] {
-  let sql = "select count(*) from millrace.task; select count(*) from millrace.task where state = 2"
+/// The numbers that `sql` gives.
+private func numbers(_ system: System, _ sql: String) throws -> [Int] {
   let folder = system.folder + "/data/run"
   return try shell("psql -h \(folder) -U millrace -d millrace -qAtc '\(sql)'").split(separator: "\n").compactMap {
     Int($0)
   }
+}
+
+/// What is left in the tables after a crowd: tasks, and how many of them are completed.
+private func tasks(_ system: System) throws -> [Int] {
+  try numbers(system, "select count(*) from millrace.task; select count(*) from millrace.task where state = 2")
+}
+
+/// What must hold however it came about: no task is lost between the tables, none waited that nobody was told of, and
+/// when all is done the system is at rest.
+private func checkQueue(_ system: System) async throws {
+  let strays = """
+    select count(*) from millrace.task t where state = 0
+    and not exists (select from millrace.ready r where r.id = t.id)
+    and not exists (select from millrace.scheduled s where s.id = t.id)
+    and not exists (select from millrace.lease l where t.id = any(l.ids))
+    """
+  #expect(try numbers(system, strays.replacing("\n", with: " ")) == [0])
+  let workers = system.output.matches(of: /worker-\d +\d+ +(http:\S+)/)
+  #expect(!workers.isEmpty)
+  for worker in workers {
+    let metrics = try shell("curl -s \(worker.1)/metrics")
+    #expect(metrics.contains("millrace_worker_safety_sweep_finds_total 0\n"), "\(worker.1)")
+  }
+  let committed = "select xact_commit from pg_stat_database where datname = current_database()"
+  // Counts of transactions come late, and PostgreSQL cleans up behind a load: it may take a while to be at rest.
+  let rests = await eventually {
+    let before = (try? numbers(system, committed).first) ?? 0
+    try? await Task.sleep(for: .seconds(3))
+    return ((try? numbers(system, committed).first) ?? .max) - before < 60
+  }
+  #expect(rests)
 }
 
 @Suite(.serialized) struct ChaosTests {
@@ -32,6 +62,7 @@ private func tasks(_ system: System) throws -> [Int] {
     }
     #expect(outcome.correct == 10_000, "\(outcome.wrong.prefix(3))")
     #expect(try tasks(system) == [10_000, 10_000])
+    try await checkQueue(system)
   }
 
   @Test func `a thousand identical submissions at once through the whole system make one task`() async throws {
@@ -45,6 +76,7 @@ private func tasks(_ system: System) throws -> [Int] {
     }
     #expect(ids.subtracting([0]).count <= 1)
     #expect(try tasks(system)[0] == 1)
+    try await checkQueue(system)
   }
 
   @Test func `Redis frozen and then killed under load costs time, never an error`() async throws {
@@ -70,6 +102,7 @@ private func tasks(_ system: System) throws -> [Int] {
     #expect(outcome.statuses.keys.allSatisfy { $0 == 200 || $0 == 202 }, "\(outcome.statuses)")
     #expect(outcome.correct == 3000, "\(outcome.wrong.prefix(3))")
     #expect(await system.waitFor("redis was killed", times: 1))
+    try await checkQueue(system)
   }
 
   @Test func `PostgreSQL restarted under load: at most 503 with Retry-After, and nothing acknowledged is lost`()
@@ -90,5 +123,6 @@ private func tasks(_ system: System) throws -> [Int] {
     #expect(outcome.unhelpful == 0)
     #expect(outcome.correct == 3000, "\(outcome.wrong.prefix(3))")
     #expect(try tasks(system) == [3000, 3000])
+    try await checkQueue(system)
   }
 }

@@ -7,116 +7,198 @@ import TestSupport
 @testable import TaskQueue
 
 let pool = try! ComputePool(width: 2)
-let helpers = PostgresConnection.Helpers(pool: pool)
 let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .error)
-let server = try! TestServer.postgres(settings: ["max_connections=60"])
+let server = try! TestServer.postgres(settings: ["max_connections=90"])
 
 /// A database of its own for one test, with the queue's tables.
 final class QueueHarness {
-  let configuration: PostgresConfiguration
-  let client: PostgresClient
-  let submitter: Submitter
-  let reader: TaskReader
-  let lane = Lane(group: 0, priority: .normal)
+  let configuration: QueueConfiguration
+  let client: QueueClient
+  /// For looking into the tables.
+  let inspector: PostgresConnection
+  private var statements = 0
+  private var open: [TestWorker] = []
+  private var clients: [QueueClient] = []
 
-  private init(_ configuration: PostgresConfiguration, on reactor: isolated Reactor) {
+  private init(_ configuration: QueueConfiguration, _ inspector: PostgresConnection, on reactor: isolated Reactor) {
     self.configuration = configuration
-    client = PostgresClient(configuration, helpers: helpers, log: quiet, metrics: Metrics())
-    submitter = Submitter(client, retentionSeconds: 3600, log: quiet, metrics: Metrics())
-    reader = TaskReader(client)
+    self.inspector = inspector
+    client = QueueClient(configuration, pool: pool, log: quiet, metrics: Metrics())
     client.start(on: reactor)
+    clients.append(client)
   }
 
-  static func make(_ name: String, on reactor: isolated Reactor) async throws -> QueueHarness {
-    var configuration = PostgresConfiguration()
-    configuration.hosts = [server.directory]
-    configuration.database = "postgres"
-    configuration.limiter = ConnectionLimiter(max: 30)
-    let admin = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+  /// A new database called `name` with the first `steps` steps of the schema.
+  static func make(
+    _ name: String, steps: Int = QueueSchema.migrations.count, on reactor: isolated Reactor
+  ) async throws -> QueueHarness {
+    var configuration = QueueConfiguration()
+    configuration.postgres.hosts = [server.directory]
+    configuration.postgres.database = "postgres"
+    configuration.postgres.limiter = ConnectionLimiter(max: 30)
+    let helpers = PostgresConnection.Helpers(pool: pool)
+    let admin = try await PostgresConnection.connect(configuration.postgres, helpers: helpers, on: reactor)
     _ = try await admin.execute(PostgresStatement("create", "create database \(name)"), on: reactor)
     admin.close(on: reactor)
-    configuration.database = name
-    let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
-    _ = try await Migrator(QueueSchema.migrations, log: quiet).run(on: connection, on: reactor)
-    connection.close(on: reactor)
-    configuration.settings = QueueSchema.workerSettings
-    return QueueHarness(configuration, on: reactor)
+    configuration.postgres.database = name
+    let inspector = try await PostgresConnection.connect(configuration.postgres, helpers: helpers, on: reactor)
+    _ = try await Migrator(Array(QueueSchema.migrations[..<steps]), log: quiet).run(on: inspector, on: reactor)
+    return QueueHarness(configuration, inspector, on: reactor)
   }
 
-  func connect(on reactor: isolated Reactor) async throws -> PostgresConnection {
-    try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+  /// Another process that submits.
+  func anotherClient(
+    holdMax: TimeSpan = Limits.holdMax, metrics: Metrics = Metrics(), on reactor: isolated Reactor
+  ) -> QueueClient {
+    let client = QueueClient(configuration, pool: pool, holdMax: holdMax, log: quiet, metrics: metrics)
+    client.start(on: reactor)
+    clients.append(client)
+    return client
   }
 
-  /// The connections of workers that sleep; what they are notified of comes to `ear`.
-  func sleepers(
-    _ count: Int, heardBy ear: any PostgresNotificationReceiver, on reactor: isolated Reactor
-  ) async throws -> [PostgresConnection] {
-    var connections: [PostgresConnection] = []
-    for index in 0..<count {
-      let connection = try await connect(on: reactor)
-      connection.notificationReceiver = ear
-      let presence = try await WorkerPresence.register(name: "w\(index)", connection: connection, on: reactor)
-      try await Claims(worker: presence.id).announceIdle(group: 0, connection, on: reactor)
-      connections.append(connection)
-    }
-    return connections
+  /// A worker that is registered and listens.
+  func worker(_ name: String = "w", on reactor: isolated Reactor) async -> TestWorker {
+    let worker = TestWorker(QueueWorker(configuration, name: name, pool: pool, log: quiet, metrics: Metrics()))
+    open.append(worker)
+    worker.queue.start(worker, on: reactor)
+    await worker.listens.wait(until: .never, on: reactor)
+    return worker
   }
 
-  func submission(_ text: String, unique: Bool = true, attempts: Int16 = 3) -> Submission {
-    let bytes = Array(text.utf8)
+  func close(on reactor: isolated Reactor) {
+    for worker in open { worker.queue.close(on: reactor) }
+    for client in clients { client.close(on: reactor) }
+    inspector.close(on: reactor)
+  }
+
+  func submission(
+    _ text: String, unique: Bool = true, attempts: Int16 = 3, secret: Bool = false, perWakeUp: Int = 128
+  ) -> Submission {
+    let number = text.utf8.reduce(0 as UInt64) { ($0 &* 1_099_511_628_211) ^ UInt64($1) }
     return Submission(
-      kind: "test", lane: lane, payload: bytes, digest: unique ? bytes + [UInt8](repeating: 0, count: 8) : nil,
+      kind: "test", lane: Lane(group: 0, priority: .normal), payload: Array(text.utf8), isSecret: secret,
+      key: unique ? TaskKey(high: number, low: UInt64(text.utf8.count)) : nil, tasksPerWakeUp: perWakeUp,
       maxAttempts: attempts)
   }
 
-  func count(_ sql: String, on reactor: isolated Reactor) async throws -> Int64 {
-    try await client.execute(
-      PostgresStatement("select count(*) from \(sql)", "select count(*) from \(sql)"), on: reactor
-    )
-    .int64(0, 0)
+  /// Submits and returns the new task's number.
+  func queue(_ submission: Submission, on reactor: isolated Reactor) async throws -> Int64 {
+    guard case .queued(let id) = try await client.submit(submission, on: reactor) else {
+      throw QueueError(.refused, "not queued")
+    }
+    return id
   }
 
-  func claim(_ claims: Claims, _ count: Int, _ connection: PostgresConnection, on reactor: isolated Reactor)
-    async throws -> [ClaimedTask]
-  {
-    try await claims.turn(
-      completing: [], endedLeases: [], claimingFrom: lane, count: count, floor: 0, connection: connection, on: reactor
-    ).claimed
+  /// Statements are known by name, and names are cut; here each has one of its own.
+  private func statement(_ sql: String) -> PostgresStatement {
+    statements += 1
+    return PostgresStatement("test_\(statements)", sql)
   }
 
+  func run(_ sql: String, on reactor: isolated Reactor) async throws {
+    _ = try await inspector.execute(statement(sql), on: reactor)
+  }
+
+  func number(_ sql: String, on reactor: isolated Reactor) async throws -> Int64 {
+    try await inspector.execute(statement("select (\(sql))::bigint"), on: reactor).int64(0, 0)
+  }
+
+  /// Advisory locks and the like of this database alone.
+  var locks: String { "pg_locks where database = (select oid from pg_database where datname = current_database())" }
+
+  func count(_ from: String, on reactor: isolated Reactor) async throws -> Int64 {
+    try await number("select count(*) from \(from)", on: reactor)
+  }
+
+  /// Tasks that are not over and stand nowhere where somebody would find them.
+  func strays(on reactor: isolated Reactor) async throws -> Int64 {
+    try await count(
+      """
+      millrace.task t where state = 0 and not exists (select from millrace.ready r where r.id = t.id)
+        and not exists (select from millrace.scheduled s where s.id = t.id)
+        and not exists (select from millrace.lease l where t.id = any(l.ids))
+      """, on: reactor)
+  }
+}
+
+/// A worker and what it has heard.
+final class TestWorker: QueueListener {
+  let queue: QueueWorker
+  let listens = Pause()
+  private(set) var heard: [WakeUp] = []
+  private let news = Pause()
+
+  init(_ queue: QueueWorker) {
+    self.queue = queue
+  }
+
+  func listening(on reactor: isolated Reactor) { listens.end() }
+  func deafened(on reactor: isolated Reactor) {}
+  func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {
+    heard.append(wakeUp)
+    news.end()
+  }
+
+  /// Waits until it has heard `count` words, or until `deadline`.
+  func hears(_ count: Int, on reactor: isolated Reactor) async {
+    while heard.count < count { await news.wait(until: .never, on: reactor) }
+  }
+
+  /// Claims `count` tasks from the start of the line, and puts the idle row `row` in place before.
+  func claim(_ count: Int, row: Int? = nil, on reactor: isolated Reactor) async throws -> [ClaimedTask] {
+    let wish = ClaimWish(group: 0, count: count, floor: 0, announces: row)
+    return try await queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor).claimed
+  }
+
+  /// Completes `completions` and returns the ids that were accepted.
   func complete(
-    _ claims: Claims, _ tasks: [ClaimedTask], _ connection: PostgresConnection, on reactor: isolated Reactor
-  )
-    async throws -> [Int64]
-  {
-    try await claims.turn(
-      completing: tasks.map { Completion(id: $0.id, lease: $0.lease, outcome: .completed(result: $0.payload)) },
-      endedLeases: Array(Set(tasks.map(\.lease))), claimingFrom: nil, count: 0, floor: 0, connection: connection,
-      on: reactor
-    ).accepted
+    _ completions: [Completion], isRepeated: Bool = false, on reactor: isolated Reactor
+  ) async throws -> [Int64] {
+    try await queue.turn(completing: completions, isRepeated: isRepeated, claiming: nil, on: reactor).accepted
+  }
+
+  func complete(_ tasks: [ClaimedTask], on reactor: isolated Reactor) async throws -> [Int64] {
+    try await complete(tasks.map { $0.completed() }, on: reactor)
+  }
+
+  func beat(on reactor: isolated Reactor) async throws -> QueueWorker.Beat {
+    try await queue.beat(held: [], leaseSeconds: 30, idleGroups: [], selfTest: false, on: reactor)
+  }
+}
+
+extension ClaimedTask {
+  func completed(_ result: String? = nil) -> Completion {
+    Completion(id: id, lease: lease, outcome: .completed(result: Array((result ?? "\(id)").utf8)))
+  }
+
+  func failed(_ error: String) -> Completion {
+    Completion(id: id, lease: lease, outcome: .failed(error: error))
   }
 }
 
 /// Collects outcomes of concurrent submissions.
 final class Outcomes {
   var all: [SubmitOutcome] = []
-  var errors: [PostgresError] = []
-  var count: Int { all.count + errors.count }
+  var errors: [QueueError] = []
+  private let news = Pause()
 
-  func submit(_ submission: Submission, _ submitter: Submitter, on reactor: isolated Reactor) async {
-    do { all.append(try await submitter.submit(submission, on: reactor)) } catch { errors.append(error) }
-  }
-
-  /// Submits a task for each of `numbers`, all at once.
-  func start(
-    _ numbers: ClosedRange<Int>, _ queue: QueueHarness, _ submitter: Submitter, on reactor: isolated Reactor
-  ) {
-    for number in numbers {
-      Task.immediate(executorPreference: reactor.queue) {
-        await self.submit(queue.submission("\(number)"), submitter, on: reactor)
+  func submit(_ submission: Submission, _ client: QueueClient, on reactor: isolated Reactor) {
+    Task.immediate(executorPreference: reactor.queue) {
+      do throws(QueueError) {
+        all.append(try await client.submit(submission, on: reactor))
+      } catch {
+        errors.append(error)
       }
+      news.end()
     }
   }
+
+  /// Waits until `count` submissions are over.
+  func wait(for count: Int, on reactor: isolated Reactor) async {
+    while all.count + errors.count < count { await news.wait(until: .never, on: reactor) }
+  }
+
+  var fresh: Int { all.filter { if case .queued = $0 { true } else { false } }.count }
 
   var ids: Set<Int64> {
     Set(

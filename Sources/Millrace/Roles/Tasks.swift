@@ -3,6 +3,8 @@ import Basics
 import Glibc
 import Hashing
 import Reactor
+import TaskQueue
+import Tasks
 import Telemetry
 import Worker
 
@@ -15,7 +17,8 @@ enum TaskRoles {
     api.instance = configuration.text(.gatewayId) ?? ""
     api.endpoints = try configuration.addresses()
     guard !api.endpoints.isEmpty else { throw .configuration("nowhere to listen: --listen 127.0.0.1:8080") }
-    api.postgres = configuration.postgres
+    api.queue.postgres = configuration.postgres
+    api.retention = .seconds(UInt64(configuration.integer(.resultRetention)))
     api.redis = try configuration.redis(clientName: api.instance)
     api.cacheTTL = .seconds(UInt64(configuration.integer(.cacheTTL)))
     api.l1EntriesMax = configuration.integer(.cacheEntries)
@@ -33,7 +36,8 @@ enum TaskRoles {
     var worker = WorkerConfiguration(secret: try configuration.secret())
     worker.name = configuration.text(.workerName) ?? ""
     worker.endpoints = try configuration.addresses()
-    worker.postgres = configuration.postgres
+    worker.queue.postgres = configuration.postgres
+    worker.retention = .seconds(UInt64(configuration.integer(.resultRetention)))
     worker.redis = try configuration.redis(clientName: worker.name)
     worker.resultTTL = .seconds(UInt64(configuration.integer(.cacheTTL)))
     worker.heavySlots = configuration.integer(.heavySlots)

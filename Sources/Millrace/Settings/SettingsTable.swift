@@ -97,6 +97,9 @@ extension Setting {
   static let secretKey = Setting(
     "secret-key", "SECRET_KEY", .text, nil, tasks, isSecret: true,
     "64 hexadecimal digits that secret inputs are sealed with, the same for all processes")
+  static let resultRetention = Setting(
+    "result-retention", "RESULT_RETENTION", .integer(1...315_360_000), "604800", [.up, .api, .worker],
+    "how long tasks that are over are kept in PostgreSQL, in seconds")
   static let cacheTTL = Setting(
     "cache-ttl", "CACHE_TTL", .integer(1...31_536_000), "3600", [.up, .api, .worker],
     "how long results stay in the caches, in seconds")
@@ -148,7 +151,7 @@ extension Setting {
   static let all: [Setting] = [
     port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel,
     backends, strategy, rateLimit, rateWindow, exposeBackend, healthPath, adminToken, adminTrustLoopback,
-    gatewayId, workerName, secretKey, cacheTTL, cacheEntries, cacheMiB, heavySlots,
+    gatewayId, workerName, secretKey, resultRetention, cacheTTL, cacheEntries, cacheMiB, heavySlots,
     argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB,
     databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
     databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections,

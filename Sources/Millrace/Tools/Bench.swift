@@ -1,6 +1,7 @@
 import Glibc
 import LoadTest
 import Postgres
+import TaskQueue
 import Telemetry
 
 /// `millrace bench`: what the queue alone can do.
@@ -11,10 +12,12 @@ enum Bench {
     var options = QueueBenchmark.Options()
     options.tasks = configuration.integer(.benchTasks)
     options.connections = configuration.integer(.benchConnections)
-    let postgres = configuration.postgres
+    var queue = QueueConfiguration()
+    queue.postgres = configuration.postgres
+    queue.postgres.limiter = ConnectionLimiter(max: QueueBenchmark.connections(options))
     let log = configuration.logger("bench")
-    try OneTask.runWithDatabase { [options] (helpers, reactor) throws(PostgresError) in
-      let benchmark = QueueBenchmark(postgres, helpers: helpers, options: options, log: log)
+    try OneTask.runWithQueue { [options, queue] (pool, reactor) throws(QueueError) in
+      let benchmark = QueueBenchmark(queue, pool: pool, options: options, log: log)
       try await benchmark.run(
         report: { name, perSecond in
           CommandLineTool.write(Help.pad(name, 60) + "\(Int(perSecond)) a second\n", to: STDOUT_FILENO)

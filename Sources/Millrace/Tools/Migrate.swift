@@ -1,4 +1,3 @@
-import Postgres
 import TaskQueue
 import Telemetry
 
@@ -9,12 +8,10 @@ enum Migrate {
   static func run(_ configuration: Configuration) throws(CommandError) -> String {
     let log = configuration.logger("migrate")
     defer { log.flush() }
-    let postgres = configuration.postgres
-    let numbers = try OneTask.runWithDatabase { (helpers, reactor) throws(PostgresError) in
-      let connection = try await PostgresConnection.connectPatiently(
-        postgres, helpers: helpers, log: log, on: reactor)
-      defer { connection.close(on: reactor) }
-      return try await Migrator(QueueSchema.migrations, log: log).run(on: connection, on: reactor)
+    var queue = QueueConfiguration()
+    queue.postgres = configuration.postgres
+    let numbers = try OneTask.runWithQueue { [queue] (pool, reactor) throws(QueueError) in
+      try await QueueSchema.migrate(queue, pool: pool, log: log, on: reactor)
     }
     if numbers.isEmpty { return "The schema is up to date." }
     return "Ran migrations \(numbers.map { String($0) }.joined(separator: ", "))."

@@ -1,6 +1,6 @@
 import Glibc
-import Postgres
 import Reactor
+import TaskQueue
 
 /// Runs one piece of work on a reactor of the calling thread, for commands that do a thing and end, or that have not
 /// begun to serve.
@@ -32,12 +32,10 @@ enum OneTask {
 
   /// Runs `body`, which needs PostgreSQL, to its end.
   /// - Throws: `CommandError`: 75 if PostgreSQL cannot be reached or refuses.
-  static func runWithDatabase<R: Sendable>(
-    _ body: @escaping @Sendable (PostgresConnection.Helpers, isolated Reactor) async throws(PostgresError) -> R
+  static func runWithQueue<R: Sendable>(
+    _ body: @escaping @Sendable (ComputePool, isolated Reactor) async throws(QueueError) -> R
   ) throws(CommandError) -> R {
-    let result = try run { (pool, reactor) async throws(PostgresError) -> R in
-      try await body(PostgresConnection.Helpers(pool: pool), reactor)
-    }
+    let result = try run(body)
     do {
       return try result.get()
     } catch {

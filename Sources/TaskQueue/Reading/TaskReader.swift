@@ -1,9 +1,9 @@
 import Basics
-public import Postgres
-public import Reactor
+import Postgres
+import Reactor
 
 /// Reads tasks by id, all that are asked for while a read is under way in one statement, and lists them newest first.
-public final class TaskReader: EventHandler {
+final class TaskReader: EventHandler {
   private final class Lookup {
     var outcome: Result<TaskRecord?, PostgresError>?
     var waiters: [UnsafeContinuation<Void, Never>] = []
@@ -15,13 +15,13 @@ public final class TaskReader: EventHandler {
   private var isFlushQueued = false
 
   /// A reader over `client`.
-  public init(_ client: PostgresClient) {
+  init(_ client: PostgresClient) {
     self.client = client
   }
 
   /// The task called `id`, nil if there is none.
   /// - Throws: `PostgresError`.
-  public func task(_ id: Int64, on reactor: isolated Reactor) async throws(PostgresError) -> TaskRecord? {
+  func task(_ id: Int64, on reactor: isolated Reactor) async throws(PostgresError) -> TaskRecord? {
     let lookup = open[id] ?? Lookup()
     open[id] = lookup
     if !isFlushQueued, !isReading {
@@ -33,7 +33,7 @@ public final class TaskReader: EventHandler {
   }
 
   /// The turn is over: what it asked for is read.
-  public override func flush(on reactor: isolated Reactor) {
+  override func flush(on reactor: isolated Reactor) {
     isFlushQueued = false
     guard !isReading, !open.isEmpty else { return }
     isReading = true
@@ -70,21 +70,17 @@ public final class TaskReader: EventHandler {
     let result = try await client.execute(TaskReader.byIds, parameters, on: reactor)
     var found: [Int64: TaskRecord] = [:]
     for row in 0..<result.rowCount { found[result.int64(row, 0)] = TaskReader.record(result, row) }
+    let missing = ids.filter { found[$0] == nil }
+    guard !missing.isEmpty else { return found }
+    var past = PostgresParameters()
+    past.add(missing)
+    let old = try await client.execute(TaskReader.pastByIds, past, on: reactor)
+    for row in 0..<old.rowCount { found[old.int64(row, 0)] = TaskReader.record(old, row) }
     return found
   }
 
-  /// One page of tasks, newest first.
-  ///
-  /// The key is walked backwards with a bound on rows examined, so a filter that matches nothing costs no more than one
-  /// that matches everything; the cursor then goes on from where the page ended.
-  /// - Parameters:
-  ///   - before: only ids below this one; nil from the newest.
-  ///   - state: only tasks in this state. `running` and `queued` are told apart by the leases.
-  ///   - kinds: only these kinds; nil for all.
-  ///   - limit: rows wanted, cut to 1…`Limits.pageRowsMax`.
-  /// - Returns: the tasks, and the id to pass as `before` for the next page, nil after the last.
-  /// - Throws: `PostgresError`.
-  public func page(
+  /// One page of tasks, newest first; see `QueueClient.page`. The past comes after what is not past.
+  func page(
     before: Int64?, state: TaskState?, kinds: [String]?, limit: Int, on reactor: isolated Reactor
   ) async throws(PostgresError) -> (tasks: [TaskRecord], next: Int64?) {
     let wanted = min(max(1, limit), Limits.pageRowsMax)
@@ -93,17 +89,23 @@ public final class TaskReader: EventHandler {
     var parameters = PostgresParameters()
     parameters.add(before ?? Int64.max)
     parameters.add(Int64(examinedMax))
-    let result = try await client.execute(TaskReader.newest, parameters, on: reactor)
+    var results = [try await client.execute(TaskReader.newest, parameters, on: reactor)]
+    if results[0].rowCount < examinedMax {
+      results.append(try await client.execute(TaskReader.newestPast, parameters, on: reactor))
+    }
     var ids: [Int64] = []
     var last: Int64?
-    for row in 0..<result.rowCount where ids.count < wanted {
-      last = result.int64(row, 0)
-      let effective: TaskState = result.bool(row, 3) ? .running : TaskState(rawValue: result.int16(row, 2)) ?? .queued
-      if let state, state != effective { continue }
-      if let kinds, !kinds.contains(result.text(row, 1) ?? "") { continue }
-      ids.append(result.int64(row, 0))
+    for result in results {
+      for row in 0..<result.rowCount where ids.count < wanted {
+        last = result.int64(row, 0)
+        let effective: TaskState = result.bool(row, 3) ? .running : TaskState(rawValue: result.int16(row, 2)) ?? .queued
+        if let state, state != effective { continue }
+        if let kinds, !kinds.contains(result.text(row, 1) ?? "") { continue }
+        ids.append(result.int64(row, 0))
+      }
     }
-    let reachedOldest = ids.count < wanted && result.rowCount < examinedMax
+    let examined = results.reduce(0) { $0 + $1.rowCount }
+    let reachedOldest = ids.count < wanted && examined < examinedMax
     let found = try await records(ids, on: reactor)
     return (ids.compactMap { found[$0] }, reachedOldest ? nil : last)
   }
@@ -136,6 +138,14 @@ public final class TaskReader: EventHandler {
     from millrace.task t where t.id = any($1::bigint[])
     """)
 
+  private static let pastByIds = PostgresStatement(
+    "queue_read_past",
+    """
+    select t.id, t.kind, t.lane, t.state, t.attempt, t.result, t.error, t.created_at, t.started_at, t.finished_at,
+      t.max_attempts, null::timestamptz
+    from millrace.past($1::bigint[]) t
+    """)
+
   private static let newest = PostgresStatement(
     "queue_newest",
     """
@@ -145,5 +155,12 @@ public final class TaskReader: EventHandler {
     )
     select t.id, t.kind, t.state, t.state = 0 and t.id in (select id from running)
     from millrace.task t where t.id < $1::bigint order by t.id desc limit $2::bigint
+    """)
+
+  private static let newestPast = PostgresStatement(
+    "queue_newest_past",
+    """
+    select t.id, t.kind, t.state, false from millrace.task_past t where t.id < $1::bigint
+    order by t.id desc limit $2::bigint
     """)
 }

@@ -1,6 +1,8 @@
-extension HashKind {
+import Hashing
+
+extension TaskKind {
   /// Argon2id (RFC 9106) with a random salt, as a PHC string.
-  public static let argon2 = HashKind(
+  public static let argon2 = HashTask.kind(
     name: "argon2", displayName: "Argon2", resultField: "argon2_hash", isHeavy: true, isSecret: true,
     memoryBytes: { $0.argon2.bytes }
   ) { (input, parameters) throws(HashingError) in try Argon2.hash(input, parameters: parameters.argon2) }

@@ -1,0 +1,84 @@
+public import Basics
+import Postgres
+public import Reactor
+public import Telemetry
+
+/// The side of the queue on which tasks are submitted and looked up. It owns its connections.
+public final class QueueClient {
+  private let client: PostgresClient
+  private let submitter: Submitter
+  private let reader: TaskReader
+  private let width: Int
+
+  /// A client that connects as soon as `start` is called; `pool` has threads for what blocks, and a batch of
+  /// submissions is held for a crowd for up to `holdMax`.
+  public init(
+    _ configuration: QueueConfiguration, pool: ComputePool, holdMax: TimeSpan = Limits.holdMax, log: Logger,
+    metrics: Metrics
+  ) {
+    var postgres = configuration.postgres
+    postgres.settings += QueueSchema.submitterSettings
+    client = PostgresClient(
+      postgres, helpers: PostgresConnection.Helpers(pool: pool), log: log.named("postgres"), metrics: metrics)
+    submitter = Submitter(client, holdMax: holdMax, log: log.named("queue"), metrics: metrics)
+    reader = TaskReader(client)
+    width = configuration.width
+  }
+
+  /// Begins to connect.
+  public func start(on reactor: isolated Reactor) {
+    client.start(width: width, on: reactor)
+  }
+
+  /// Ends all connections for good.
+  public func close(on reactor: isolated Reactor) {
+    client.close(on: reactor)
+  }
+
+  /// Whether a connection stands.
+  public var isConnected: Bool { client.isConnected }
+
+  /// Queues `submission`, or finds the identical task; returns after the commit.
+  /// - Throws: `QueueError`. When that is `unknown` the task may have been queued all the same.
+  public func submit(_ submission: Submission, on reactor: isolated Reactor) async throws(QueueError) -> SubmitOutcome {
+    do { return try await submitter.submit(submission, on: reactor) } catch { throw QueueError(error) }
+  }
+
+  /// The task called `id`, nil if there is none.
+  /// - Throws: `QueueError`.
+  public func task(_ id: Int64, on reactor: isolated Reactor) async throws(QueueError) -> TaskRecord? {
+    do { return try await reader.task(id, on: reactor) } catch { throw QueueError(error) }
+  }
+
+  /// One page of tasks, newest first.
+  ///
+  /// The key is walked backwards with a bound on rows examined, so a filter that matches nothing costs no more than one
+  /// that matches everything; the cursor then goes on from where the page ended.
+  /// - Parameters:
+  ///   - before: only ids below this one; nil from the newest.
+  ///   - state: only tasks in this state. `running` and `queued` are told apart by the leases.
+  ///   - kinds: only these kinds; nil for all.
+  ///   - limit: rows wanted, cut to 1…`Limits.pageRowsMax`.
+  /// - Returns: the tasks, and the id to pass as `before` for the next page, nil after the last.
+  /// - Throws: `QueueError`.
+  public func page(
+    before: Int64?, state: TaskState?, kinds: [String]?, limit: Int, on reactor: isolated Reactor
+  ) async throws(QueueError) -> (tasks: [TaskRecord], next: Int64?) {
+    do {
+      return try await reader.page(before: before, state: state, kinds: kinds, limit: limit, on: reactor)
+    } catch {
+      throw QueueError(error)
+    }
+  }
+
+  /// How many workers have said lately that they live.
+  /// - Throws: `QueueError`.
+  public func livingWorkers(on reactor: isolated Reactor) async throws(QueueError) -> Int64 {
+    do { return try await client.execute(QueueClient.living, on: reactor).int64(0, 0) } catch {
+      throw QueueError(error)
+    }
+  }
+
+  private static let living = PostgresStatement(
+    "worker_count", "select count(*) from millrace.worker where heartbeat_at > now() - interval '30 seconds'")
+}

@@ -1,0 +1,44 @@
+/// A task that somebody wants to have run.
+public struct Submission: Sendable {
+  /// The kind's name, which says how a worker computes it.
+  public let kind: String
+  /// Where it waits.
+  public let lane: Lane
+  /// What the kind computes from, as the worker will get it.
+  public let payload: [UInt8]
+  /// Whether the payload is to be forgotten when the task is over, also if it failed.
+  public let isSecret: Bool
+  /// The same for the same task, so that it is found instead of repeated; nil: always a new task.
+  public let key: TaskKey?
+  /// New tasks of this kind for which one sleeping worker is woken: how many it takes on at once.
+  public let tasksPerWakeUp: Int
+  /// How often it is tried before it counts as failed.
+  public let maxAttempts: Int16
+  /// What the logs of its worker should show to connect it with its request.
+  public let trace: String?
+
+  /// A submission; see the properties.
+  public init(
+    kind: String, lane: Lane, payload: [UInt8], isSecret: Bool = false, key: TaskKey?, tasksPerWakeUp: Int = 128,
+    maxAttempts: Int16 = 3, trace: String? = nil
+  ) {
+    self.kind = kind
+    self.lane = lane
+    self.payload = payload
+    self.isSecret = isSecret
+    self.key = key
+    self.tasksPerWakeUp = max(1, tasksPerWakeUp)
+    self.maxAttempts = maxAttempts
+    self.trace = trace
+  }
+}
+
+/// What became of a submission, told only after the commit.
+public enum SubmitOutcome: Sendable, Equatable {
+  /// A new task was queued.
+  case queued(id: Int64)
+  /// An identical task is under way; nothing was added.
+  case underWay(id: Int64, state: TaskState)
+  /// An identical task is over; its stored result and the seconds since it was completed.
+  case completed(id: Int64, result: [UInt8], ageSeconds: Double)
+}

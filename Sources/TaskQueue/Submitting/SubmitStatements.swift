@@ -1,0 +1,118 @@
+import Postgres
+
+/// Statements that put tasks into the queue, or find that they are there.
+enum SubmitStatements {
+  static func submit(_ submissions: [Submission]) -> (PostgresStatement, PostgresParameters) {
+    (submit, parameters(submissions))
+  }
+
+  /// The same where the keys' tasks, `stale`, are not to be found any more or over without a result; 0 for none.
+  static func replace(
+    _ submissions: [Submission], stale: [Int64]
+  ) -> (PostgresStatement, PostgresParameters) {
+    var parameters = parameters(submissions)
+    parameters.add(stale)
+    return (replace, parameters)
+  }
+
+  static func find(_ submissions: [Submission]) -> (PostgresStatement, PostgresParameters) {
+    var parameters = PostgresParameters()
+    parameters.add(uuids: submissions.map { $0.key?.words })
+    return (find, parameters)
+  }
+
+  static func findPast(_ ids: [Int64]) -> (PostgresStatement, PostgresParameters) {
+    var parameters = PostgresParameters()
+    parameters.add(ids)
+    return (findPast, parameters)
+  }
+
+  /// Wakes as many workers as the tasks are worth.
+  static func tell(_ submissions: [Submission]) -> (PostgresStatement, PostgresParameters) {
+    let groups = Dictionary(grouping: submissions) { $0.lane.group }
+    var parameters = PostgresParameters()
+    parameters.add(Array(groups.keys))
+    parameters.add(groups.values.map { Int64($0.count) })
+    parameters.add(groups.values.map { Int64(($0.count + $0[0].tasksPerWakeUp - 1) / $0[0].tasksPerWakeUp) })
+    return (ClaimStatements.tell, parameters)
+  }
+
+  static let makePartitions = PostgresStatement("queue_ensure_partitions", "select millrace.ensure_partitions()")
+
+  private static func parameters(_ submissions: [Submission]) -> PostgresParameters {
+    var parameters = PostgresParameters()
+    parameters.add(texts: submissions.map(\.kind))
+    parameters.add(submissions.map(\.lane.number))
+    parameters.add(byteArrays: submissions.map(\.payload))
+    parameters.add(uuids: submissions.map { $0.key?.words })
+    parameters.add(submissions.map(\.maxAttempts))
+    parameters.add(texts: submissions.map(\.trace))
+    parameters.add(submissions.map { Int16($0.isSecret ? 1 : 0) })
+    return parameters
+  }
+
+  /// A key of today or yesterday stands for its task. Today's is written unless somebody else writes it at the same
+  /// time; `in (select …)` makes hashed subplans, while a join of two lists would be quadratic under a generic plan.
+  private static func statement(_ name: String, more: String, known: String, onConflict: String) -> PostgresStatement {
+    let columns = "kind, lane, payload, digest, max_attempts, trace, secret" + (more.isEmpty ? "" : ", stale")
+    return PostgresStatement(
+      name,
+      """
+      with input as materialized (
+        select u.*, nextval('millrace.task_id') as id
+        from unnest($1::text[], $2::smallint[], $3::bytea[], $4::uuid[], $5::smallint[], $6::text[],
+            $7::smallint[]\(more))
+          with ordinality as u (\(columns), ord)
+      ), known as materialized (
+        select i.ord from input i cross join lateral (
+          select k.task_id from millrace.unique_key k
+          where k.day = millrace.today() - 1 and k.digest = i.digest\(known) offset 0) k
+      ), keyed as (
+        insert into millrace.unique_key as k (day, digest, task_id)
+        select millrace.today(), digest, id from input
+        where digest is not null and (ord in (select ord from known)) is not true order by digest
+        on conflict (day, digest) \(onConflict)
+        returning task_id
+      ), fresh as materialized (
+        select * from input where digest is null or id in (select task_id from keyed)
+      ), stored as (
+        insert into millrace.task (id, kind, lane, max_attempts, payload, trace, secret)
+        select id, kind, lane, max_attempts, payload, trace, secret = 1 from fresh
+      ), made_ready as (
+        insert into millrace.ready (lane, seq, id) select lane, id, id from fresh
+      )
+      select ord, id from fresh
+      """)
+  }
+
+  private static let submit = statement("queue_submit", more: "", known: "", onConflict: "do nothing")
+
+  private static let replace = statement(
+    "queue_submit_again", more: ", $8::bigint[]", known: " and k.task_id <> i.stale",
+    onConflict: """
+      do update set task_id = excluded.task_id
+        where k.task_id in (select unnest($8::bigint[]))
+      """)
+
+  /// Columns: which of the keys, the task's id, and as far as it is not past its state, result, age in seconds, and
+  /// whether it runs.
+  private static let find = PostgresStatement(
+    "queue_find",
+    """
+    select u.ord, k.task_id, t.state, t.result, extract(epoch from now() - t.finished_at)::float8,
+      t.state = 0 and exists (select from millrace.lease l where t.id = any(l.ids))
+    from unnest($1::uuid[]) with ordinality as u (digest, ord)
+      left join lateral (
+        select k.task_id from millrace.unique_key k
+        where k.day >= millrace.today() - 1 and k.day <= millrace.today() and k.digest = u.digest
+        order by k.day desc limit 1) k on true
+      left join lateral (select * from millrace.task t where t.id = k.task_id offset 0) t on true
+    """)
+
+  private static let findPast = PostgresStatement(
+    "queue_find_past",
+    """
+    select null::bigint, t.id, t.state, t.result, extract(epoch from now() - t.finished_at)::float8, false
+    from millrace.past($1::bigint[]) t
+    """)
+}

@@ -1,0 +1,49 @@
+import Postgres
+
+/// Why the queue has no answer.
+public struct QueueError: Error, Sendable, CustomStringConvertible {
+  /// What happened, as far as a caller can act on it.
+  public enum Code: Sendable, Equatable {
+    /// PostgreSQL is away or busy: try again.
+    case unavailable
+    /// It is not known whether the statement took effect; trying again does no harm.
+    case unknown
+    /// The tables are not those that this program knows: its migrations have not been run.
+    case lacksSchema
+    /// PostgreSQL refused a statement, for a reason that trying again does not change.
+    case refused
+  }
+
+  /// What happened.
+  public let code: Code
+  /// PostgreSQL's or the library's words, for the log; never shown to clients.
+  public let message: String
+
+  init(_ code: Code, _ message: String) {
+    self.code = code
+    self.message = message
+  }
+
+  init(_ error: PostgresError) {
+    code =
+      switch error.code {
+      case .connectionLost, .deadline: .unknown
+      case .unavailable, .overloaded: .unavailable
+      case .server: error.lacksMigration ? .lacksSchema : error.isTransient ? .unavailable : .refused
+      }
+    message = error.description
+  }
+
+  /// Whether trying again may help.
+  public var isTransient: Bool { code == .unavailable || code == .unknown }
+
+  /// PostgreSQL's words.
+  public var description: String { message }
+}
+
+/// Runs `body` and names its failure after the queue.
+func asQueue<R>(
+  isolation: isolated (any Actor)? = #isolation, _ body: () async throws(PostgresError) -> R
+) async throws(QueueError) -> R {
+  do { return try await body() } catch { throw QueueError(error) }
+}

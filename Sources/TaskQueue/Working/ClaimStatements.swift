@@ -1,0 +1,137 @@
+import Postgres
+
+/// A claim that a worker's slot wishes to make.
+public struct ClaimWish: Sendable {
+  /// The group of slots whose tasks are wanted.
+  public let group: Int16
+  /// How many at most, cut to the largest prepared size.
+  public let count: Int
+  /// The place in line to start from; 0 looks at everything. It keeps a claim from walking over dead rows that an old
+  /// snapshot elsewhere keeps from being removed.
+  public let floor: Int64
+  /// The number of the idle row to put in place before, see `WakeProtocol`; nil: none.
+  public let announces: Int?
+
+  /// A wish; see the properties.
+  public init(group: Int16, count: Int, floor: Int64, announces: Int?) {
+    self.group = group
+    self.count = count
+    self.floor = floor
+    self.announces = announces
+  }
+}
+
+/// What one round trip of a slot brought: which completions counted, and what was claimed.
+public struct Turn: Sendable {
+  /// Ids whose completion was accepted; the others were fenced off, somebody else has them.
+  public internal(set) var accepted: [Int64] = []
+  /// Tasks that are this worker's now, all under one lease.
+  public internal(set) var claimed: [ClaimedTask] = []
+  /// The smallest place in line that was claimed, to start the next claim from; nil if nothing tells it.
+  public internal(set) var firstSeq: Int64?
+  /// Whether there may be more to claim.
+  public internal(set) var isFull = false
+  /// Whether the idle row that was wished for is in place.
+  public internal(set) var isAnnounced = true
+}
+
+/// Statements that take tasks out of the line.
+enum ClaimStatements {
+  /// The sizes in which claims are prepared: with `limit $n` a generic plan cannot know how few rows are wanted.
+  static let sizes = [1, 16, 64, 256, 512]
+
+  static func step(_ wish: ClaimWish, worker: Int64) -> (PostgresStatement, PostgresParameters) {
+    var parameters = PostgresParameters()
+    parameters.add(worker)
+    parameters.add(Lane(group: wish.group, priority: .normal).number)
+    parameters.add(wish.floor)
+    let size = sizes.lastIndex { $0 <= max(wish.count, 1) } ?? 0
+    return ((wish.floor == 0 ? withSuspects : plain)[size], parameters)
+  }
+
+  static func read(_ result: PostgresResult, _ wish: ClaimWish, into turn: inout Turn) {
+    turn.claimed.reserveCapacity(result.rowCount)
+    for row in 0..<result.rowCount {
+      let seq = result.int64(row, 1)
+      turn.firstSeq = min(turn.firstSeq ?? seq, seq)
+      turn.claimed.append(
+        ClaimedTask(
+          id: result.int64(row, 2), lease: result.int64(row, 0), kind: result.text(row, 3) ?? "",
+          payload: result.bytes(row, 4) ?? [], attemptsBefore: Int(result.int16(row, 5)),
+          attemptsMax: Int(result.int16(row, 6)), trace: result.text(row, 7)))
+    }
+    let isSuspect = result.rowCount > 0 && Lane.isOfSuspects(number: result.int16(0, 8))
+    // A suspect is claimed alone, whatever else waits, and says nothing about the place of the others.
+    if isSuspect { turn.firstSeq = nil }
+    turn.isFull = isSuspect || result.rowCount >= min(max(wish.count, 1), sizes.last!)
+  }
+
+  /// Whether a row is picked is decided by its place alone, and rows that others hold are passed over.
+  private static func pick(_ lane: String, _ limit: Int) -> String {
+    """
+    ctid = any(array(
+      select r.ctid from millrace.ready r where r.lane = \(lane)
+      order by r.lane, r.seq limit \(limit) for update skip locked)) returning id, seq, lane
+    """
+  }
+
+  private static func lease(_ picking: String) -> String {
+    """
+    with \(picking), leased as materialized (
+      insert into millrace.lease (worker_id, lane, ids)
+      select $1::bigint, min(lane), array_agg(id) from picked having count(*) > 0
+      returning id, lane
+    )
+    select l.id, p.seq, t.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, l.lane
+    from picked p cross join leased l
+      cross join lateral (select * from millrace.task t where t.id = p.id offset 0) t
+    """
+  }
+
+  private static let plain = sizes.map { size in
+    PostgresStatement(
+      "queue_claim_\(size)",
+      lease(
+        """
+        picked as materialized (
+          delete from millrace.ready where \(pick("$2::smallint and r.seq >= $3::bigint", size))
+        )
+        """
+      ))
+  }
+
+  /// The same from the start of the line; a task whose worker was lost is taken first, and alone.
+  private static let withSuspects = sizes.map { size in
+    PostgresStatement(
+      "queue_claim_all_\(size)",
+      lease(
+        """
+        suspect as materialized (
+          delete from millrace.ready where \(pick("($2::smallint / 8 * 8 + 7)::smallint", 1))
+        ), others as materialized (
+          delete from millrace.ready where (select count(*) from suspect) = 0
+            and \(pick("$2::smallint and r.seq >= $3::bigint", size))
+        ), picked as materialized (select * from suspect union all select * from others)
+        """))
+  }
+
+  static let announce = PostgresStatement(
+    "queue_announce",
+    """
+    insert into millrace.idle_worker as i (worker_id, slot_group, number) values ($1::bigint, $2::smallint, $3::bigint)
+    on conflict (slot_group, worker_id) do update set number = greatest(i.number, excluded.number)
+    """)
+
+  static let withdraw = PostgresStatement(
+    "queue_withdraw",
+    """
+    delete from millrace.idle_worker
+    where worker_id = $1::bigint and slot_group = $2::smallint and number <= $3::bigint
+    """
+  )
+
+  static let tell = PostgresStatement(
+    "queue_tell", "select millrace.tell($1::smallint[], $2::bigint[], $3::bigint[])")
+
+  static let release = PostgresStatement("queue_release", "select millrace.release($1::bigint, $2::bigint[])")
+}

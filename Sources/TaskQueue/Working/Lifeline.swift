@@ -1,0 +1,139 @@
+import Basics
+import Postgres
+public import Reactor
+import Telemetry
+
+/// Whoever acts on what a worker hears.
+public protocol QueueListener: AnyObject {
+  /// Notifications arrive from now on. What was submitted before is found by looking.
+  func listening(on reactor: isolated Reactor)
+  /// Notifications do not arrive any more, and some may be lost.
+  func deafened(on reactor: isolated Reactor)
+  /// Somebody has tasks.
+  func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor)
+}
+
+/// The connection that proves a worker alive and hears what there is to do. It holds the worker's advisory lock, so
+/// that a killed process is known within milliseconds and without any clock; it is replaced when it breaks or when a
+/// notification to itself does not come back.
+final class Lifeline: PostgresNotificationReceiver {
+  static let lockClass: Int32 = 1_296_649_047
+  /// Held by the one worker that looks after partitions.
+  private static let leaderLock: Int64 = 1_296_649_048
+
+  private let configuration: PostgresConfiguration
+  private let name: String
+  private let helpers: PostgresConnection.Helpers
+  private let log: Logger
+  private weak var listener: (any QueueListener)?
+  private var connection: PostgresConnection?
+  private var isStopping = false
+  private var selfTestSent = false
+  private var isListening = false
+  private var isLeader = false
+  private var lacksMigration = false
+  /// The worker's id, given by the table at its first connection.
+  private(set) var id: Int64?
+
+  init(_ configuration: PostgresConfiguration, name: String, helpers: PostgresConnection.Helpers, log: Logger) {
+    self.configuration = configuration
+    self.name = name
+    self.helpers = helpers
+    self.log = log
+  }
+
+  /// What it waits for, for `/readyz`.
+  var missing: [String] { isListening ? [] : [lacksMigration ? "the schema" : "PostgreSQL"] }
+
+  /// Keeps the connection until `stop`.
+  func run(_ listener: any QueueListener, on reactor: isolated Reactor) async {
+    self.listener = listener
+    var backoff = Backoff(base: .seconds(configuration.baseBackoffSeconds), cap: .seconds(5 as UInt64))
+    var random = SeededRandom.fromSystem()
+    while !isStopping {
+      do {
+        try await connect(on: reactor)
+        backoff.reset()
+        listener.listening(on: reactor)
+        await connection?.whenLost(on: reactor)
+        isListening = false
+        isLeader = false
+        listener.deafened(on: reactor)
+        if !isStopping { log.warning("lifeline lost, reconnecting") }
+      } catch {
+        lacksMigration = error.lacksMigration
+        let message: StaticString =
+          lacksMigration
+          ? "the schema is missing or old: run 'millrace migrate'" : "no lifeline to PostgreSQL yet"
+        log.warning(message, [("reason", error.message)])
+        connection?.close(on: reactor)
+      }
+      if !isStopping { await reactor.sleep(for: backoff.next(using: &random)) }
+    }
+  }
+
+  /// Registers at first, then takes the lock and listens: in this order, so that whoever believes the worker alive is
+  /// heard, and everybody looks when that is done.
+  private func connect(on reactor: isolated Reactor) async throws(PostgresError) {
+    let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+    self.connection = connection
+    connection.notificationReceiver = self
+    if id == nil {
+      var parameters = PostgresParameters()
+      parameters.add(text: name)
+      id = try await connection.execute(Lifeline.registerStatement, parameters, on: reactor).int64(0, 0)
+    }
+    guard let id else { return }
+    let statements = [
+      PostgresStatement("worker_lock", "select pg_advisory_lock(\(Lifeline.lockClass), \(id % Int64(Int32.max)))"),
+      PostgresStatement("worker_listen", "listen millrace_ready"),
+      PostgresStatement("worker_listen_own", "listen millrace_worker_\(id)"),
+    ]
+    for statement in statements { _ = try await connection.execute(statement, on: reactor) }
+    selfTestSent = false
+    isListening = true
+  }
+
+  /// Whether this worker is the one that looks after partitions; it is as long as its lifeline stands.
+  func leads(on reactor: isolated Reactor) async throws(QueueError) -> Bool {
+    guard isListening, let connection else { return false }
+    if isLeader { return true }
+    let statement = PostgresStatement("worker_lead", "select pg_try_advisory_lock(\(Lifeline.leaderLock))")
+    let isLeader = try await asQueue { () throws(PostgresError) in
+      try await connection.execute(statement, on: reactor).bool(0, 0)
+    }
+    // The connection may have been replaced meanwhile, and the lock gone with it.
+    self.isLeader = isLeader && connection === self.connection && connection.isOpen
+    return self.isLeader
+  }
+
+  /// Called before a beat that sends a notification to this worker: the previous one must have come back.
+  func beginSelfTest(on reactor: isolated Reactor) {
+    guard isListening else { return }
+    if selfTestSent {
+      log.warning("the lifeline did not hear a notification to itself")
+      connection?.close(on: reactor)
+    }
+    selfTestSent = true
+  }
+
+  /// The beat that was to send the notification has failed.
+  func abandonSelfTest() { selfTestSent = false }
+
+  /// Somebody has submitted tasks, or has promoted or rescued some, or this is the self-test.
+  func notified(channel: String, payload: String, on reactor: isolated Reactor) {
+    if payload == WakeUp.selfTest {
+      selfTestSent = false
+    } else if isListening {
+      listener?.heard(WakeUp(payload: payload), on: reactor)
+    }
+  }
+
+  func stop(on reactor: isolated Reactor) {
+    isStopping = true
+    connection?.close(on: reactor)
+  }
+
+  private static let registerStatement = PostgresStatement(
+    "worker_register", "insert into millrace.worker (name) values ($1::text) returning id")
+}

@@ -1,0 +1,177 @@
+import Postgres
+public import Reactor
+import Telemetry
+
+extension QueueWorker {
+  /// What a beat was answered.
+  public struct Beat: Sendable {
+    /// How long the server has been up.
+    public let serverSeconds: Double
+    /// Other workers that there is something to say about.
+    public let suspects: [TakeOverPolicy.Suspect]
+    /// Seconds until the next scheduled task, nil if none waits; not above 0 if it is due.
+    public let nextDueSeconds: Double?
+    /// The tasks that have waited longest in lanes of groups that sleep: there should soon be none.
+    public let waiting: [WaitingTask]
+  }
+
+  /// A task that waits to be claimed.
+  public struct WaitingTask: Equatable, Sendable {
+    /// The group of slots that run it.
+    public var group: Int16 { lane / 8 }
+    let lane: Int16
+    let seq: Int64
+  }
+
+  /// Says that the worker lives, and learns what there is to worry about.
+  /// - Parameters:
+  ///   - held: the leases that slots know of; older ones in this worker's name come from lost answers and are given up.
+  ///   - leaseSeconds: how old those are at least.
+  ///   - idleGroups: groups whose slots sleep.
+  ///   - selfTest: whether to send a notification to this worker, which proves that listening works.
+  /// - Throws: `QueueError`.
+  public func beat(
+    held: [Int64], leaseSeconds: Double, idleGroups: [Int16], selfTest: Bool, on reactor: isolated Reactor
+  ) async throws(QueueError) -> Beat {
+    guard let id else { throw QueueError(.unavailable, "the worker is not registered") }
+    if selfTest { lifeline.beginSelfTest(on: reactor) }
+    var parameters = PostgresParameters()
+    parameters.add(id)
+    parameters.add(text: name)
+    parameters.add(held)
+    parameters.add(leaseSeconds)
+    parameters.add(idleGroups)
+    parameters.add(Int16(selfTest ? 1 : 0))
+    do {
+      return QueueWorker.read(try await client.execute(QueueWorker.beatStatement, parameters, on: reactor))
+    } catch {
+      // What was not sent cannot come back; a test that was sent all the same is answered early, which does no harm.
+      if selfTest { lifeline.abandonSelfTest() }
+      throw QueueError(error)
+    }
+  }
+
+  private static func read(_ result: PostgresResult) -> Beat {
+    func list<T: LosslessStringConvertible>(_ column: Int) -> [T] {
+      (result.text(0, column) ?? "").split(separator: ",").compactMap { T(String($0)) }
+    }
+    let workers: [Int64] = list(1)
+    let beats: [Int64] = list(2)
+    let silent: [Double] = list(3)
+    let gone: [Int] = list(4)
+    let lanes: [Int16] = list(6)
+    let seqs: [Int64] = list(7)
+    return Beat(
+      serverSeconds: result.double(0, 0),
+      suspects: workers.indices.map {
+        TakeOverPolicy.Suspect(
+          worker: workers[$0], beats: beats[$0], silentSeconds: silent[$0], isSessionGone: gone[$0] == 1)
+      },
+      nextDueSeconds: result.isNull(0, 5) ? nil : result.double(0, 5),
+      waiting: zip(lanes, seqs).map { WaitingTask(lane: $0, seq: $1) })
+  }
+
+  /// Which of `tasks` nobody has claimed yet.
+  /// - Throws: `QueueError`.
+  public func stillWaiting(_ tasks: [WaitingTask], on reactor: isolated Reactor) async throws(QueueError)
+    -> [WaitingTask]
+  {
+    var parameters = PostgresParameters()
+    parameters.add(tasks.map(\.lane))
+    parameters.add(tasks.map(\.seq))
+    let result = try await asQueue { () throws(PostgresError) in
+      try await client.execute(QueueWorker.stillWaitingStatement, parameters, on: reactor)
+    }
+    let found = Set((0..<result.rowCount).map { result.int64($0, 0) })
+    return tasks.filter { found.contains($0.seq) }
+  }
+
+  /// Carries a verdict out, and tells how many tasks were taken over.
+  /// - Throws: `QueueError`.
+  public func carryOut(
+    _ verdict: TakeOverPolicy.Verdict, on reactor: isolated Reactor
+  ) async throws(QueueError) -> Int64 {
+    try await asQueue { () throws(PostgresError) in
+      if !verdict.mute.isEmpty {
+        var parameters = PostgresParameters()
+        parameters.add(verdict.mute.map(\.worker))
+        _ = try await client.execute(QueueWorker.muteStatement, parameters, on: reactor)
+      }
+      guard !verdict.dead.isEmpty else { return 0 }
+      var parameters = PostgresParameters()
+      parameters.add(verdict.dead.map(\.worker))
+      parameters.add(verdict.dead.map(\.beats))
+      return try await client.execute(QueueWorker.takeOverStatement, parameters, on: reactor).int64(0, 0)
+    }
+  }
+
+  /// Makes tasks ready whose time has come, and tells how many seconds remain until the next one's.
+  /// - Throws: `QueueError`.
+  public func promote(on reactor: isolated Reactor) async throws(QueueError) -> Double? {
+    let result = try await asQueue { () throws(PostgresError) in
+      try await client.execute(QueueWorker.promoteStatement, on: reactor)
+    }
+    return result.isNull(0, 1) ? nil : result.double(0, 1)
+  }
+
+  /// Makes partitions in time and drops those that are older than `retentionSeconds`, if this worker is the one of all
+  /// that does it: whose lifeline holds the lock for it.
+  /// - Throws: `QueueError`.
+  public func maintain(retentionSeconds: Double, on reactor: isolated Reactor) async throws(QueueError) {
+    guard try await lifeline.leads(on: reactor) else { return }
+    var parameters = PostgresParameters()
+    parameters.add(retentionSeconds)
+    let result = try await asQueue { () throws(PostgresError) in
+      try await client.execute(QueueWorker.maintainStatement, parameters, on: reactor)
+    }
+    let (moved, dropped, deleted) = (result.int64(0, 0), result.int64(0, 1), result.int64(0, 2))
+    if moved + dropped + deleted > 0 {
+      log.info(
+        "old tasks made room", [("moved", "\(moved)"), ("dropped", "\(dropped)"), ("deleted", "\(deleted)")])
+    }
+  }
+
+  /// Leaves: the row goes, and with it the place among the sleepers.
+  /// - Throws: `QueueError`.
+  public func leave(on reactor: isolated Reactor) async throws(QueueError) {
+    guard let id else { return }
+    var parameters = PostgresParameters()
+    parameters.add(id)
+    try await asQueue { () throws(PostgresError) in
+      _ = try await client.execute(QueueWorker.leaveStatement, parameters, on: reactor)
+    }
+  }
+
+  private static let beatStatement = PostgresStatement(
+    "worker_beat",
+    """
+    select uptime, workers, beats, silent, gone, next_due, ready_lanes, ready_seqs
+    from millrace.beat($1::bigint, $2::text, $3::bigint[], $4::float8, $5::smallint[], $6::smallint = 1)
+    """)
+
+  private static let stillWaitingStatement = PostgresStatement(
+    "worker_still_waiting",
+    """
+    select r.seq from unnest($1::smallint[], $2::bigint[]) as u (lane, seq)
+    join millrace.ready r on r.lane = u.lane and r.seq = u.seq
+    """)
+
+  private static let takeOverStatement = PostgresStatement(
+    "worker_take_over", "select millrace.take_over($1::bigint[], $2::bigint[])")
+
+  private static let muteStatement = PostgresStatement("worker_mute", "select millrace.mute($1::bigint[])")
+
+  private static let promoteStatement = PostgresStatement(
+    "worker_promote", "select promoted, next_due from millrace.promote()")
+
+  private static let maintainStatement = PostgresStatement(
+    "worker_maintain", "select moved, dropped, deleted from millrace.maintain($1::float8)")
+
+  /// What the worker held and could not give back is taken over at once by whoever looks next: nobody owns it.
+  private static let leaveStatement = PostgresStatement(
+    "worker_leave",
+    """
+    with gone as (delete from millrace.worker where id = $1::bigint)
+    delete from millrace.idle_worker where worker_id = $1::bigint
+    """)
+}

@@ -1,0 +1,28 @@
+/// Slots of a worker that run tasks of a like size, so that a backlog of long ones never keeps short ones waiting.
+public struct SlotClass: Sendable, Equatable {
+  /// The group in the queue's tables.
+  public let group: Int16
+  /// How it is called in logs.
+  public let name: String
+  /// How many slots a worker has of it; nil for as many as it is configured to compute heavy tasks at once.
+  public let slots: Int?
+  /// Tasks that are claimed at once.
+  public let claimMax: Int
+  /// New tasks for which it is worth to wake one more worker.
+  public let tasksPerWakeUp: Int
+  /// Whether tasks come in flows, in which a slot rests for a moment before it goes to sleep.
+  public let isInFlows: Bool
+
+  /// Microseconds each: claimed and completed by the hundred.
+  public static let quick = SlotClass(
+    group: 0, name: "quick", slots: 1, claimMax: 512, tasksPerWakeUp: 128, isInFlows: true)
+  /// Megabytes each: claimed by the dozen, which bounds the worker's memory.
+  public static let bulky = SlotClass(
+    group: 1, name: "bulky", slots: 1, claimMax: 16, tasksPerWakeUp: 8, isInFlows: false)
+  /// A good part of a second and much memory each: claimed one by one, as slots become free.
+  public static let heavy = SlotClass(
+    group: 2, name: "heavy", slots: nil, claimMax: 1, tasksPerWakeUp: 1, isInFlows: false)
+
+  /// All there are.
+  public static let all = [quick, bulky, heavy]
+}

@@ -1,0 +1,114 @@
+import Basics
+import Reactor
+import TaskQueue
+import Tasks
+import Telemetry
+
+/// What a worker does for the queue as a whole, beside its tasks: it says that it lives, takes over from the dead,
+/// makes tasks ready whose time has come, and, if it is the one of all, looks after partitions.
+final class Keeper {
+  private let room: WorkRoom
+  private let gates: [SlotGate]
+  private let configuration: WorkerConfiguration
+  private let log: Logger
+  private var policy: TakeOverPolicy
+  private var isStopping = false
+  private var random = SeededRandom.fromSystem()
+  private let promotion = Pause()
+  /// When the next scheduled task is due, as far as this worker knows.
+  private var due = MonotonicTime.never
+
+  init(_ room: WorkRoom, gates: [SlotGate], log: Logger) {
+    self.room = room
+    self.gates = gates
+    self.log = log
+    configuration = room.configuration
+    policy = TakeOverPolicy(beat: configuration.heartbeat, leaseSeconds: configuration.leaseSeconds)
+  }
+
+  /// Begins, until `stop`.
+  func start(on reactor: isolated Reactor) {
+    room.retryDue = { self.scheduled(at: reactor.now + $0) }
+    Task.immediate(executorPreference: reactor.queue) { await self.beat(on: reactor) }
+    Task.immediate(executorPreference: reactor.queue) { await self.promote(on: reactor) }
+    Task.immediate(executorPreference: reactor.queue) { await self.maintain(on: reactor) }
+  }
+
+  /// Nothing more is done from now on.
+  func stop() {
+    isStopping = true
+    promotion.end()
+  }
+
+  /// Beats every few seconds, and earlier if there is somebody to look after.
+  private func beat(on reactor: isolated Reactor) async {
+    var nextSelfTest = reactor.now
+    while !isStopping {
+      let selfTest = reactor.now >= nextSelfTest
+      if selfTest { nextSelfTest = reactor.now + configuration.selfTest }
+      var pause = configuration.heartbeat.nanoseconds
+      do {
+        if let sooner = try await beatOnce(selfTest: selfTest, on: reactor) { pause = min(pause, sooner.nanoseconds) }
+      } catch {
+        log.warning("heartbeat failed", [("reason", error.message)])
+      }
+      await reactor.sleep(for: TimeSpan(nanoseconds: UInt64.random(in: pause * 9 / 10...pause, using: &random)))
+    }
+  }
+
+  /// Returns how soon to look again, nil for the usual time.
+  private func beatOnce(selfTest: Bool, on reactor: isolated Reactor) async throws(QueueError) -> TimeSpan? {
+    let asleep = gates.filter { $0.sleeperCount > 0 }
+    let beat = try await room.queue.beat(
+      held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds, idleGroups: asleep.map(\.slots.group),
+      selfTest: selfTest, on: reactor)
+    if let seconds = beat.nextDueSeconds { scheduled(at: reactor.now + .seconds(seconds)) }
+    let verdict = policy.answered(beat.suspects, serverSeconds: beat.serverSeconds, at: reactor.now)
+    let rescued = try await room.queue.carryOut(verdict, on: reactor)
+    if rescued > 0 { log.warning("took over tasks of a lost worker", [("tasks", "\(rescued)")]) }
+    if !beat.waiting.isEmpty {
+      // Their notification may be on its way, or others may come for them: only what is left then is a find.
+      await reactor.sleep(for: .milliseconds(200))
+      let left = try await room.queue.stillWaiting(beat.waiting, on: reactor)
+      for gate in asleep where gate.sleeperCount > 0 && left.contains(where: { $0.group == gate.slots.group }) {
+        room.metrics.sweepFinds.increment()
+        log.warning("a task waited that nobody was told of", [("slots", gate.slots.name)])
+        gate.lookOrdered(on: reactor)
+      }
+    }
+    return verdict.looksAgainAfter
+  }
+
+  private func scheduled(at time: MonotonicTime) {
+    guard time < due else { return }
+    due = time
+    promotion.end()
+  }
+
+  private func promote(on reactor: isolated Reactor) async {
+    while !isStopping {
+      await promotion.wait(until: due, on: reactor)
+      if isStopping || reactor.now < due { continue }
+      due = .never
+      do {
+        if let seconds = try await room.queue.promote(on: reactor) {
+          // What was not done at once, because somebody else has it in hand, is not asked for again and again.
+          scheduled(at: reactor.now + max(.seconds(seconds), Limits.promotionPause))
+        }
+      } catch {
+        scheduled(at: reactor.now + Limits.secondTry)
+      }
+    }
+  }
+
+  private func maintain(on reactor: isolated Reactor) async {
+    while !isStopping {
+      do {
+        try await room.queue.maintain(retentionSeconds: configuration.retention.seconds, on: reactor)
+      } catch {
+        log.debug("partitions could not be looked after", [("reason", error.message)])
+      }
+      await reactor.sleep(for: configuration.maintenance)
+    }
+  }
+}

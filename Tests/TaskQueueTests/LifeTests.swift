@@ -1,0 +1,201 @@
+import Basics
+import Postgres
+import Reactor
+import TestSupport
+import Testing
+
+@testable import TaskQueue
+
+extension QueueHarness {
+  /// Pretends that the ids of `count` partitions were given out, as they are while the queue is busy.
+  func skipPartitions(_ count: Int, on reactor: isolated Reactor) async throws {
+    for _ in 0..<count {
+      try await run(
+        "select setval('millrace.task_id', (last_value / 5000000 + 1) * 5000000) from millrace.task_id", on: reactor)
+      try await run("select millrace.ensure_partitions()", on: reactor)
+    }
+    try await run("select millrace.maintain(1000000)", on: reactor)
+  }
+}
+
+@Suite(.serialized, .timeLimit(.minutes(2))) struct LifeTests {
+  @Test func `I13 tasks of a dead worker are taken over, unless it has given a sign of life since`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("takeover", on: reactor)
+      let (dead, alive) = (await queue.worker("dead", on: reactor), await queue.worker("alive", on: reactor))
+      for index in 0..<3 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      #expect(try await dead.claim(16, on: reactor).count == 3)
+      // It is late, but its session stands.
+      try await queue.run("update millrace.worker set heartbeat_at = now() - interval '7 s'", on: reactor)
+      let late = try await alive.beat(on: reactor).suspects
+      #expect(late.count == 1 && !late[0].isSessionGone && late[0].silentSeconds > 6)
+      dead.queue.lifeline.stop(on: reactor)
+      var suspects = late
+      while suspects.first?.isSessionGone == false { suspects = try await alive.beat(on: reactor).suspects }
+      #expect(suspects.map(\.worker) == [dead.queue.id!])
+      var verdict = TakeOverPolicy.Verdict()
+      verdict.dead = suspects
+      _ = try await dead.beat(on: reactor)
+      #expect(try await alive.queue.carryOut(verdict, on: reactor) == 0)
+      verdict.dead = try await alive.beat(on: reactor).suspects
+      #expect(try await alive.queue.carryOut(verdict, on: reactor) == 3)
+      // Everybody looks: the dead may have been told of tasks.
+      await alive.hears(1, on: reactor)
+      #expect(alive.heard == [WakeUp(payload: "")])
+      var taken: [ClaimedTask] = []
+      for _ in 0..<3 { taken += try await alive.claim(16, on: reactor) }
+      #expect(taken.count == 3 && taken.allSatisfy { $0.attemptsBefore == 1 })
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a silent worker is not notified any more, and hears that it was passed over`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("mute", on: reactor)
+      let (silent, alive) = (await queue.worker("silent", on: reactor), await queue.worker("alive", on: reactor))
+      _ = try await silent.claim(1, row: 4, on: reactor)
+      try await queue.run("update millrace.worker set heartbeat_at = now() - interval '9 s'", on: reactor)
+      var verdict = TakeOverPolicy.Verdict()
+      verdict.mute = try await alive.beat(on: reactor).suspects
+      #expect(try await alive.queue.carryOut(verdict, on: reactor) == 0)
+      await silent.hears(2, on: reactor)
+      await alive.hears(1, on: reactor)
+      #expect(silent.heard.flatMap(\.words) == [WakeUp.Word(group: 0, tasks: 1, row: 4)])
+      #expect(try await queue.count("millrace.idle_worker", on: reactor) == 0)
+      #expect(try await queue.count("millrace.worker", on: reactor) == 2)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a claim whose answer was lost is given up by the worker's own beat`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("lost", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for index in 0..<2 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let known = try await worker.claim(1, on: reactor)
+      let lost = try await worker.claim(1, on: reactor)
+      _ = try await worker.queue.beat(
+        held: [known[0].lease], leaseSeconds: 0, idleGroups: [], selfTest: false, on: reactor)
+      #expect(try await worker.complete(known, on: reactor) == [known[0].id])
+      #expect(try await worker.claim(16, on: reactor).map(\.id) == [lost[0].id])
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `only one worker looks after partitions, and another one when that is gone`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("leader", on: reactor)
+      let (one, two) = (await queue.worker("one", on: reactor), await queue.worker("two", on: reactor))
+      #expect(try await one.queue.lifeline.leads(on: reactor))
+      #expect(try await !two.queue.lifeline.leads(on: reactor))
+      #expect(try await one.queue.lifeline.leads(on: reactor))
+      one.queue.close(on: reactor)
+      while try await !two.queue.lifeline.leads(on: reactor) { await reactor.sleep(for: .milliseconds(1)) }
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `old partitions make room, are still read and found, and go when their time is over`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("retention", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      let id = try await queue.queue(queue.submission("old"), on: reactor)
+      let waiting = try await queue.queue(queue.submission("waiting"), on: reactor)
+      let tasks = try await worker.claim(16, on: reactor)
+      let retry = Completion(id: waiting, lease: tasks[1].lease, outcome: .retry(error: "later", afterSeconds: 60))
+      _ = try await worker.complete([tasks[0].completed("{}"), retry], on: reactor)
+      try await queue.skipPartitions(5, on: reactor)
+      // One of its tasks is not over.
+      #expect(try await queue.count("millrace.task where id = \(id)", on: reactor) == 1)
+      let parts = "pg_inherits where inhparent = 'millrace.task'::regclass"
+      #expect(try await queue.count(parts, on: reactor) == 5)
+      try await queue.run("update millrace.scheduled set run_at = now()", on: reactor)
+      _ = try await worker.queue.promote(on: reactor)
+      #expect(try await worker.complete(try await worker.claim(1, on: reactor), on: reactor) == [waiting])
+      try await queue.run("select millrace.maintain(1000000)", on: reactor)
+      #expect(try await queue.count(parts, on: reactor) == 4)
+      #expect(try await queue.client.task(id, on: reactor)?.result == Array("{}".utf8))
+      guard case .completed(id, _, _) = try await queue.client.submit(queue.submission("old"), on: reactor) else {
+        Issue.record("the result of the past was not found")
+        return
+      }
+      // Half of the time is over, and then all of it.
+      try await worker.queue.maintain(retentionSeconds: 60, on: reactor)
+      #expect(try await queue.client.task(id, on: reactor) != nil)
+      try await queue.run(
+        "update millrace.task_part set past_since = now() - interval '61 s' where past_since is not null", on: reactor)
+      try await worker.queue.maintain(retentionSeconds: 60, on: reactor)
+      #expect(try await queue.client.task(id, on: reactor) == nil)
+      #expect(try await queue.count("millrace.task_past", on: reactor) == 0)
+      // The key is still there and its task is not: it is a new one.
+      #expect(try await queue.queue(queue.submission("old"), on: reactor) > waiting)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `where tasks are few the oldest that are over go one by one`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("few", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for index in 0..<3 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let tasks = try await worker.claim(2, on: reactor)
+      _ = try await worker.complete(tasks, on: reactor)
+      try await queue.run("update millrace.task set finished_at = now() - interval '61 s' where id = 1", on: reactor)
+      try await worker.queue.maintain(retentionSeconds: 60, on: reactor)
+      #expect(try await queue.number("select min(id) from millrace.task", on: reactor) == 2)
+      #expect(try await queue.count("millrace.task", on: reactor) == 2)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `keys are those of today and yesterday`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("days", on: reactor)
+      let id = try await queue.queue(queue.submission("x"), on: reactor)
+      func age(_ days: Int) async throws {
+        let today = try await queue.number("millrace.today()", on: reactor)
+        let (old, new) = ("millrace.unique_key_\(today)", today - Int64(days))
+        let part = "partition of millrace.unique_key for values in (\(new))"
+        try await queue.run("create table if not exists millrace.unique_key_\(new) \(part)", on: reactor)
+        try await queue.run(
+          """
+          with k as (delete from \(old) returning *)
+          insert into millrace.unique_key_\(new) select task_id, \(new), digest from k
+          """, on: reactor)
+      }
+      try await age(1)
+      #expect(try await queue.client.submit(queue.submission("x"), on: reactor) == .underWay(id: id, state: .queued))
+      let other = try await queue.queue(queue.submission("y"), on: reactor)
+      try await age(2)
+      #expect(try await queue.queue(queue.submission("y"), on: reactor) > other)
+      try await queue.run("select millrace.maintain(1000000)", on: reactor)
+      let keys = "pg_inherits where inhparent = 'millrace.unique_key'::regclass"
+      #expect(try await queue.count(keys, on: reactor) == 3)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `tables of the step before are taken over with their tasks`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("upgrade", steps: 2, on: reactor)
+      try await queue.run(
+        """
+        insert into millrace.task (id, kind, lane, payload)
+        select nextval('millrace.task_id'), 'test', 1, 'x' from generate_series(1, 3)
+        """, on: reactor)
+      try await queue.run(
+        """
+        insert into millrace.ready (lane, seq, id)
+        select 1, nextval('millrace.ready_seq') + 100, id from millrace.task
+        """, on: reactor)
+      try await queue.run("select setval('millrace.ready_seq', 500)", on: reactor)
+      let done = try await QueueSchema.migrate(queue.configuration, pool: pool, log: quiet, on: reactor)
+      #expect(done == [3])
+      let worker = await queue.worker(on: reactor)
+      let id = try await queue.queue(queue.submission("new"), on: reactor)
+      #expect(id > 500)
+      #expect(try await worker.claim(16, on: reactor).map(\.id) == [1, 2, 3, id])
+      queue.close(on: reactor)
+    }
+  }
+}

@@ -1,0 +1,135 @@
+import Basics
+import Postgres
+import Reactor
+import Telemetry
+import TestSupport
+import Testing
+
+@testable import TaskQueue
+
+@Suite(.serialized, .timeLimit(.minutes(2))) struct SubmitTests {
+  @Test func `a read that comes while another waits for a connection in vain fails with it`() async throws {
+    try await onReactor { reactor in
+      let client = QueueClient(QueueConfiguration(), pool: pool, log: quiet, metrics: Metrics())
+      let began = reactor.now
+      var failures: [TimeSpan] = []
+      let over = Pause()
+      for id in 1...3 as ClosedRange<Int64> {
+        Task.immediate(executorPreference: reactor.queue) {
+          do { _ = try await client.task(id, on: reactor) } catch { failures.append(reactor.now.since(began)) }
+          if failures.count == 3 { over.end() }
+        }
+        await reactor.sleep(for: .milliseconds(300))
+      }
+      await over.wait(until: .never, on: reactor)
+      #expect(failures.allSatisfy { $0 < .seconds(4 as UInt64) }, "\(failures.map(\.milliseconds))")
+      client.close(on: reactor)
+    }
+  }
+
+  @Test func `a thousand identical submissions over three processes make one task`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("identical", on: reactor)
+      // Submissions coalesce in their own process; three of them meet only in the database.
+      let clients = (0..<3).map { _ in queue.anotherClient(on: reactor) }
+      let outcomes = Outcomes()
+      for index in 0..<1000 {
+        outcomes.submit(queue.submission("same"), clients[index % 3], on: reactor)
+        if index % 50 == 0 { await reactor.sleep(for: .milliseconds(1)) }
+      }
+      await outcomes.wait(for: 1000, on: reactor)
+      #expect(outcomes.errors.isEmpty && outcomes.ids.count == 1 && outcomes.fresh >= 1)
+      #expect(try await queue.count("millrace.task", on: reactor) == 1)
+      #expect(
+        try await queue.count(
+          "pg_stat_activity where datname = current_database() and query like '%unique_key%'", on: reactor) >= 3)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a completed task is found with its result, a failed one is begun anew and keeps its input`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("found", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      let (done, bad) = (queue.submission("done"), queue.submission("bad", attempts: 1))
+      let doneId = try await queue.queue(done, on: reactor)
+      let badId = try await queue.queue(bad, on: reactor)
+      let secretId = try await queue.queue(queue.submission("secret", unique: false, secret: true), on: reactor)
+      #expect(try await queue.client.submit(done, on: reactor) == .underWay(id: doneId, state: .queued))
+      let tasks = try await worker.claim(16, on: reactor)
+      #expect(tasks.map(\.id) == [doneId, badId, secretId])
+      #expect(try await queue.client.submit(done, on: reactor) == .underWay(id: doneId, state: .running))
+      #expect(try await queue.client.task(doneId, on: reactor)?.state == .running)
+      let accepted = try await worker.complete(
+        [tasks[0].completed("{}"), tasks[1].failed("no"), tasks[2].failed("no")], on: reactor)
+      #expect(accepted.sorted() == [doneId, badId, secretId])
+      guard case .completed(doneId, let result, let age) = try await queue.client.submit(done, on: reactor) else {
+        throw QueueError(.refused, "not found")
+      }
+      #expect(result == Array("{}".utf8) && age >= 0 && age < 60)
+      let again = try await queue.queue(bad, on: reactor)
+      #expect(again > badId)
+      #expect(try await queue.client.submit(bad, on: reactor) == .underWay(id: again, state: .queued))
+      let record = try await queue.client.task(badId, on: reactor)
+      #expect(record?.state == .failed && record?.error == "no" && record?.attempts == 1)
+      #expect(try await queue.client.task(999_999, on: reactor) == nil)
+      #expect(try await queue.count("millrace.lease", on: reactor) == 0)
+      // What failed can be run again, unless its input is a secret.
+      let kept = "millrace.task where payload is not null and state <> 0"
+      #expect(try await queue.number("select min(id) from \(kept)", on: reactor) == badId)
+      #expect(try await queue.count(kept, on: reactor) == 1)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `submissions of a crowd wait for each other, a single one leaves at once`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("crowd", on: reactor)
+      let metrics = Metrics()
+      let client = queue.anotherClient(holdMax: .seconds(30 as UInt64), metrics: metrics, on: reactor)
+      func batches() -> UInt64 {
+        metrics.counter("millrace_queue_submit_batches_total", "Statements that submitted tasks.").value
+      }
+      _ = try await client.submit(queue.submission("alone"), on: reactor)
+      #expect(batches() == 1)
+      let first = Outcomes()
+      for number in 1...16 { first.submit(queue.submission("\(number)"), client, on: reactor) }
+      await first.wait(for: 16, on: reactor)
+      #expect(batches() == 2)
+      // The first of the crowd comes back and is held; with most of the others it leaves, in one batch.
+      let second = Outcomes()
+      second.submit(queue.submission("17"), client, on: reactor)
+      await reactor.sleep(for: TimeSpan(nanoseconds: 0))
+      #expect(batches() == 2)
+      for number in 18...30 { second.submit(queue.submission("\(number)"), client, on: reactor) }
+      await second.wait(for: 14, on: reactor)
+      #expect(batches() == 3)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a page walks all tasks newest first, filtered or not, and on into the past`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("pages", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for index in 0..<16 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      _ = try await worker.complete(try await worker.claim(16, on: reactor), on: reactor)
+      try await queue.skipPartitions(4, on: reactor)
+      for index in 16..<25 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      #expect(try await queue.count("millrace.task_past", on: reactor) == 16)
+      for (state, expected) in [(nil, 25), (TaskState.completed, 16), (.queued, 9), (.failed, 0)] {
+        var seen: [Int64] = []
+        var cursor: Int64?
+        repeat {
+          let page = try await queue.client.page(before: cursor, state: state, kinds: nil, limit: 4, on: reactor)
+          seen += page.tasks.map(\.id)
+          cursor = page.next
+        } while cursor != nil
+        #expect(seen.count == expected && seen == seen.sorted(by: >) && Set(seen).count == expected)
+      }
+      queue.close(on: reactor)
+    }
+  }
+}

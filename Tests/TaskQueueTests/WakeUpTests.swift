@@ -1,0 +1,133 @@
+import Basics
+import Postgres
+import Reactor
+import TestSupport
+import Testing
+
+@testable import TaskQueue
+
+@Suite(.serialized, .timeLimit(.minutes(2))) struct WakeUpTests {
+  /// Workers that sleep, each with idle row number 7.
+  private func sleepers(
+    _ count: Int, _ queue: QueueHarness, on reactor: isolated Reactor
+  ) async throws -> [TestWorker] {
+    var workers: [TestWorker] = []
+    for index in 0..<count {
+      let worker = await queue.worker("w\(index)", on: reactor)
+      #expect(try await worker.claim(1, row: 7, on: reactor).isEmpty)
+      workers.append(worker)
+    }
+    return workers
+  }
+
+  @Test(arguments: [(1, 2), (128, 1)])
+  func `each heavy task wakes a sleeping worker of its own, quick ones together wake one`(
+    tasksPerWakeUp: Int, expected: Int
+  ) async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("wakers\(tasksPerWakeUp)", on: reactor)
+      let workers = try await sleepers(3, queue, on: reactor)
+      let outcomes = Outcomes()
+      for _ in 0..<2 {
+        outcomes.submit(queue.submission("", unique: false, perWakeUp: tasksPerWakeUp), queue.client, on: reactor)
+      }
+      await outcomes.wait(for: 2, on: reactor)
+      // Notifications are delivered in the order of commits: after this one, no other of the two tasks is to come.
+      while try await queue.count("millrace.idle_worker", on: reactor) != 3 - expected {
+        await reactor.sleep(for: .milliseconds(1))
+      }
+      try await queue.run("notify millrace_ready", on: reactor)
+      for worker in workers { await worker.hears(worker.heard.first?.words.isEmpty == false ? 2 : 1, on: reactor) }
+      let words = workers.flatMap { $0.heard.flatMap(\.words) }
+      #expect(words.count == expected && words.allSatisfy { $0 == WakeUp.Word(group: 0, tasks: 2, row: 7) })
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `submissions that come one by one wake one worker each, until nobody sleeps`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("each", on: reactor)
+      let workers = try await sleepers(3, queue, on: reactor)
+      for index in 0..<3 {
+        _ = try await queue.queue(queue.submission("\(index)"), on: reactor)
+        while workers.reduce(0, { $0 + $1.heard.count }) <= index { await reactor.sleep(for: .milliseconds(1)) }
+      }
+      #expect(workers.allSatisfy { $0.heard.count == 1 })
+      #expect(try await queue.count("millrace.idle_worker", on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a row is withdrawn up to its number, and the row of a worker without a session is passed over`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("rows", on: reactor)
+      let workers = try await sleepers(2, queue, on: reactor)
+      try await workers[0].queue.withdraw(group: 0, upTo: 6, on: reactor)
+      #expect(try await queue.count("millrace.idle_worker", on: reactor) == 2)
+      _ = try await workers[0].claim(1, row: 9, on: reactor)
+      _ = try await workers[0].claim(1, row: 8, on: reactor)
+      #expect(try await queue.count("millrace.idle_worker where number = 9", on: reactor) == 1)
+      workers[0].queue.close(on: reactor)
+      let lock = "\(queue.locks) and locktype = 'advisory' and classid = \(Lifeline.lockClass)"
+      while try await queue.count(lock, on: reactor) > 1 { await reactor.sleep(for: .milliseconds(1)) }
+      _ = try await queue.queue(queue.submission("x"), on: reactor)
+      await workers[1].hears(1, on: reactor)
+      try await workers[1].queue.withdraw(group: 0, upTo: 7, on: reactor)
+      #expect(try await queue.count("millrace.idle_worker", on: reactor) == 1)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `released and promoted tasks are told of`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("told", on: reactor)
+      for index in 0..<2 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let worker = await queue.worker(on: reactor)
+      let tasks = try await worker.claim(16, on: reactor)
+      let sleeper = try await sleepers(1, queue, on: reactor)[0]
+      try await worker.queue.release(lease: tasks[0].lease, ids: [tasks[1].id], on: reactor)
+      await sleeper.hears(1, on: reactor)
+      // Released without an attempt, and the others stay where they are.
+      let released = try await sleeper.claim(16, row: 8, on: reactor)
+      #expect(released.map(\.id) == [tasks[1].id] && released[0].attemptsBefore == 0)
+      let retry = Completion(
+        id: tasks[0].id, lease: tasks[0].lease, outcome: .retry(error: "later", afterSeconds: 0.02))
+      #expect(try await worker.complete([retry], on: reactor) == [tasks[0].id])
+      #expect(try await queue.client.task(tasks[0].id, on: reactor)?.error == "later")
+      var due: Double? = 1
+      while let seconds = due {
+        await reactor.sleep(for: .seconds(seconds))
+        due = try await worker.queue.promote(on: reactor)
+      }
+      await sleeper.hears(2, on: reactor)
+      let retried = try await sleeper.claim(16, on: reactor)
+      #expect(retried.map(\.id) == [tasks[0].id] && retried[0].attemptsBefore == 1)
+      #expect(try await queue.strays(on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a beat finds a task that no sleeper was told of, until somebody claims it`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("untold", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for index in 0..<2 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let beat = try await worker.queue.beat(
+        held: [], leaseSeconds: 30, idleGroups: [0, 2], selfTest: false, on: reactor)
+      #expect(beat.waiting.map(\.group) == [0])
+      #expect(try await worker.queue.stillWaiting(beat.waiting, on: reactor) == beat.waiting)
+      _ = try await worker.claim(1, on: reactor)
+      #expect(try await worker.queue.stillWaiting(beat.waiting, on: reactor) == [])
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `words are read from a payload, and what is none means everywhere`() {
+    #expect(
+      WakeUp(payload: "0:12:7,2:1:3").words
+        == [WakeUp.Word(group: 0, tasks: 12, row: 7), WakeUp.Word(group: 2, tasks: 1, row: 3)])
+    for payload in ["", "x", "0:1", "0:0:1", "99999:1:1", "a:b:c"] { #expect(WakeUp(payload: payload).words.isEmpty) }
+  }
+}

@@ -1,0 +1,186 @@
+import Basics
+import Postgres
+import Reactor
+import TestSupport
+import Testing
+
+@testable import TaskQueue
+
+@Suite(.serialized, .timeLimit(.minutes(2))) struct WorkTests {
+  @Test func `I4 a completion with a lease that was taken away, or without its task in it, changes nothing`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("fence", on: reactor)
+      let (slow, quick) = (await queue.worker("slow", on: reactor), await queue.worker("quick", on: reactor))
+      for index in 0..<2 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let held = try await slow.claim(1, on: reactor)
+      let other = try await slow.claim(1, on: reactor)
+      // The lease stands, but it is another task's.
+      let wrong = Completion(id: held[0].id, lease: other[0].lease, outcome: .completed(result: []))
+      #expect(try await quick.complete([wrong], on: reactor).isEmpty)
+      #expect(try await queue.client.task(held[0].id, on: reactor)?.state == .running)
+      try await queue.run("select millrace.rescue(array[\(held[0].lease)])", on: reactor)
+      #expect(try await slow.complete(held, on: reactor).isEmpty)
+      let taken = try await quick.claim(1, on: reactor)
+      #expect(taken.map(\.id) == held.map(\.id) && taken[0].attemptsBefore == 1)
+      #expect(try await slow.complete(held, on: reactor).isEmpty)
+      #expect(try await quick.complete(taken, on: reactor) == held.map(\.id))
+      #expect(try await quick.complete(taken, on: reactor).isEmpty)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `I3 a completion that meets a take-over waits for it and then finds nothing`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("meeting", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      let id = try await queue.queue(queue.submission("x"), on: reactor)
+      let held = try await worker.claim(1, on: reactor)
+      // One transaction takes the lease, and is open while the completion comes.
+      try await queue.run("begin", on: reactor)
+      try await queue.run("select millrace.rescue(array[\(held[0].lease)])", on: reactor)
+      var accepted: [Int64]?
+      let over = Pause()
+      Task.immediate(executorPreference: reactor.queue) {
+        accepted = try? await worker.complete(held, on: reactor)
+        over.end()
+      }
+      while try await queue.count(
+        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", on: reactor) == 0
+      {
+        await reactor.sleep(for: .milliseconds(1))
+      }
+      try await queue.run("commit", on: reactor)
+      if accepted == nil { await over.wait(until: .never, on: reactor) }
+      #expect(accepted == [])
+      #expect(try await queue.count("millrace.task where state = 0 and attempt = 1", on: reactor) == 1)
+      #expect(try await worker.claim(1, on: reactor).map(\.id) == [id])
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a completion that was stored although its answer was lost is recognised`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("again", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for index in 0..<4 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let tasks = try await worker.claim(16, on: reactor)
+      let retry = Completion(
+        id: tasks[2].id, lease: tasks[2].lease, outcome: .retry(error: "later", afterSeconds: 60))
+      let completions = [tasks[0].completed(), tasks[1].failed("no"), retry, tasks[3].completed()]
+      #expect(try await worker.complete(completions, on: reactor).count == 4)
+      #expect(try await worker.complete(completions, isRepeated: true, on: reactor).sorted() == tasks.map(\.id))
+      // What another has stored is not ours.
+      let foreign = [tasks[0].completed("other"), tasks[1].failed("other")]
+      #expect(try await worker.complete(foreign, isRepeated: true, on: reactor).isEmpty)
+      #expect(try await queue.strays(on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a completion that PostgreSQL refuses fails its task alone`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("refused", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for index in 0..<3 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let tasks = try await worker.claim(16, on: reactor)
+      // Text without an end that PostgreSQL knows: 22021.
+      let completions = [tasks[0].completed(), tasks[1].failed("a\0b"), tasks[2].completed()]
+      #expect(try await worker.complete(completions, on: reactor) == [tasks[0].id, tasks[2].id])
+      let record = try await queue.client.task(tasks[1].id, on: reactor)
+      #expect(record?.state == .failed && record?.error == "its result cannot be stored")
+      #expect(try await queue.count("millrace.lease", on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a task whose worker was lost is run alone, and then harms nobody else`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("suspects", on: reactor)
+      var workers: [TestWorker] = []
+      for name in ["one", "two", "three"] { workers.append(await queue.worker(name, on: reactor)) }
+      for index in 0..<3 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let first = try await workers[0].claim(16, on: reactor)
+      #expect(first.count == 3)
+      let rescue = "select millrace.rescue(array(select id from millrace.lease where worker_id = "
+      try await queue.run("\(rescue)\(workers[0].queue.id!)))", on: reactor)
+      _ = try await queue.queue(queue.submission("new"), on: reactor)
+      // One at a time, before anything else; whoever claims it may expect more.
+      let wish = ClaimWish(group: 0, count: 16, floor: 0, announces: nil)
+      let turn = try await workers[1].queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor)
+      #expect(turn.claimed.map(\.id) == [first[0].id] && turn.isFull && turn.firstSeq == nil)
+      #expect(turn.claimed[0].attemptsBefore == 1)
+      let beside = try await workers[1].claim(16, on: reactor)
+      #expect(beside.map(\.id) == [first[1].id])
+      // Two suspects die with their worker: both have lost an attempt, an innocent beside them has not.
+      let plain = ClaimWish(group: 0, count: 16, floor: 1, announces: nil)
+      let innocent = try await workers[1].queue.turn(completing: [], isRepeated: false, claiming: plain, on: reactor)
+      #expect(innocent.claimed.count == 1)
+      try await queue.run("\(rescue)\(workers[1].queue.id!)))", on: reactor)
+      let attempts = "select attempt from millrace.task where id = "
+      #expect(try await queue.number("\(attempts)\(first[0].id)", on: reactor) == 2)
+      #expect(try await queue.number("\(attempts)\(first[1].id)", on: reactor) == 2)
+      #expect(try await queue.number("\(attempts)\(innocent.claimed[0].id)", on: reactor) == 0)
+      #expect(try await queue.strays(on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `I2 I3 whatever claimers, deaths and late completions come together, each task is completed once`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("chaos", on: reactor)
+      let outcomes = Outcomes()
+      for index in 0..<1000 {
+        outcomes.submit(queue.submission("\(index)", attempts: 1000), queue.client, on: reactor)
+      }
+      await outcomes.wait(for: 1000, on: reactor)
+      let ledger = Ledger()
+      for seed in 0..<4 as Range<UInt64> {
+        let worker = await queue.worker("w\(seed)", on: reactor)
+        Task.immediate(executorPreference: reactor.queue) { await ledger.work(queue, worker, seed, on: reactor) }
+      }
+      await ledger.over.wait(until: .never, on: reactor)
+      #expect(ledger.accepted.count == 1000 && Set(ledger.accepted).count == 1000)
+      let completed = "millrace.task where state = 2 and result = convert_to(id::text, 'UTF8')"
+      #expect(try await queue.count(completed, on: reactor) == 1000)
+      #expect(try await queue.strays(on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+}
+
+/// Workers that claim, sometimes lose their leases to each other, and complete anyway.
+private final class Ledger {
+  var accepted: [Int64] = []
+  var finished = 0
+  let over = Pause()
+
+  func work(_ queue: QueueHarness, _ worker: TestWorker, _ seed: UInt64, on reactor: isolated Reactor) async {
+    do { try await run(queue, worker, seed, on: reactor) } catch { Issue.record("\(error)") }
+    finished += 1
+    if finished == 4 { over.end() }
+  }
+
+  private func run(
+    _ queue: QueueHarness, _ worker: TestWorker, _ seed: UInt64, on reactor: isolated Reactor
+  ) async throws {
+    var random = SeededRandom(seed: seed)
+    var held: [ClaimedTask] = []
+    while accepted.count < 1000 {
+      held += try await worker.claim([1, 16, 64].randomElement(using: &random)!, on: reactor)
+      if held.isEmpty { await reactor.sleep(for: .milliseconds(1)) }
+      if Int.random(in: 0..<8, using: &random) == 0 {
+        // Not awaited: it meets claims and completions of all four.
+        Task.immediate(executorPreference: reactor.queue) {
+          try? await queue.run("select millrace.rescue(array(select id from millrace.lease limit 2))", on: reactor)
+        }
+      }
+      if Int.random(in: 0..<3, using: &random) == 0 { continue }
+      accepted += try await worker.complete(held, on: reactor)
+      held.removeAll()
+    }
+  }
+}
