@@ -107,6 +107,6 @@ let package = Package(
     tests("TidyTests", []),
     tests(
       "LauncherTests", ["Basics", "HTTP", "Hashing", "Launcher", "Millrace", "Reactor", "Redis", "TestSupport"]),
-    tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis"]),
+    tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis", "TestSupport"]),
   ]
 )

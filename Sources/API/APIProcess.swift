@@ -2,7 +2,7 @@ import Basics
 import Glibc
 import HTTP
 public import Reactor
-public import Redis
+import Redis
 import TaskQueue
 import Tasks
 public import Telemetry
@@ -52,7 +52,7 @@ public final class APIProcess: SignalReceiver {
     if let redis = configuration.redis {
       subscriber = RedisSubscriber(
         redis, channels: [RedisNames.doneChannel, RedisNames.clearChannel].map { Array($0.utf8) },
-        resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), receiver: self, on: reactor)
+        resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), receiver: service, on: reactor)
     }
     log.info(
       "listening", [("instance", configuration.instance), ("listens", "\(configuration.endpoints)")])
@@ -74,25 +74,6 @@ public final class APIProcess: SignalReceiver {
       self.service.queue.close(on: reactor)
       self.log.info("stopped")
       reactor.stop()
-    }
-  }
-}
-
-extension APIProcess: MessageReceiver {
-  /// Subscriptions stand or fall, or another process has told something.
-  public func received(_ event: RedisSubscriber.Event, on reactor: isolated Reactor) {
-    switch event {
-    case .connected:
-      // While nobody listened, somebody may have told to forget.
-      service.cache.clearMemory()
-      service.board.hasNews = true
-    case .disconnected: service.board.hasNews = false
-    case .message(let channel, let payload):
-      if channel.elementsEqual(RedisNames.doneChannel.utf8) {
-        service.board.completed(RedisNames.ids(in: payload))
-      } else {
-        service.cache.clearMemory()
-      }
     }
   }
 }

@@ -109,3 +109,22 @@ extension APIService {
     return .json(200, Array(#"{"message":"Cache cleared successfully"}"#.utf8))
   }
 }
+
+extension APIService: MessageReceiver {
+  /// Subscriptions stand or fall, or another process has told something.
+  func received(_ event: RedisSubscriber.Event, on reactor: isolated Reactor) {
+    switch event {
+    case .connected:
+      // While nobody listened, somebody may have told to forget.
+      cache.clearMemory()
+      board.hasNews = true
+    case .disconnected: board.hasNews = false
+    case .message(let channel, let payload):
+      if channel.elementsEqual(RedisNames.doneChannel.utf8) {
+        board.completed(RedisNames.ids(in: payload))
+      } else {
+        cache.clearMemory()
+      }
+    }
+  }
+}

@@ -28,12 +28,21 @@ public struct PostgresConfiguration: Sendable {
   /// A database on this machine's TCP port 5432.
   public init() {}
 
-  /// The same for attempt `number`, with another host first: one that is silent keeps libpq from trying the next.
+  /// How many attempts went before this one.
+  private var attempt = 0
+
+  /// The same for attempt `number`.
   func turned(forAttempt number: Int) -> PostgresConfiguration {
     var turned = self
-    let first = number % max(hosts.count, 1)
-    turned.hosts = Array(hosts[first...] + hosts[..<first])
+    turned.attempt = number
     return turned
+  }
+
+  /// What is tried in this attempt, of all hosts all addresses, with another one first than in the attempt before: one
+  /// that is silent keeps libpq from trying the next.
+  func turned(_ places: [String]) -> [String] {
+    let first = attempt % max(places.count, 1)
+    return Array(places[first...] + places[..<first])
   }
 
   /// The pauses between attempts.

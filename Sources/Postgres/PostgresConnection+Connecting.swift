@@ -7,12 +7,21 @@ public import Telemetry
 extension PostgresConnection {
   /// What connecting needs besides the configuration: threads for what blocks.
   public struct Helpers: Sendable {
-    /// Looks up host names and sends cancels.
-    public let pool: ComputePool
+    /// Looks up host names.
+    let pool: ComputePool
+    /// Sends cancels, which a host that has vanished holds up for minutes: names are looked up meanwhile.
+    let cancels: ComputePool
 
-    /// Helpers that block threads of `pool`.
+    /// Helpers that block threads of `pool`, and one of their own if the system has one left.
     public init(pool: ComputePool) {
       self.pool = pool
+      cancels = (try? ComputePool(width: 1, name: "cancel")) ?? pool
+    }
+
+    /// Helpers that send cancels on a thread of `cancels`.
+    init(pool: ComputePool, cancels: ComputePool) {
+      self.pool = pool
+      self.cancels = cancels
     }
   }
 
@@ -59,7 +68,7 @@ extension PostgresConnection {
       throw error
     }
     // From here on the connection object owns the handle and the limiter's place.
-    let connection = PostgresConnection(handle: handle, limiter: configuration.limiter, canceller: helpers.pool)
+    let connection = PostgresConnection(handle: handle, limiter: configuration.limiter, canceller: helpers.cancels)
     let deadline = reactor.now + .seconds(Limits.connectSeconds)
     if let reason = await Handshake(handle).run(until: deadline, on: reactor) {
       connection.close(on: reactor)
@@ -130,6 +139,9 @@ extension PostgresConnection {
         continue  // The other hosts may still be found.
       }
     }
+    // One address that is silent uses up the time of an attempt: the next attempt begins with another one.
+    hosts = configuration.turned(hosts)
+    addresses = configuration.turned(addresses)
     guard !hosts.isEmpty else {
       throw PostgresError(.unavailable, "no host of \(configuration.hosts.joined(separator: ", ")) has an address")
     }

@@ -21,6 +21,8 @@ public final class PostgresConnection: EventHandler {
     /// Called at the end of a request that nobody awaits.
     var ended: ((PostgresError?) -> Void)?
     var isAbandoned = false
+    /// A cancel that was meant for another one has hit it.
+    var isHit = false
 
     init(_ steps: [(PostgresStatement, PostgresParameters)], deadline: MonotonicTime) {
       self.steps = steps.map { (statement: $0.0, parameters: $0.1) }
@@ -52,6 +54,8 @@ public final class PostgresConnection: EventHandler {
   private var prepared: Set<PostgresStatement> = []
   private var isWatchingWrites = false
   private var lostWaiters: [UnsafeContinuation<Void, Never>] = []
+  /// Cancels that were sent and have not been seen to hit anything.
+  private var cancelsUnderWay = 0
   private let limiter: ConnectionLimiter
   private let canceller: ComputePool
   lazy var timer = ReactorTimer(self)
@@ -244,6 +248,10 @@ public final class PostgresConnection: EventHandler {
       let state = PQresultErrorField(result, CInt(UInt8(ascii: "C"))).map { String(cString: $0) } ?? "08000"
       let message = String(cString: PQresultErrorMessage(result))
       PQclear(result)
+      if state == "57014", cancelsUnderWay > 0 {
+        cancelsUnderWay -= 1
+        request.isHit = !request.isAbandoned
+      }
       if request.error == nil { request.error = PostgresError(.server(sqlstate: state), message) }
       // Statements whose preparation failed or was skipped are not known to the server; earlier ones stay prepared.
       for case let statement? in request.expected { prepared.remove(statement) }
@@ -253,6 +261,13 @@ public final class PostgresConnection: EventHandler {
 
   private func finishFirst(on reactor: isolated Reactor) {
     guard let request = inFlight.popFirst() else { return }
+    // A cancel came so late that it hit this request instead. Nothing of it was kept, so it is simply sent again.
+    if request.isHit, !request.isAbandoned {
+      (request.isHit, request.error) = (false, nil)
+      request.results.removeAll()
+      if let next = inFlight.first { reactor.arm(timer, at: next.deadline) }
+      return send(request, on: reactor)
+    }
     request.waiter.take()?.resume()
     request.ended.take()?(request.error)
     if let next = inFlight.first {
@@ -272,6 +287,7 @@ public final class PostgresConnection: EventHandler {
     first.waiter.take()?.resume()
     reactor.arm(timer, after: .seconds(Limits.silenceSeconds))
     guard let cancel = PQgetCancel(handle) else { return }
+    cancelsUnderWay += 1
     let address = UInt(bitPattern: cancel)
     let pool = canceller
     // PQcancel connects and blocks: it must not run on the reactor.

@@ -26,13 +26,13 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
   }
 
   /// Whether the same request may succeed later although nothing is wrong with it: the database is away, shutting down
-  /// (class 57), out of resources (53), chose this transaction to end a conflict (40), or lacks a statement that a
-  /// failed request was to prepare (26000).
+  /// (class 57), out of resources (53), chose this transaction to end a conflict (40), is a primary no more (25006), or
+  /// lacks a statement that a failed request was to prepare (26000).
   public var isTransient: Bool {
     switch code {
     case .unavailable, .connectionLost, .deadline, .overloaded: true
     case .server(let state):
-      state.hasPrefix("57") || state.hasPrefix("53") || state.hasPrefix("40") || state == "26000"
+      state.hasPrefix("57") || state.hasPrefix("53") || state.hasPrefix("40") || ["25006", "26000"].contains(state)
     }
   }
 

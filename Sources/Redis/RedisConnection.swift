@@ -15,9 +15,30 @@ final class RedisConnection {
   static func connect(
     _ configuration: RedisConfiguration, _ resolver: Resolver, on reactor: isolated Reactor
   ) async throws(RedisError) -> RedisConnection {
-    let address = try await resolve(configuration.endpoint, resolver, on: reactor)
+    let addresses = try await resolve(configuration.endpoint, resolver, on: reactor)
+    return try await connect(to: addresses, within: configuration.connectTimeout, on: reactor)
+  }
+
+  /// Tries one address after the other, each with its share of the time, and connects to the first that answers.
+  static func connect(
+    to addresses: [SocketAddress], within time: TimeSpan, on reactor: isolated Reactor
+  ) async throws(RedisError) -> RedisConnection {
+    var failure = RedisError.cannotConnect(reason: "no address")
+    let share = TimeSpan(nanoseconds: time.nanoseconds / UInt64(max(addresses.count, 1)))
+    for address in addresses {
+      do {
+        return try await connect(to: address, until: reactor.now + share, on: reactor)
+      } catch {
+        failure = error
+      }
+    }
+    throw failure
+  }
+
+  private static func connect(
+    to address: SocketAddress, until deadline: MonotonicTime, on reactor: isolated Reactor
+  ) async throws(RedisError) -> RedisConnection {
     do {
-      let deadline = reactor.now + configuration.connectTimeout
       let fd = try await Connector.connect(to: address, until: deadline, on: reactor)
       return RedisConnection(try Stream(adopting: fd, on: reactor))
     } catch {
@@ -27,18 +48,16 @@ final class RedisConnection {
 
   private static func resolve(
     _ endpoint: String, _ resolver: Resolver, on reactor: isolated Reactor
-  ) async throws(RedisError) -> SocketAddress {
-    if let address = SocketAddress(endpoint) { return address }
+  ) async throws(RedisError) -> [SocketAddress] {
+    if let address = SocketAddress(endpoint) { return [address] }
     guard let colon = endpoint.lastIndex(of: ":"), let port = UInt16(endpoint[endpoint.index(after: colon)...]) else {
       throw .cannotConnect(reason: "\(endpoint) is no address")
     }
     do {
-      let addresses = try await resolver.addresses(of: String(endpoint[..<colon]), port: port, on: reactor)
-      if let first = addresses.first { return first }
+      return try await resolver.addresses(of: String(endpoint[..<colon]), port: port, on: reactor)
     } catch {
       throw .cannotConnect(reason: "\(error)")
     }
-    throw .cannotConnect(reason: "\(endpoint) has no address")
   }
 
   /// Logs in and waits until the server has answered a PING: a frozen server's kernel still accepts connections, so

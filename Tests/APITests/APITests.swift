@@ -4,6 +4,7 @@ import HTTP
 import Hashing
 import Postgres
 import Reactor
+import Redis
 import TestSupport
 import Testing
 
@@ -252,6 +253,23 @@ import HTTPSyntax
       #expect(!answer.text.contains("socket") && !answer.text.contains("postgres"))
       #expect(try await api.send(.get, "/readyz", on: reactor).status == 503)
       #expect(try await api.send(.get, "/livez", on: reactor).status == 200)
+      await api.stop(on: reactor)
+    }
+  }
+
+  @Test func `memory is emptied when news come again, for a word to empty it may have been missed`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("missed", redis: Self.redis, on: reactor)
+      let body = #"{"string":"missed"}"#
+      #expect(try await api.send(.post, "/hash/md5", body, on: reactor).status == 202)
+      try await api.work(on: reactor)
+      for (level, event) in [("L3", nil), ("L1", .disconnected), ("L1", .connected), ("L2", nil), ("L1", nil)]
+        as [(String, RedisSubscriber.Event?)]
+      {
+        let hit = try await api.send(.post, "/hash/md5", body, on: reactor)
+        #expect(hit.field("cache-status") == "millrace; hit; detail=\(level)")
+        if let event { api.service.received(event, on: reactor) }
+      }
       await api.stop(on: reactor)
     }
   }

@@ -147,6 +147,63 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
     }
   }
 
+  @Test func `a cancel that comes too late hits nobody else`() async throws {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let slow = try! ComputePool(width: 1)
+      let connection = try await PostgresConnection.connect(
+        configuration, helpers: PostgresConnection.Helpers(pool: pool, cancels: slow), on: reactor)
+      // The only thread for cancels is held up until the next request runs.
+      let (started, start) = AsyncStream.makeStream(of: Void.self)
+      let gate = Locked(false)
+      Task.immediate(executorPreference: reactor.queue) {
+        try? await slow.run(on: reactor) { _ = gate.wait { $0 ? () : nil } }
+      }
+      var late: PostgresError?
+      Task.immediate(executorPreference: reactor.queue) {
+        do throws(PostgresError) {
+          _ = try await connection.execute(
+            statement("select pg_sleep(0.2)::text"), until: reactor.now + .milliseconds(20), on: reactor)
+        } catch {
+          late = error
+        }
+        start.yield()
+      }
+      for await _ in started { break }
+      #expect(late?.code == .deadline)
+      var number: Int32?
+      let over = Pause()
+      Task.immediate(executorPreference: reactor.queue) {
+        number = try? await connection.execute(statement("select 7 from pg_sleep(0.4)"), on: reactor).int32(0, 0)
+        over.end()
+      }
+      let other = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      let running = statement("select count(*) from pg_stat_activity where query like 'select 7%' and state = 'active'")
+      while try await other.execute(running, on: reactor).int64(0, 0) == 0 {
+        await reactor.sleep(for: .milliseconds(1))
+      }
+      gate.withLock { $0 = true }
+      gate.notifyAll()
+      if number == nil { await over.wait(until: .never, on: reactor) }
+      #expect(number == 7)
+      other.close(on: reactor)
+      connection.close(on: reactor)
+    }
+  }
+
+  @Test func `each attempt begins with another address`() {
+    let configuration = PostgresConfiguration()
+    let places = ["a", "b", "c"]
+    #expect((0...3).map { configuration.turned(forAttempt: $0).turned(places)[0] } == ["a", "b", "c", "a"])
+    #expect(configuration.turned(forAttempt: 5).turned(places) == ["c", "a", "b"])
+    #expect(configuration.turned(forAttempt: 5).turned([]) == [])
+  }
+
+  @Test func `a server that is a primary no more is worth another try`() {
+    #expect(PostgresError(.server(sqlstate: "25006"), "").isTransient)
+    #expect(!PostgresError(.server(sqlstate: "22021"), "").isTransient)
+  }
+
   @Test func `a notification reaches the listener`() async throws {
     let configuration = configuration(Self.server)
     let heard = try await onReactor { reactor -> String in

@@ -13,7 +13,7 @@ import Testing
   #expect(metrics.counter("millrace_test_things_total", "Things.").value == 80_000)
 }
 
-@Test func `percentiles of a histogram lie within half an octave of the truth`() {
+@Test func `percentiles of a histogram lie within a quarter of the truth`() {
   let histogram = Metrics().histogram("millrace_test_wait_seconds", "Waits.")
   var random = SeededRandom(seed: 3)
   var values: [UInt64] = []
@@ -26,7 +26,7 @@ import Testing
   for quantile in [0.1, 0.5, 0.9, 0.99] {
     let truth = Double(values[Int(quantile * 20_000) - 1])
     let shown = Double(histogram.percentile(quantile)!.nanoseconds)
-    #expect(shown >= truth * 0.99 && shown <= truth * 1.51)
+    #expect(shown >= truth * 0.75 && shown <= truth * 1.25, "\(quantile)")
   }
 }
 

@@ -1,0 +1,26 @@
+import Basics
+import Reactor
+import TestSupport
+import Testing
+
+@testable import Redis
+
+@Suite struct RedisConnectionTests {
+  @Test func `of several addresses each is tried until one answers`() async throws {
+    let server = RedisServer()
+    let good = SocketAddress(unixPath: server.socketPath)!
+    let dead = SocketAddress(unixPath: server.folder + "/nobody")!
+    try await onReactor { reactor in
+      let time = TimeSpan.seconds(2 as UInt64)
+      let connection = try await RedisConnection.connect(to: [dead, dead, good], within: time, on: reactor)
+      try await connection.logIn(RedisConfiguration(endpoint: "unix:x"), on: reactor)
+      connection.close(on: reactor)
+      await #expect(throws: RedisError.self) {
+        _ = try await RedisConnection.connect(to: [dead, dead], within: time, on: reactor)
+      }
+      await #expect(throws: RedisError.self) {
+        _ = try await RedisConnection.connect(to: [], within: time, on: reactor)
+      }
+    }
+  }
+}
