@@ -25,6 +25,7 @@ enum AdminRoutes {
       try context.requireAdmin(request)
       return try changeStrategy(context.shared, request)
     }
+    BackendRoutes.add(to: router)
     return router
   }
 

@@ -28,6 +28,9 @@ enum BalancerRole {
     balancer.rateLimitRequests = configuration.integer(.rateLimit)
     balancer.rateLimitWindowSeconds = configuration.integer(.rateWindow)
     balancer.exposesBackend = configuration.isOn(.exposeBackend)
+    let inFlight = configuration.integer(.backendInFlight)
+    balancer.backendInFlightMax = inFlight == 0 ? .max : inFlight
+    balancer.viaName = try viaName(configuration.text(.via))
     balancer.adminToken = configuration.text(.adminToken)
     balancer.trustsLoopback = configuration.isOn(.adminTrustLoopback)
     balancer.healthPath = configuration.text(.healthPath) ?? ""
@@ -37,13 +40,24 @@ enum BalancerRole {
     }
   }
 
+  /// A pseudonym for `Via` is a token (RFC 9110 §7.6.3).
+  private static func viaName(_ text: String?) throws(CommandError) -> String? {
+    guard let text, !text.isEmpty else { return nil }
+    let isName = text.utf8.allSatisfy { byte in
+      let letter = byte | 0x20
+      return 0x61...0x7A ~= letter || 0x30...0x39 ~= byte || "-._".utf8.contains(byte)
+    }
+    guard isName else { throw .configuration("'\(text)' is no name for Via: letters, digits, '-', '.' and '_'") }
+    return text
+  }
+
   private static var processors: Int { Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 
   /// Reads `[NAME=]HOST:PORT[*WEIGHT]`; a host name is looked up once, here.
   static func backend(_ text: String) throws(CommandError) -> BalancerConfiguration.BackendAddress {
     if let backend = BalancerConfiguration.BackendAddress(text) { return backend }
     let afterName = text.firstIndex(of: "=").map { text.index(after: $0) } ?? text.startIndex
-    let address = text[afterName...].prefix { $0 != "*" }
+    let address = text[afterName...].prefix { $0 != "*" && $0 != "?" }
     let name = afterName == text.startIndex ? "\(address)=" : String(text[..<afterName])
     guard let colon = address.lastIndex(of: ":"), let port = UInt16(address[address.index(after: colon)...]),
       let found = try lookUp(String(address[..<colon]), port),

@@ -32,7 +32,8 @@ extension Setting {
   // The balancer.
   static let backends = Setting(
     "backend", "BACKENDS", .list, nil, [.balance],
-    "a server to send requests to, [NAME=]HOST:PORT[*WEIGHT] or [NAME=]unix:/path; may be given several times")
+    "a server to send requests to, [NAME=]HOST:PORT[*WEIGHT] or [NAME=]unix:/path; may be given several times; "
+      + "with ?resets=unread behind it, a reset on a kept connection counts as not having read the request")
   static let strategy = Setting(
     "strategy", "LB_STRATEGY", .choice(Strategy.names), "round_robin", [.up, .balance],
     "how a server is chosen for a request")
@@ -45,6 +46,12 @@ extension Setting {
   static let exposeBackend = Setting(
     "expose-backend", "LB_EXPOSE_BACKEND", .flag, "off", [.up, .balance],
     "name the chosen server in the field X-LB-Backend")
+  static let backendInFlight = Setting(
+    "backend-in-flight", "LB_BACKEND_IN_FLIGHT", .integer(0...1_000_000), "0", [.up, .balance],
+    "requests that one server may have in flight, further ones wait up to a second; 0 for no bound")
+  static let via = Setting(
+    "via", "LB_VIA", .text, nil, [.balance],
+    "the name that the balancer adds to the field Via of requests; without one it adds none")
   static let healthPath = Setting(
     "health-path", "MILLRACE_HEALTH_PATH", .text, "/health", [.up, .balance],
     "the path that a server answers with 200 to 399 when it is well")
@@ -150,8 +157,8 @@ extension Setting {
   /// Every setting there is, in the order they are shown.
   static let all: [Setting] = [
     port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel,
-    backends, strategy, rateLimit, rateWindow, exposeBackend, healthPath, adminToken, adminTrustLoopback,
-    gatewayId, workerName, secretKey, resultRetention, cacheTTL, cacheEntries, cacheMiB, heavySlots,
+    backends, strategy, rateLimit, rateWindow, exposeBackend, backendInFlight, via, healthPath, adminToken,
+    adminTrustLoopback, gatewayId, workerName, secretKey, resultRetention, cacheTTL, cacheEntries, cacheMiB, heavySlots,
     argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB,
     databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
     databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections,
