@@ -11,8 +11,8 @@ public final class BalancerProcess: SignalReceiver {
   private var signals: SignalWatcher?
   private var stopBegan: MonotonicTime?
 
-  /// Runs a balancer until SIGTERM, SIGINT or SIGHUP, which must be blocked already, and then drains it; a second
-  /// signal ends it at once.
+  /// Runs a balancer until SIGTERM or SIGINT, which must be blocked already, and then drains it; a second signal ends
+  /// it at once. SIGHUP does not end it.
   /// - Throws: `SystemError` if the address is taken or not allowed, or the system is out of descriptors or threads.
   public static func run(_ configuration: BalancerConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
     DescriptorLimit.raise()
@@ -20,7 +20,7 @@ public final class BalancerProcess: SignalReceiver {
     let instance = try BalancerInstance(configuration, log: log, metrics: metrics)
     try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
       let process = BalancerProcess(instance, joiner: joiner, log: log)
-      process.signals = try SignalWatcher(StopSignals.wanted, receiver: process, on: reactor)
+      process.signals = try SignalWatcher([SIGTERM, SIGINT, SIGHUP], receiver: process, on: reactor)
     }
     log.flush()
   }
@@ -34,6 +34,7 @@ public final class BalancerProcess: SignalReceiver {
   /// The first signal begins to drain. Another one ends the process, unless it is the same wish: a terminal or
   /// timeout(1) signals the process and its group.
   public func signalled(_ signal: CInt, on reactor: isolated Reactor) {
+    if signal == SIGHUP { return log.info("SIGHUP: settings are read at the start only; the balancer goes on") }
     if let stopBegan {
       guard reactor.now.since(stopBegan) >= .milliseconds(BalancerLimits.secondSignalMs) else { return }
       log.warning("ending at once")

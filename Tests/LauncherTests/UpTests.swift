@@ -132,10 +132,13 @@ import Testing
     for worker in system.processes("millrace worker") { kill(worker, SIGSTOP) }
     let client = Task { try await system.post("/hash/md5?wait=30", #"{"string":"never"}"#) }
     #expect(await eventually { (try? await system.get("/lb/stats"))?.contains(#""in_flight":1"#) == true })
-    for (role, name) in [("millrace balance", "balancer"), ("millrace api", "api-1")] {
+    // A balancer outlives the terminal that it was started from.
+    kill(try #require(system.processes("millrace balance").first), SIGHUP)
+    #expect(await system.waitFor("the balancer goes on"))
+    for (role, name, signal) in [("millrace balance", "balancer", SIGINT), ("millrace api", "api-1", SIGHUP)] {
       let process = try #require(system.processes(role).first)
       let began = ContinuousClock.now
-      kill(process, SIGHUP)
+      kill(process, signal)
       #expect(await system.waitFor("stopping"))
       try await Task.sleep(for: .milliseconds(300))
       kill(process, SIGTERM)
