@@ -30,6 +30,13 @@ public final class Backend: Sendable {
     healthWord = Atomic((isTrusted ? Health.trusted : Health.unchecked).word)
   }
 
+  /// Its bit in a set of backends that a request has tried. Beyond 64 backends some share a bit, and a request may pass
+  /// one by that it has not tried.
+  public var bit: UInt64 { 1 << UInt64(slot & 63) }
+
+  /// Whether an answer with `status` counts against whoever gave it.
+  public static func isBad(status: Int) -> Bool { status == 500 || 502...504 ~= status }
+
   /// Requests sent and not answered yet, on all reactors.
   public var inFlight: Int { Int(load[.inFlight].load(ordering: .relaxed)) }
 

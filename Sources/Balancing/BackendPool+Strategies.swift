@@ -15,7 +15,7 @@ extension BackendPool {
     let backend = backends[index]
     let health = backend.health
     guard isPanic ? health.isLastResort : health.isEligible(at: request.nowMs) else { return false }
-    return request.excluded & (1 << UInt64(index & 63)) == 0 && backend.hasRoom
+    return request.excluded & backend.bit == 0 && backend.hasRoom
   }
 
   /// The next one in turn that is fit. Every look draws a ticket, so that the share of an unfit backend falls to all
@@ -83,9 +83,11 @@ extension BackendPool {
     return Double((backend.inFlight + 1) * 16) / Double(backend.weight * part) * bad
   }
 
-  /// One that has not answered yet counts as fast, so that it is tried.
+  /// One that has not answered yet counts as fast, so that it is tried; one that has only answered badly does not.
   private func cost(_ index: Int, _ request: Request) -> Double {
-    load(index, request) * Double(max(backends[index].latencyUs, 1))
+    let backend = backends[index]
+    let latencyUs = backend.latencyUs == 0 && backend.badShare > 0 ? Limits.unknownLatencyUs : backend.latencyUs
+    return load(index, request) * Double(max(latencyUs, 1))
   }
 
   /// Spreads a counter over all 64 bits (the finisher of SplitMix64).

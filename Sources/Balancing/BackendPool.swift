@@ -13,7 +13,7 @@ public final class BackendPool: Sendable {
     public var random: UInt64
     /// A hash of the request's key on the ring, used by `consistentHash`.
     public var ringPosition: UInt64
-    /// A bit for each backend, by its index modulo 64, that this request is not to be sent to: those that it has tried.
+    /// The bits of the backends that this request is not to be sent to: those that it has tried.
     public var excluded: UInt64
 
     /// What a choice depends on.
@@ -51,8 +51,15 @@ public final class BackendPool: Sendable {
   public func choose(_ strategy: Strategy, _ request: Request) -> Int? {
     if panicPercent == 0 || eligibleCount(at: request.nowMs) * 100 >= panicPercent * backends.count {
       if let index = choose(strategy, request, isPanic: false) { return index }
+      // A backend that is well and only full is worth waiting for; sick ones are for when there is no other.
+      if hasFull(request) { return nil }
     }
     return choose(strategy, request, isPanic: true)
+  }
+
+  /// Whether some backend is fit and was not tried, so that it can only lack room.
+  private func hasFull(_ request: Request) -> Bool {
+    backends.contains { $0.health.isEligible(at: request.nowMs) && request.excluded & $0.bit == 0 }
   }
 
   /// How many backends take traffic at `nowMs`.

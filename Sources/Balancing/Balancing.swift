@@ -15,6 +15,8 @@ public enum Limits {
   public static let backendsMax = 1024
   /// How many requests in flight a backend seems to have more, for each that it has, while all its answers are bad.
   public static let badAnswerCost = 16
+  /// What a backend is believed to take, in microseconds, that has given bad answers only.
+  public static let unknownLatencyUs = 1_000_000
   /// Places of one address's set in the rate table: how many addresses are looked at to find one.
   public static let rateTableWays = 8
   /// The most requests that a rate limiter can count in a window; a limit above never limits.

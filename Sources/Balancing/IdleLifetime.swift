@@ -6,8 +6,8 @@ import Synchronization
 /// A backend that is restarted closes connections of any age, which looks like a short time; connections that then
 /// live longer prove it wrong.
 public final class IdleLifetime: Sendable {
-  /// Closed sooner than this, a connection was not closed for being unused.
-  static let leastMs: UInt64 = 2
+  /// Closed sooner than this, a connection was not closed for being unused, but because its backend was stopped.
+  static let leastMs: UInt64 = 1000
   private let learnedMs = Atomic<UInt64>(.max)
 
   /// Nothing is known yet.
@@ -16,7 +16,7 @@ public final class IdleLifetime: Sendable {
   /// For how many milliseconds an unused connection may still be used: four fifths of what is known.
   public var usableMs: UInt64 {
     let learned = learnedMs.load(ordering: .relaxed)
-    return learned == .max ? .max : learned / 5 * 4
+    return learned == .max ? .max : learned * 4 / 5
   }
 
   /// The backend closed a connection that was unused for `ageMs`.
@@ -33,6 +33,7 @@ public final class IdleLifetime: Sendable {
 
   /// The backend has said how long it keeps them (`Keep-Alive: timeout=`).
   public func announced(_ seconds: UInt64) {
-    closed(afterMs: max(min(seconds, 86_400) * 1000, IdleLifetime.leastMs))
+    let ms = min(seconds, 86_400) * 1000
+    if ms < learnedMs.load(ordering: .relaxed) { learnedMs.store(ms, ordering: .relaxed) }
   }
 }

@@ -1,3 +1,5 @@
+public import Basics
+
 /// What the backend does: taking the request, answering it, and failing.
 extension Exchange {
   // MARK: The backend
@@ -12,9 +14,12 @@ extension Exchange {
   }
 
   /// No backend is fit, has room and was not tried already.
-  public mutating func noBackendChosen(mayWait: Bool) -> Step {
+  /// - Parameters:
+  ///   - queuedFor: how long it has waited for one, nil if it has not.
+  ///   - hasQueueRoom: one more may wait.
+  public mutating func noBackendChosen(queuedFor: TimeSpan?, hasQueueRoom: Bool, _ times: ExchangeTimes) -> Step {
     require(phase == .choosing, "noBackendChosen")
-    guard mayWait else { return refuse(.noBackend) }
+    guard queuedFor.map({ $0 < times.queue }) ?? hasQueueRoom else { return refuse(.noBackend) }
     phase = .waiting
     return .enqueue
   }
@@ -70,7 +75,9 @@ extension Exchange {
   /// Whether the retry budget allows another attempt.
   public mutating func retryDecided(isGranted: Bool) -> Step {
     require(phase == .choosing, "retryDecided")
-    return isGranted ? .choose : refuse(.backendFailed)
+    guard isGranted else { return refuse(.backendFailed) }
+    retriesPaid += 1
+    return .choose
   }
 
   // MARK: The response
@@ -92,8 +99,8 @@ extension Exchange {
     phase = .responding
     if keepsLink { flags.insert(.linkKeeps) }
     // An answer that comes before the body's end leaves the rest of the body where the next request is awaited.
-    guard endsWithConnection || !request.keepsAlive || !flags.contains(.requestEnded) || flags.contains(.draining)
-    else { return [] }
+    let ends = endsWithConnection || !flags.isDisjoint(with: [.draining, .clientEnded])
+    guard ends || !request.keepsAlive || !flags.contains(.requestEnded) else { return [] }
     flags.insert(.closeAnnounced)
     return .announceClose
   }

@@ -13,7 +13,10 @@ extension Exchange {
       return .limit
     }
     phase = .local
-    return facts.isWhole ? .askLocal : []
+    if facts.isBodyMalformed { return refuse(.bodyMalformed) }
+    if facts.isWhole { return .askLocal }
+    // A backend invites the client itself.
+    return facts.awaitsInvitation ? .invite : []
   }
 
   /// What was read is no head.
@@ -26,7 +29,8 @@ extension Exchange {
   /// The limiter has spoken.
   public mutating func limitDecided(isAllowed: Bool) -> Step {
     require(phase == .choosing, "limitDecided")
-    return isAllowed ? .choose : refuse(.limited)
+    guard isAllowed else { return refuse(.limited) }
+    return request.isBodyMalformed ? refuse(.bodyMalformed) : .choose
   }
 
   /// More of the body was read and is kept for the backend, or for the local answer.

@@ -3,6 +3,7 @@ extension Exchange {
   mutating func begin() {
     flags.formIntersection(.lasting)
     attempts = 0
+    retriesPaid = 0
     refusal = nil
   }
 
@@ -25,7 +26,7 @@ extension Exchange {
     guard isReplayable, verdict != .never else { return step.union(refuse(reason)) }
     phase = .choosing
     if verdict == .free { return step.union(isStale ? [.replay, .renew, .choose] : [.replay, .exclude, .choose]) }
-    guard attempts < RetryRules.attemptsMax else { return step.union(refuse(reason)) }
+    guard retriesPaid < RetryRules.retriesPaidMax else { return step.union(refuse(reason)) }
     return step.union([.replay, .exclude, .spendRetry])
   }
 
@@ -47,7 +48,8 @@ extension Exchange {
   /// The whole answer is at hand: goes on with the next request, or ends.
   mutating func goOn(_ step: Step) -> Step {
     let keeps =
-      request.keepsAlive && flags.contains(.requestEnded) && flags.isDisjoint(with: [.draining, .closeAnnounced])
+      request.keepsAlive && flags.contains(.requestEnded)
+      && flags.isDisjoint(with: [.draining, .closeAnnounced, .clientEnded])
     phase = keeps ? .awaitingHead : .lingering
     return step.union(keeps ? .nextHead : .linger)
   }

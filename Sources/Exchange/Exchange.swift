@@ -69,6 +69,8 @@ public struct Exchange: ~Copyable {
   public internal(set) var phase = Phase.awaitingHead
   /// How often it was given to a backend.
   public internal(set) var attempts = 0
+  /// How many of these were retries that cost.
+  public internal(set) var retriesPaid = 0
   /// What is wrong, once a step says `answer`; nothing for a local answer.
   public internal(set) var refusal: Refusal?
   var request = RequestFacts()

@@ -6,8 +6,12 @@ public struct RequestFacts: Equatable, Sendable {
   public var keepsAlive = false
   /// Whether the body is whole already, or there is none.
   public var isWhole = true
+  /// Whether what has come of the body is not what its framing says.
+  public var isBodyMalformed = false
   /// Whether the balancer answers it itself.
   public var isLocal = false
+  /// Whether the client holds the body back until it is invited (RFC 9110 §10.1.1).
+  public var awaitsInvitation = false
 
   /// A request without a body, after which the connection ends.
   public init() {}

@@ -22,8 +22,8 @@ public enum RetryRules {
     case acknowledged
   }
 
-  /// Attempts of one request that count: the first, and at most two that cost.
-  public static let attemptsMax = 3
+  /// Retries of one request that cost; those that are free are bounded by the number of backends.
+  public static let retriesPaidMax = 2
 
   //                              nothingSent unacknowledged resetWhole unknown
   private static let idempotent: [[Verdict]] = [

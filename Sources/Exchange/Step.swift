@@ -39,6 +39,8 @@ public struct Step: OptionSet, Equatable, Sendable {
   public static let relay = Step(rawValue: 1 << 9)
   /// The client gets an answer of the balancer's own.
   public static let answer = Step(rawValue: 1 << 10)
+  /// The client is told to go on with its body.
+  public static let invite = Step(rawValue: 1 << 22)
   /// The response says that the connection ends.
   public static let announceClose = Step(rawValue: 1 << 11)
 

@@ -123,7 +123,7 @@ private func counts(_ pool: BackendPool, _ strategy: Strategy, _ requests: Int, 
       let fit = backends.indices.filter { backends[$0].health.isEligible(at: 1) }
       for _ in 0..<20 {
         let excluded = random.next() & random.next()
-        let open = fit.filter { excluded & (1 << UInt64($0)) == 0 }
+        let open = fit.filter { excluded & backends[$0].bit == 0 }
         let request = BackendPool.Request(
           nowMs: 1, random: random.next(), ringPosition: random.next(), excluded: excluded)
         guard let chosen = pool.choose(strategy, request) else {
@@ -172,5 +172,43 @@ private func counts(_ pool: BackendPool, _ strategy: Strategy, _ requests: Int, 
       }
     }
     #expect(counts(pool, .roundRobin, 4000, nowMs: 12_001) == [2000, 2000])
+  }
+
+  @Test(arguments: [Strategy.leastConnections, .powerOfTwo])
+  func aBackendThatIsFastAtRefusingGetsNoMoreForIt(strategy: Strategy) {
+    let backends = (0..<3).map { Backend(name: "b\($0)", slot: $0, isTrusted: true) }
+    let pool = BackendPool(backends, digest: digest)
+    var random = SeededRandom(seed: 7)
+    var given = [0, 0, 0]
+    for _ in 0..<3000 {
+      let index = pool.choose(strategy, BackendPool.Request(nowMs: 1, random: random.next()))!
+      given[index] += 1
+      #expect(backends[index].requestStarted())
+      // The first one says 503 in a tenth of the time that the others take for an answer.
+      backends[index].requestAnswered(latencyUs: index == 0 ? 100 : 1000, isBad: index == 0)
+    }
+    #expect(given[0] < given[1] / 2 && given[0] < given[2] / 2, "\(given)")
+    #expect(backends[0].errors == given[0] && backends[0].latencyUs == 0)
+    // A passing check lets it be tried again.
+    for _ in 0..<20 { backends[0].checkPassed(at: 2) }
+    let again = (0..<300).filter { _ in
+      pool.choose(strategy, BackendPool.Request(nowMs: 2, random: random.next())) == 0
+    }
+    #expect(again.count > 50)
+  }
+
+  @Test(arguments: Strategy.allCases)
+  func aFullBackendIsWaitedForRatherThanASickOneAsked(strategy: Strategy) {
+    let full = Backend(name: "full", slot: 0, inFlightMax: 1, isTrusted: true)
+    let sick = Backend(name: "sick", slot: 1, isTrusted: true)
+    for _ in 0..<3 { sick.checkFailed(at: 1) }
+    let pool = BackendPool([full, sick], digest: digest)
+    #expect(full.requestStarted())
+    #expect(!full.requestStarted() && full.inFlight == 1)
+    #expect(pool.choose(strategy, BackendPool.Request(nowMs: 1)) == nil)
+    // Once the one that is well was tried in vain, the other is better than nothing.
+    #expect(pool.choose(strategy, BackendPool.Request(nowMs: 1, excluded: full.bit)) == 1)
+    full.requestAbandoned()
+    #expect(pool.choose(strategy, BackendPool.Request(nowMs: 1)) == 0)
   }
 }

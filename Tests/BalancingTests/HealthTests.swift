@@ -180,3 +180,57 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
     #expect(!none.takeRetry())
   }
 }
+
+@Suite struct IdleLifetimeTests {
+  @Test func theLastFifthOfWhatABackendKeepsIsLeftUnused() {
+    let lifetime = IdleLifetime()
+    #expect(lifetime.usableMs == .max)
+    lifetime.closed(afterMs: 5000)
+    #expect(lifetime.usableMs == 4000)
+    lifetime.closed(afterMs: 9000)
+    #expect(lifetime.usableMs == 4000)
+    lifetime.announced(3)
+    #expect(lifetime.usableMs == 2400)
+  }
+
+  @Test func aRestartThatClosesYoungConnectionsTeachesNothing() {
+    let lifetime = IdleLifetime()
+    lifetime.closed(afterMs: 3)
+    #expect(lifetime.usableMs == .max)
+    // One that was a little older is believed until a connection proves it wrong.
+    lifetime.closed(afterMs: 1500)
+    lifetime.survived(20_000)
+    #expect(lifetime.usableMs == 16_000)
+  }
+}
+
+@Suite struct LostConnectionTests {
+  private func ejected(isLost: Bool) -> Backend {
+    let backend = Backend(name: "b", slot: 0, isTrusted: true)
+    for _ in 0..<5 {
+      _ = backend.requestStarted()
+      backend.requestFailed(at: 1000, isLost: isLost)
+    }
+    return backend
+  }
+
+  @Test func aPassingCheckEndsAnEjectionThatCameFromLostConnectionsOnly() {
+    let restarted = ejected(isLost: true)
+    #expect(restarted.state(at: 1001) == .ejected)
+    restarted.checkPassed(at: 1100)
+    #expect(restarted.health.isEligible(at: 1100))
+    let broken = ejected(isLost: false)
+    broken.checkPassed(at: 1100)
+    #expect(broken.state(at: 1101) == .ejected)
+  }
+
+  @Test func oneOtherFailureAmongThemMakesItAnEjectionLikeAnyOther() {
+    let backend = Backend(name: "b", slot: 0, isTrusted: true)
+    for number in 0..<5 {
+      _ = backend.requestStarted()
+      backend.requestFailed(at: 1000, isLost: number != 2)
+    }
+    backend.checkPassed(at: 1100)
+    #expect(backend.state(at: 1101) == .ejected)
+  }
+}

@@ -57,9 +57,12 @@ import Testing
       #expect(exchange.backendChosen(isConnected: false, isReused: false) == [])
       #expect(exchange.connectFailed() == [.blame, .lost, .closeLink, .replay, .exclude, .choose])
     }
-    #expect(exchange.noBackendChosen(mayWait: true) == .enqueue)
+    #expect(exchange.noBackendChosen(queuedFor: nil, hasQueueRoom: true, ExchangeTimes()) == .enqueue)
     #expect(exchange.turnCame() == .choose)
-    #expect(exchange.noBackendChosen(mayWait: false) == [.answer, .nextHead])
+    #expect(
+      exchange.noBackendChosen(queuedFor: .seconds(2 as UInt64), hasQueueRoom: true, ExchangeTimes()) == [
+        .answer, .nextHead,
+      ])
     #expect(exchange.refusal == .noBackend)
   }
 
@@ -88,6 +91,18 @@ import Testing
     var broke = Self.sent(Self.facts())
     _ = broke.upstreamEnded(.unknown, isReplayable: true)
     #expect(broke.retryDecided(isGranted: false) == [.answer, .nextHead])
+  }
+
+  @Test("attempts that were free leave those that cost untouched") func freeAttemptsCostNothing() {
+    var exchange = Exchange()
+    _ = exchange.headReceived(Self.facts())
+    _ = exchange.limitDecided(isAllowed: true)
+    for _ in 0..<4 {
+      _ = exchange.backendChosen(isConnected: false, isReused: false)
+      _ = exchange.connectFailed()
+    }
+    _ = exchange.backendChosen(isConnected: true, isReused: false)
+    #expect(exchange.upstreamEnded(.unknown, isReplayable: true).contains(.spendRetry))
   }
 
   @Test("a backend that has said anything keeps the request") func acknowledged() {

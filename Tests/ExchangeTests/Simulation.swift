@@ -1,8 +1,8 @@
 import Basics
 import Exchange
 
-/// A client, backends and a clock that do whatever a seed makes them do, and a runner that performs the exchange's steps
-/// against them. What it promises is checked as it goes; the first breach is kept.
+/// A client, backends and a clock that do whatever a seed makes them do, and a runner that performs the exchange's
+/// steps against them. What it promises is checked as it goes; the first breach is kept.
 struct Simulation: ~Copyable {
   /// A request as the client means it.
   private struct Request {
@@ -148,6 +148,8 @@ struct Simulation: ~Copyable {
     facts.keepsAlive = requests[current].keepsAlive
     facts.isLocal = requests[current].isLocal
     facts.isWhole = body == 0
+    facts.isBodyMalformed = body > 0 && chance(5)
+    facts.awaitsInvitation = chance(20)
     return facts
   }
 
@@ -273,11 +275,12 @@ struct Simulation: ~Copyable {
     if step.contains(.spendRetry) {
       let isGranted = chance(70)
       if isGranted { retriesGranted += 1 }
-      check(exchange.attempts < RetryRules.attemptsMax || !isGranted, "retries that cost are bounded")
+      check(exchange.retriesPaid < RetryRules.retriesPaidMax, "retries that cost are bounded")
       return exchange.retryDecided(isGranted: isGranted)
     }
     if step.contains(.enqueue) { inLine += 1 }
     if step.contains(.askLocal) { asksLocal = true }
+    if step.contains(.invite) { check(exchange.readsBody, "only a body that is awaited is invited") }
     if step.contains(.nextHead) { asksLocal = false }
     if step.contains(.linger) {
       asksLocal = false
@@ -292,7 +295,7 @@ struct Simulation: ~Copyable {
 
   private mutating func choose() -> Step {
     check(attempt == nil, "a link is looked for only while there is none")
-    guard chance(85) else { return exchange.noBackendChosen(mayWait: chance(70)) }
+    guard chance(85) else { return exchange.noBackendChosen(queuedFor: nil, hasQueueRoom: chance(70), ExchangeTimes()) }
     switch random.next() % 12 {
     case 0: return exchange.resourcesLacked()
     case 1:

@@ -19,6 +19,7 @@ final class BackendEntry: Sendable {
   /// Whether a reset proves that nobody read the request: of the Unix sockets of our own instances, and where an
   /// operator says so.
   let vouchesForResets: Bool
+  private let given: BalancerConfiguration.BackendAddress
   /// When it was last checked, milliseconds of the monotonic clock, 0 for never.
   let lastCheck = SharedMoment()
 
@@ -26,9 +27,18 @@ final class BackendEntry: Sendable {
     backend = Backend(name: given.name, slot: slot, weight: given.weight, inFlightMax: inFlightMax)
     address = given.address
     vouchesForResets = given.address.isUnix || given.vouchesForResets
+    self.given = given
     line = Array("X-LB-Backend: \(given.name)\r\n".utf8)
     latency = metrics.histogram(
-      "millrace_balancer_request_seconds", "From the whole head to the end of the answer.", [("backend", given.name)])
+      "millrace_balancer_request_seconds", "From a request's first byte to the end of its answer.",
+      [("backend", given.name)])
+  }
+}
+
+extension BackendEntry {
+  /// Whether this is the backend that `other` names, at the same address and trusted in the same way.
+  func isFor(_ other: BalancerConfiguration.BackendAddress) -> Bool {
+    given.name == other.name && given.address == other.address && given.vouchesForResets == other.vouchesForResets
   }
 }
 
@@ -55,7 +65,7 @@ final class BackendSet: Sendable {
   ) -> BackendSet {
     var used = Set(entries.map(\.backend.slot))
     let next = backends.map { given -> BackendEntry in
-      if let known = entries.first(where: { $0.backend.name == given.name && $0.address == given.address }) {
+      if let known = entries.first(where: { $0.isFor(given) }) {
         known.backend.weight = given.weight
         return known
       }

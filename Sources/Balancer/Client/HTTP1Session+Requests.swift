@@ -48,9 +48,7 @@ extension HTTP1Session {
       progress.hasPartialHead = true
     case .malformed(let error):
       proxy.shared.metrics.refused.increment()
-      head = RequestNotes()
-      decision = nil
-      id.make(&proxy.random)
+      forgetNotes()
       proxy.headError = error
       run(exchange.headMalformed(), on: reactor)
     }
@@ -78,13 +76,13 @@ extension HTTP1Session {
     facts.isLocal = LocalRequest.isFor(parsed, in: scratch, proxy)
     if facts.isLocal {
       local = LocalRequest(head: Array(scratch.range(0..<headBytes)), framing: parsed.framing)
-      guard let next = takeLocalBody(from: headBytes) else {
-        facts.isWhole = false
-        _ = exchange.headReceived(facts)
-        return run(exchange.bodyRefused(.bodyMalformed), on: reactor)
+      if let next = takeLocalBody(from: headBytes) {
+        keep(from: next)
+        facts.isWhole = local?.body.isComplete ?? true
+        facts.awaitsInvitation = parsed.expectsContinue && headBytes == scratch.count
+      } else {
+        malformed(&facts)
       }
-      keep(from: next)
-      facts.isWhole = local?.body.isComplete ?? true
       return run(exchange.headReceived(facts), on: reactor)
     }
     if proxy.shared.strategy == .consistentHash { head.ringPosition = HTTP1Session.hash(scratch.range(parsed.path)) }
@@ -94,17 +92,26 @@ extension HTTP1Session {
     case .complete(let next):
       facts.isWhole = true
       keep(from: next)
-    case .malformed:
-      facts.isWhole = false
-      proxy.shared.metrics.refused.increment()
-      _ = exchange.headReceived(facts)
-      return run(exchange.bodyRefused(.bodyMalformed), on: reactor)
+    case .malformed: malformed(&facts)
     }
     progress.bodyBytes = scratch.count - headBytes
     let request = proxy.lendRequest()
     request.append(proxy.sending.readable)
     self.request = request
     run(exchange.headReceived(facts), on: reactor)
+  }
+
+  private func malformed(_ facts: inout RequestFacts) {
+    facts.isWhole = false
+    facts.isBodyMalformed = true
+    proxy.shared.metrics.refused.increment()
+  }
+
+  /// There is no request, or none that could be read: an answer must not go by the one before.
+  func forgetNotes() {
+    head = RequestNotes()
+    decision = nil
+    id.make(&proxy.random)
   }
 
   private func nameRequest(_ parsed: RequestHead) {
@@ -155,12 +162,15 @@ extension HTTP1Session {
 
   private func receiveLocalBody(on reactor: isolated Reactor) {
     guard let local, let next = takeLocalBody(from: 0) else {
+      proxy.shared.metrics.refused.increment()
       return run(exchange.bodyRefused(.bodyMalformed), on: reactor)
     }
     keep(from: next)
     if local.bytes.count > BalancerLimits.localBodyBytesMax {
       return run(exchange.bodyRefused(.bodyTooLarge), on: reactor)
     }
+    // What is awaited from now on is the answer.
+    if local.body.isComplete { progress.since = reactor.now }
     run(exchange.bodyReceived(isEnd: local.body.isComplete), on: reactor)
   }
 

@@ -21,7 +21,7 @@ extension HTTP1Session {
   private func responseEnded(_ link: HTTP1Link, _ code: CInt, on reactor: isolated Reactor) -> Step {
     proxy.sending.count = 0
     switch link.reading {
-    case .body(var body) where code == 0 && body.endsWithConnection:
+    case .body(var body) where link.pump.sawEnd && body.endsWithConnection:
       body.end(to: proxy.sending)
       return exchange.responseReceived(isEnd: true, isLinkClean: false)
     case .head where proxy.received.count > 0: return exchange.responseMalformed()

@@ -13,9 +13,8 @@ extension HTTP1Session {
     var step = first
     while !step.isEmpty {
       if !step.isDisjoint(with: Step.linkWork) { settleLink(step, on: reactor) }
-      if !step.isDisjoint(with: [.relay, .answer]) {
-        let sent = step.contains(.relay) ? relay(on: reactor) : answer(keeping: step.contains(.nextHead), on: reactor)
-        switch sent {
+      if !step.isDisjoint(with: [.relay, .answer, .invite]) {
+        switch send(step, on: reactor) {
         case .all: break
         case .part: exchange.clientBlocked()
         case .failed:
@@ -49,6 +48,14 @@ extension HTTP1Session {
   }
 
   // MARK: The client
+
+  private func send(_ step: Step, on reactor: isolated Reactor) -> Pump.Sent {
+    if step.contains(.relay) { return relay(on: reactor) }
+    if step.contains(.answer) { return answer(keeping: step.contains(.nextHead), on: reactor) }
+    let invitation: StaticString = "HTTP/1.1 100 Continue\r\n\r\n"
+    return pump.send(
+      UnsafeRawBufferPointer(start: invitation.utf8Start, count: invitation.utf8CodeUnitCount), on: reactor)
+  }
 
   /// Sends what stands ready of the response in the reactor's memory.
   private func relay(on reactor: isolated Reactor) -> Pump.Sent {
@@ -108,17 +115,18 @@ extension HTTP1Session {
     let shared = proxy.shared
     if exchange.attempts == 0, progress.queuedAt.nanoseconds == 0 { shared.retries.requestStarted() }
     let set = proxy.backends
+    // Whoever waits already comes first; if there is room by now, the line is served before the loop sleeps.
+    if progress.queuedAt.nanoseconds == 0, proxy.waiting.count > 0 {
+      proxy.serveLine(on: reactor)
+      return noBackend(on: reactor)
+    }
     let choice = BackendPool.Request(
       nowMs: reactor.now.milliseconds, random: proxy.random.next(), ringPosition: head.ringPosition, excluded: tried)
     guard let index = set.pool.choose(shared.strategy, choice), set.entries[index].backend.requestStarted() else {
-      let mayWait =
-        progress.queuedAt.nanoseconds == 0
-        ? proxy.waiting.hasRoom : reactor.now < progress.queuedAt + proxy.times.queue
-      return exchange.noBackendChosen(mayWait: mayWait)
+      return noBackend(on: reactor)
     }
     let entry = set.entries[index]
     chosen = entry
-    chosenBit = 1 << UInt64(index & 63)
     progress.since = reactor.now
     if !wantsFreshLink, let kept = proxy.upstreams.take(entry, at: reactor.now) {
       link = kept
@@ -143,6 +151,11 @@ extension HTTP1Session {
     }
   }
 
+  private func noBackend(on reactor: isolated Reactor) -> Step {
+    let queuedFor = progress.queuedAt.nanoseconds == 0 ? nil : reactor.now.since(progress.queuedAt)
+    return exchange.noBackendChosen(queuedFor: queuedFor, hasQueueRoom: proxy.waiting.hasRoom, proxy.times)
+  }
+
   private func enqueue(on reactor: isolated Reactor) {
     if progress.queuedAt.nanoseconds == 0 { progress.queuedAt = reactor.now }
     proxy.wait(self, on: reactor)
@@ -154,10 +167,10 @@ extension HTTP1Session {
       if step.contains(.credit) { credit(entry, on: reactor) }
       if step.contains(.blame) { proxy.blame(entry, isLost: step.contains(.lost), on: reactor) }
       if step.contains(.excuse) { entry.backend.requestAbandoned() }
+      if step.contains(.exclude) { tried |= entry.backend.bit }
       chosen = nil
-      proxy.backendHasRoom(entry, on: reactor)
+      proxy.serveLine(on: reactor)
     }
-    if step.contains(.exclude) { tried |= chosenBit }
     if step.contains(.renew) { wantsFreshLink = true }
     if step.contains(.replay) {
       request?.rewind()
@@ -171,8 +184,8 @@ extension HTTP1Session {
   }
 
   private func credit(_ entry: BackendEntry, on reactor: isolated Reactor) {
-    let isBad = status == 500 || 502...504 ~= status
-    entry.backend.requestAnswered(latencyUs: Int(latency.nanoseconds / 1000), isBad: isBad)
+    entry.backend.requestAnswered(
+      latencyUs: Int(latency.nanoseconds / 1000), isBad: Backend.isBad(status: status))
     entry.latency.observe(reactor.now.since(progress.startedAt))
     proxy.shared.metrics.count(status: status)
   }

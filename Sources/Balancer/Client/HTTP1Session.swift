@@ -40,8 +40,6 @@ final class HTTP1Session: EventHandler {
   var decision: RateLimiter.Decision?
   /// The backend that has it, until the account is settled.
   var chosen: BackendEntry?
-  /// Its bit among those that were tried.
-  var chosenBit: UInt64 = 0
   var link: HTTP1Link?
   /// Backends that it was sent to in vain, a bit each.
   var tried: UInt64 = 0
@@ -74,8 +72,10 @@ final class HTTP1Session: EventHandler {
   override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
     guard !pump.isClosed else { return }
     let hasRoom = pump.noted(events)
-    // Both directions are gone: whatever is in progress is for nobody. Between requests what has come is still read.
-    if !events.isDisjoint(with: [.error, .hangup]), exchange.phase != .awaitingHead {
+    // Both directions are gone: whatever is in progress is for nobody. Between requests what has come is still read,
+    // and behind the last answer what has come is read so that closing does not turn into a reset.
+    let isGone = events.contains(.error) || events.contains(.hangup) && exchange.phase != .lingering
+    if isGone, exchange.phase != .awaitingHead {
       run(exchange.clientLeft(), on: reactor)
       return settle(on: reactor)
     }
@@ -114,6 +114,7 @@ final class HTTP1Session: EventHandler {
   }
 
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    if exchange.phase == .awaitingHead { forgetNotes() }
     run(exchange.deadlinePassed(isHeadPartial: progress.hasPartialHead), on: reactor)
     drive(on: reactor)
   }
@@ -126,7 +127,6 @@ final class HTTP1Session: EventHandler {
       drive(on: reactor)
     }
     guard !pump.isClosed else { return }
-    run(exchange.drainOrdered(isQuiet: input.isEmpty && !pump.mayReceive), on: reactor)
     settle(on: reactor)
   }
 
@@ -154,11 +154,9 @@ final class HTTP1Session: EventHandler {
       }
     }
     // Not done: the reactor comes back to it in its next turn.
-    if exchange.readsResponse, let link, link.pump.mayReceive {
-      link.askAgain(on: reactor)
-    } else if exchange.readsHead || exchange.readsBody || exchange.dropsInput {
-      pump.comeBack(on: reactor)
-    }
+    if exchange.readsResponse, let link, link.pump.mayReceive { link.askAgain(on: reactor) }
+    let wantsInput = exchange.readsHead || exchange.readsBody || exchange.dropsInput
+    if wantsInput, pump.mayReceive || !input.isEmpty { pump.comeBack(on: reactor) }
     settle(on: reactor)
   }
 
@@ -166,6 +164,10 @@ final class HTTP1Session: EventHandler {
   private func settle(on reactor: isolated Reactor) {
     if pump.sawEnd, !exchange.hasClientEnded, input.isEmpty || progress.hasPartialHead, !pump.isClosed {
       run(exchange.clientEnded(), on: reactor)
+    }
+    // A drained balancer keeps nobody who has nothing in progress.
+    if proxy.isDraining, exchange.readsHead, input.isEmpty, !pump.mayReceive, !pump.isClosed {
+      run(exchange.drainOrdered(isQuiet: true), on: reactor)
     }
     if pump.isClosed { return reactor.cancel(timer) }
     expect(on: reactor)

@@ -9,7 +9,7 @@ final class WaitingLine {
   private(set) var count = 0
 
   /// Whether one more may wait.
-  var hasRoom: Bool { count < BalancerLimits.waitingMax }
+  var hasRoom: Bool { line.count < BalancerLimits.waitingMax }
 
   func append(_ session: HTTP1Session) {
     line.append(session)

@@ -49,6 +49,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
 
   /// Starts to take connections from `listening`, a listening socket.
   func start(adopting listening: CInt, on reactor: isolated Reactor) throws(SystemError) {
+    upstreams.retain(backends, on: reactor)
     listener = try Listener(adopting: listening, acceptor: self, on: reactor)
     reactor.arm(sweepTimer, after: BalancerLimits.sweep)
   }
@@ -135,8 +136,8 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     if !lineTimer.isArmed { reactor.arm(lineTimer, after: BalancerLimits.waitingRetry) }
   }
 
-  /// A request has left `entry`: whoever waits is served before the loop sleeps.
-  func backendHasRoom(_ entry: BackendEntry, on reactor: isolated Reactor) {
+  /// There may be room: whoever waits is served before the loop sleeps.
+  func serveLine(on reactor: isolated Reactor) {
     guard waiting.count > 0, !servesLine else { return }
     servesLine = true
     reactor.flushBeforeSleep(self)

@@ -79,7 +79,7 @@ final class HTTP1Link: EventHandler {
     sentBytes += amount
     if amount > 0 { sends += 1 }
     switch sent {
-    case .all: sentAt = reactor.now
+    case .all: if amount > 0 { sentAt = reactor.now }
     case .part: break
     case .failed(let code):
       sendFailure = code
@@ -150,6 +150,7 @@ final class HTTP1Link: EventHandler {
   /// It waits in the pool from now on.
   func rest(on reactor: isolated Reactor) {
     session = nil
+    incoming.releaseIfEmpty()
     isReused = true
     goesFirst = true
     idleSince = reactor.now

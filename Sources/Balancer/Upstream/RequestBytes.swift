@@ -1,7 +1,7 @@
 import Basics
 
 /// The bytes of one request on their way to a backend: the rewritten head and what has come of the body. They stay
-/// until the response begins, so that the request can be sent again elsewhere, unless they grow past a bound. A reactor
+/// until the request is over, so that the request can be sent again elsewhere, unless they grow past a bound. A reactor
 /// lends them out, so that a connection between requests owns none.
 final class RequestBytes {
   private var bytes = ByteBuffer()
@@ -22,7 +22,7 @@ final class RequestBytes {
     let result = bytes.withReadable { all in
       send(UnsafeRawBufferPointer(rebasing: all[taken...]), &taken)
     }
-    if !isReplayable || bytes.count > BalancerLimits.replayBytesMax {
+    if !isReplayable || taken > 0 && bytes.count > BalancerLimits.replayBytesMax {
       isReplayable = false
       bytes.consume(taken)
       taken = 0
@@ -39,7 +39,7 @@ final class RequestBytes {
   /// Makes it ready for another request.
   func reset() {
     bytes.removeAll()
-    if bytes.bytesOwned > BalancerLimits.replayBytesMax { bytes.releaseIfEmpty() }
+    if bytes.bytesOwned > BalancerLimits.wholeReadBytes { bytes.releaseIfEmpty() }
     taken = 0
     isReplayable = true
   }

@@ -6,12 +6,14 @@ import Reactor
 /// likely to have been closed by the backend.
 final class UpstreamPool {
   private var idle: [[HTTP1Link]] = []
+  /// Whose each place is now.
+  private var owners: [BackendEntry?] = []
 
   /// The connection to `entry` that was used last, unless it has been unused for so long that the backend may be about
   /// to close it.
   func take(_ entry: BackendEntry, at now: MonotonicTime) -> HTTP1Link? {
     let slot = entry.backend.slot
-    guard slot < idle.count, let last = idle[slot].last, last.entry === entry else { return nil }
+    guard slot < idle.count, let last = idle[slot].last else { return nil }
     let usableMs = entry.lifetime.usableMs
     if usableMs != .max {
       let ageMs = now.since(last.idleSince).milliseconds
@@ -23,11 +25,10 @@ final class UpstreamPool {
     return idle[slot].removeLast()
   }
 
-  /// Keeps `link` for the next request; false if enough are kept already, or its backend's place is another's now.
+  /// Keeps `link` for the next request; false if enough are kept already, or its backend is not in the set any more.
   func keep(_ link: HTTP1Link, on reactor: isolated Reactor) -> Bool {
     let slot = link.entry.backend.slot
-    while idle.count <= slot { idle.append([]) }
-    guard idle[slot].count < BalancerLimits.idlePerBackendMax, idle[slot].last.map({ $0.entry === link.entry }) ?? true
+    guard slot < owners.count, owners[slot] === link.entry, idle[slot].count < BalancerLimits.idlePerBackendMax
     else { return false }
     link.rest(on: reactor)
     link.position = idle[slot].count
@@ -65,8 +66,12 @@ final class UpstreamPool {
     }
   }
 
-  /// Closes the connections to backends that are not in `set`.
+  /// Gives the backends of `set` their places, and closes the connections to those that are not in it.
   func retain(_ set: BackendSet, on reactor: isolated Reactor) {
+    let slots = (set.entries.map(\.backend.slot).max() ?? -1) + 1
+    while idle.count < slots { idle.append([]) }
+    owners = Array(repeating: nil, count: idle.count)
+    for entry in set.entries { owners[entry.backend.slot] = entry }
     for slot in idle.indices {
       guard let entry = idle[slot].last?.entry, !set.entries.contains(where: { $0 === entry }) else { continue }
       for link in idle[slot] { link.close(on: reactor) }
