@@ -68,7 +68,7 @@ enum Command: String, CaseIterable {
   }
 }
 
-/// What a command line ends with (DESIGN, section 10; 75 and 78 after sysexits.h).
+/// What a command line ends with (75 and 78 after sysexits.h).
 enum ExitCode {
   static let success: Int32 = 0
   static let failure: Int32 = 1

@@ -49,7 +49,7 @@ enum Help {
     return text
   }
 
-  /// The README's table of all settings.
+  /// The table of all settings in the article `Settings`.
   static var markdown: String {
     var text = "| variable | flag | values | default | used by | what it is |\n|---|---|---|---|---|---|\n"
     for setting in Setting.all {

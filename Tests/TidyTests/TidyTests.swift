@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// What STYLE and DESIGN ask of the source text, so that nobody has to watch over it.
+/// What the article `HouseStyle` asks of the source text, so that nobody has to watch over it.
 @Suite struct TidyTests {
   private let tree = SourceTree()
 

@@ -1,5 +1,5 @@
-/// One thing that can be configured. Flags, environment variables, `config`, `--help` and the README's table all come
-/// from the table of these (`Setting.all`).
+/// One thing that can be configured. Flags, environment variables, `config`, `--help` and the table in the article
+/// `Settings` all come from the table of these (`Setting.all`).
 struct Setting: Sendable {
   /// What values are possible.
   enum Kind: Sendable {

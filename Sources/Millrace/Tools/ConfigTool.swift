@@ -1,6 +1,6 @@
 /// `millrace config`: shows what a command would use, and why.
 enum ConfigTool {
-  /// The settings of the named command, or of all, with secrets masked; `markdown` for the README's table.
+  /// The settings of the named command, or of all, with secrets masked; `--markdown` for the article `Settings`.
   static func run(_ inputs: Configuration.Inputs) throws(CommandError) -> String {
     if inputs.arguments == ["--markdown"] { return Help.markdown }
     var commands: [Command] = [.up, .balance, .api, .worker]
