@@ -56,21 +56,23 @@ let package = Package(
     room("Caching", ["Basics"]),
     room("Tasks", ["Basics", "Telemetry", "Reactor", "Hashing"]),
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"]),
+    room("Roles", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP"]),
 
     // Floor 4: roles, and the tools that run them.
     room(
       "Balancer",
       [
-        "CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Exchange", "Balancing",
+        "CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Exchange", "Balancing", "Roles",
       ]),
     room(
       "API",
       [
         "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Redis", "Caching", "Hashing", "Tasks", "TaskQueue",
+        "Roles",
       ]),
-    room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Redis", "Hashing", "Tasks", "TaskQueue"]),
+    room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Redis", "Hashing", "Tasks", "TaskQueue", "Roles"]),
     room("LoadTest", ["Basics", "Telemetry", "Reactor", "TaskQueue"]),
-    room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor", "Hashing"]),
+    room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor", "Hashing", "Roles"]),
 
     // Floor 5: the executable.
     .executableTarget(
@@ -98,7 +100,7 @@ let package = Package(
       "BalancerTests",
       ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Exchange", "Balancing", "Balancer", "TestSupport"]),
     tests("HTTPSyntaxTests", ["Basics", "HTTPSyntax", "TestSupport"]),
-    tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTPSyntax", "HTTP", "TestSupport"]),
+    tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTPSyntax", "HTTP", "Roles", "TestSupport"]),
     tests("HashingTests", ["Basics", "CArgon2", "Hashing", "TestSupport"]),
     tests("BalancingTests", ["Basics", "Balancing"]),
     tests("ExchangeTests", ["Basics", "Exchange"]),

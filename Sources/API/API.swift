@@ -68,6 +68,4 @@ public enum Limits {
   public static let hashBodyBytesMax = 6 * (1 << 20) + 1024
   /// Bytes of a string to be hashed.
   public static let stringBytesMax = 1 << 20
-  /// How soon after the first wish to stop another counts as impatience, in milliseconds.
-  public static let secondSignalMs: UInt64 = 200
 }

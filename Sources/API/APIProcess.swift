@@ -3,30 +3,28 @@ import Glibc
 import HTTP
 public import Reactor
 import Redis
+public import Roles
 import TaskQueue
 import Tasks
 public import Telemetry
 
-/// A whole API process on one reactor: starts everything in order, and on SIGTERM, SIGINT or SIGHUP lets requests under
-/// way end.
-public final class APIProcess: SignalReceiver {
+/// A whole API process on one reactor: starts everything in order, and lets requests under way end when it is stopped.
+public final class APIProcess: Role {
   private let configuration: APIConfiguration
   private let log: Logger
   private let metrics: Metrics
   private let service: APIService
   private let server: HTTPServer
   private var subscriber: RedisSubscriber?
-  private var signals: SignalWatcher?
-  private var stopBegan: MonotonicTime?
 
   /// Runs an API process on the calling thread until it is told to stop by a signal, which must be blocked already.
   /// - Throws: `SystemError` if the process lacks descriptors or threads, or an address is taken.
   public static func run(_ configuration: APIConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
-    DescriptorLimit.raise()
     let pool = try ComputePool(width: 2, name: "helper")
-    try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
+    try RoleProcess.run { (reactor) throws(SystemError) in
       let process = APIProcess(configuration, pool: pool, log: log, metrics: metrics, on: reactor)
       try process.start(pool: pool, on: reactor)
+      return process
     }
   }
 
@@ -46,7 +44,6 @@ public final class APIProcess: SignalReceiver {
   }
 
   private func start(pool: ComputePool, on reactor: isolated Reactor) throws(SystemError) {
-    signals = try SignalWatcher(StopSignals.wanted, receiver: self, on: reactor)
     service.queue.start(on: reactor)
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     if let redis = configuration.redis {
@@ -58,22 +55,13 @@ public final class APIProcess: SignalReceiver {
       "listening", [("instance", configuration.instance), ("listens", "\(configuration.endpoints)")])
   }
 
-  /// No new connections, requests under way end, then everything closes; a second signal ends the process at once.
-  public func signalled(_ signal: CInt, on reactor: isolated Reactor) {
-    if let stopBegan {
-      // One wish can arrive twice: from a terminal or timeout(1), which signal the process and its group.
-      if reactor.now.since(stopBegan) >= .milliseconds(Limits.secondSignalMs) { reactor.stop() }
-      return
-    }
-    stopBegan = reactor.now
+  /// No new connections, requests under way end, then everything closes.
+  public func stop(on reactor: isolated Reactor) async {
     log.info("stopping")
-    Task.immediate(executorPreference: reactor.queue) {
-      await self.server.drain(until: reactor.now + self.configuration.drain, on: reactor)
-      self.subscriber?.close(on: reactor)
-      self.service.redis?.close(on: reactor)
-      self.service.queue.close(on: reactor)
-      self.log.info("stopped")
-      reactor.stop()
-    }
+    await server.drain(until: reactor.now + configuration.drain, on: reactor)
+    subscriber?.close(on: reactor)
+    service.redis?.close(on: reactor)
+    service.queue.close(on: reactor)
+    log.info("stopped")
   }
 }

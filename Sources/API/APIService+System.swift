@@ -3,6 +3,7 @@ import Caching
 import HTTP
 import Reactor
 import Redis
+import Roles
 import TaskQueue
 import Tasks
 import Telemetry

@@ -5,6 +5,7 @@ import HTTPSyntax
 import Hashing
 import Reactor
 import Redis
+import Roles
 import TaskQueue
 import Tasks
 import Telemetry
@@ -68,7 +69,7 @@ final class APIService {
     router.on(.post, "/cache/clear") { (service, request, reactor) throws(Problem) in
       try await service.clearCache(request, on: reactor)
     }
-    router.addCommon(metrics: metrics) { (service, reactor) in await service.missing(on: reactor) }
+    router.addOperatorEndpoints(metrics: metrics) { (service, reactor) in await service.missing(on: reactor) }
     return router
   }
 

@@ -32,6 +32,4 @@ public enum BalancerLimits {
   static let sweep = TimeSpan.seconds(5 as UInt64)
   /// How long a draining balancer lets requests in progress end.
   public static let drain = TimeSpan.seconds(15 as UInt64)
-  /// How soon after the first wish to stop another counts as impatience, in milliseconds.
-  static let secondSignalMs: UInt64 = 200
 }

@@ -2,9 +2,10 @@ import Basics
 import Glibc
 import Hashing
 public import Reactor
+public import Roles
 
 /// Starts a system, keeps it running, and stops it when told: `millrace up`.
-public final class Launch: SignalReceiver {
+public final class Launch: Role {
   private let configuration: LauncherConfiguration
   private let folder: DataFolder
   private let server: PostgresServer
@@ -13,9 +14,8 @@ public final class Launch: SignalReceiver {
   private var children: [Child] = []
   /// Programs that run to their end while starting.
   private var errands: [Child] = []
-  private var signals: SignalWatcher?
   private var isStopping = false
-  private var stopBegan = MonotonicTime(nanoseconds: 0)
+  private let ended = Pause()
   private var failure: LaunchError?
 
   /// Runs a system on the calling thread until a signal ends it; SIGINT, SIGTERM, SIGHUP and SIGCHLD must be blocked.
@@ -30,8 +30,9 @@ public final class Launch: SignalReceiver {
     }
     let launch = Unshared(try Launch(configuration, folder))
     do {
-      try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
-        try launch.value.begin(on: reactor)
+      try RoleProcess.run(own: [SIGCHLD]) { (reactor) throws(SystemError) in
+        launch.value.begin(on: reactor)
+        return launch.value
       }
     } catch {
       throw LaunchError("cannot start: \(error)")
@@ -73,8 +74,7 @@ public final class Launch: SignalReceiver {
     }
   }
 
-  private func begin(on reactor: isolated Reactor) throws(SystemError) {
-    signals = try SignalWatcher(StopSignals.wanted + [SIGCHLD], receiver: self, on: reactor)
+  private func begin(on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
       do throws(LaunchError) {
         try await self.start(on: reactor)
@@ -86,18 +86,15 @@ public final class Launch: SignalReceiver {
     }
   }
 
-  /// A child has ended, or somebody wants the end: once in good order, twice at once.
+  /// A child has ended.
   public func signalled(_ signal: CInt, on reactor: isolated Reactor) {
-    if signal == SIGCHLD {
-      for child in children + errands { child.reap() }
-    } else if isStopping {
-      // One wish can arrive twice: from a terminal or timeout(1), which signal the process and its group.
-      guard reactor.now.since(stopBegan) >= .milliseconds(Limits.secondSignalMs) else { return }
-      printer.notice("ending everything at once")
-      for child in children + errands { child.killNow() }
-    } else {
-      Task.immediate(executorPreference: reactor.queue) { await self.stop(on: reactor) }
-    }
+    for child in children + errands { child.reap() }
+  }
+
+  /// Nothing is waited for any more.
+  public func hurry(on reactor: isolated Reactor) {
+    printer.notice("ending everything at once")
+    for child in children + errands { child.killNow() }
   }
 
   private func start(on reactor: isolated Reactor) async throws(LaunchError) {
@@ -179,10 +176,13 @@ public final class Launch: SignalReceiver {
     guard status == 0 else { throw LaunchError("\(name) \(Child.meaning(of: status)); its lines above say why") }
   }
 
-  private func stop(on reactor: isolated Reactor) async {
-    guard !isStopping else { return }
+  /// Stops everything in the order in which nobody misses anybody, once; who asks again waits for that to end.
+  public func stop(on reactor: isolated Reactor) async {
+    if isStopping {
+      await ended.wait(until: .never, on: reactor)
+      return
+    }
     isStopping = true
-    stopBegan = reactor.now
     if failure == nil { printer.notice("stopping; press Ctrl-C again to end everything at once") }
     for errand in errands { await errand.stop(on: reactor) }
     let order = [[stack.balancer], stack.apis, stack.workers, [stack.redis], [stack.postgres]]
@@ -193,6 +193,7 @@ public final class Launch: SignalReceiver {
       for member in members { await member.stop(on: reactor) }
     }
     printer.notice("stopped")
+    ended.end()
     reactor.stop()
   }
 

@@ -46,8 +46,6 @@ public enum Limits {
   public static let spareConnections = 40
   /// How long a process may take to stop when asked, in seconds; then it is killed.
   public static let stopSeconds: UInt64 = 30
-  /// How soon after the first wish to stop another counts as impatience, in milliseconds.
-  public static let secondSignalMs: UInt64 = 200
   /// Bytes of a log line before it is cut.
   public static let logLineBytesMax = 65_536
 }

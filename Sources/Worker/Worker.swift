@@ -77,6 +77,4 @@ public enum Limits {
   static let relayTries = 20
   /// The shortest pause between two looks for scheduled tasks.
   static let promotionPause = TimeSpan.milliseconds(20)
-  /// How soon after the first wish to stop another counts as impatience, in milliseconds.
-  public static let secondSignalMs: UInt64 = 200
 }

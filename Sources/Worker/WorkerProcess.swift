@@ -4,13 +4,14 @@ import HTTP
 import Hashing
 public import Reactor
 import Redis
+public import Roles
 public import TaskQueue
 import Tasks
 public import Telemetry
 
-/// A whole worker on one reactor: starts everything in order, and on SIGTERM, SIGINT or SIGHUP finishes what is under
-/// way, gives back the rest, and leaves.
-public final class WorkerProcess: SignalReceiver {
+/// A whole worker on one reactor: starts everything in order, and when it is stopped finishes what is under way, gives
+/// back the rest, and leaves.
+public final class WorkerProcess: Role {
   private let configuration: WorkerConfiguration
   private let log: Logger
   private let metrics: Metrics
@@ -22,21 +23,20 @@ public final class WorkerProcess: SignalReceiver {
   private let pool: ComputePool
   private var hasStarted = false
   private var slotsRunning = 0
-  private var stopBegan: MonotonicTime?
-  private var signals: SignalWatcher?
+  private var isStopping = false
   private var server: HTTPServer?
 
   /// Runs a worker on the calling thread until it is told to stop by a signal, which must be blocked already.
   /// - Throws: `SystemError` if the process lacks descriptors or threads, or an endpoint's address is taken.
   public static func run(_ configuration: WorkerConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
-    DescriptorLimit.raise()
     let pool = try ComputePool(width: 2, name: "helper")
     let quick = try ComputePool(width: 1, name: "quick")
     let heavy = try ComputePool(width: configuration.heavySlots, name: "heavy")
-    try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
+    try RoleProcess.run { (reactor) throws(SystemError) in
       let process = WorkerProcess(
         configuration, pool: pool, quick: quick, heavy: heavy, log: log, metrics: metrics)
       try process.start(on: reactor)
+      return process
     }
   }
 
@@ -59,7 +59,6 @@ public final class WorkerProcess: SignalReceiver {
   }
 
   private func start(on reactor: isolated Reactor) throws(SystemError) {
-    signals = try SignalWatcher(StopSignals.wanted, receiver: self, on: reactor)
     try serveEndpoints(on: reactor)
     publisher.start(resolver: Resolver(pool: pool), on: reactor)
     queue.start(self, on: reactor)
@@ -68,7 +67,7 @@ public final class WorkerProcess: SignalReceiver {
   /// `/livez`, `/readyz` and `/metrics`.
   private func serveEndpoints(on reactor: isolated Reactor) throws(SystemError) {
     let router = Router(queue)
-    router.addCommon(metrics: metrics) { queue, _ in queue.missing }
+    router.addOperatorEndpoints(metrics: metrics) { queue, _ in queue.missing }
     let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics))
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     self.server = server
@@ -88,32 +87,23 @@ public final class WorkerProcess: SignalReceiver {
     }
   }
 
-  /// Stop claiming, finish, leave; a second signal ends the process at once.
-  public func signalled(_ signal: CInt, on reactor: isolated Reactor) {
-    if let stopBegan {
-      // One wish can arrive twice: from a terminal or timeout(1), which signal the process and its group.
-      if reactor.now.since(stopBegan) >= .milliseconds(Limits.secondSignalMs) { reactor.stop() }
-      return
-    }
-    stopBegan = reactor.now
+  /// Stops claiming, finishes, leaves.
+  public func stop(on reactor: isolated Reactor) async {
+    isStopping = true
     log.info("stopping")
     room.stop()
     keeper.stop()
     for gate in gates { gate.stop(on: reactor) }
-    Task.immediate(executorPreference: reactor.queue) {
-      let deadline = reactor.now + self.configuration.drain
-      while self.slotsRunning > 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(5)) }
-      if self.slotsRunning > 0 {
-        self.log.warning(
-          "tasks were still under way; other workers take them over", [("slots", "\(self.slotsRunning)")])
-      }
-      await self.publisher.drain(on: reactor)
-      await self.server?.drain(until: reactor.now + .milliseconds(100), on: reactor)
-      try? await self.queue.leave(on: reactor)
-      self.queue.close(on: reactor)
-      self.log.info("stopped")
-      reactor.stop()
+    let deadline = reactor.now + configuration.drain
+    while slotsRunning > 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(5)) }
+    if slotsRunning > 0 {
+      log.warning("tasks were still under way; other workers take them over", [("slots", "\(slotsRunning)")])
     }
+    await publisher.drain(on: reactor)
+    await server?.drain(until: reactor.now + .milliseconds(100), on: reactor)
+    try? await queue.leave(on: reactor)
+    queue.close(on: reactor)
+    log.info("stopped")
   }
 }
 
@@ -122,7 +112,7 @@ extension WorkerProcess: QueueListener {
   public func listening(on reactor: isolated Reactor) {
     room.isListening = true
     for gate in gates { gate.listening(on: reactor) }
-    if !hasStarted, stopBegan == nil {
+    if !hasStarted, !isStopping {
       hasStarted = true
       startSlots(on: reactor)
     }

@@ -1,6 +1,7 @@
 import Basics
 import HTTP
 import Reactor
+import Roles
 import Telemetry
 
 /// One registry for all tests: a process has a bounded number of metrics.
@@ -20,7 +21,7 @@ final class Fixture {
     let fixture = Fixture()
     let router = Router(fixture)
     let metrics = sharedMetrics
-    router.addCommon(metrics: metrics) { (_, _) in [] }
+    router.addOperatorEndpoints(metrics: metrics) { (_, _) in [] }
     router.on(.get, "/hello") { (fixture, _, _) throws(Problem) in
       fixture.served += 1
       return .text(200, "hello")

@@ -1,5 +1,6 @@
 import Balancing
 import HTTP
+import Roles
 
 /// What the balancer's own endpoints work on.
 final class AdminContext {

@@ -3,6 +3,7 @@ import Basics
 import HTTP
 import HTTPSyntax
 import Reactor
+import Roles
 import Telemetry
 
 /// The balancer's own endpoints.
@@ -11,7 +12,7 @@ enum AdminRoutes {
 
   static func router(_ context: AdminContext) -> Router<AdminContext> {
     let router = Router(context)
-    router.addCommon(metrics: context.shared.registry) { (context, _) in context.shared.backends.unchecked }
+    router.addOperatorEndpoints(metrics: context.shared.registry) { (context, _) in context.shared.backends.unchecked }
     router.on(.get, "/") { (context, _, reactor) throws(Problem) in overview(context.shared, nowMs(reactor)) }
     router.on(.get, "/lb/health") { (_, _, _) throws(Problem) in
       .json(200, Array(#"{"status":"healthy","service":"loadbalancer"}"#.utf8))

@@ -1,3 +1,4 @@
+public import HTTP
 import HTTPSyntax
 import Reactor
 

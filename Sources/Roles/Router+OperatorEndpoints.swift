@@ -1,4 +1,5 @@
 import Basics
+public import HTTP
 import HTTPSyntax
 public import Reactor
 public import Telemetry
@@ -6,7 +7,7 @@ public import Telemetry
 extension Router {
   /// Adds what every role answers: `/livez` (the process turns), `/readyz` (200 while `notReady` names nothing, else
   /// 503 with what is missing), and `/metrics` in the Prometheus text format.
-  public func addCommon(
+  public func addOperatorEndpoints(
     metrics: Metrics, notReady: @escaping (Context, isolated Reactor) async -> [String]
   ) {
     on(.get, "/livez") { (_, _, _) throws(Problem) in

@@ -1,0 +1,16 @@
+// Roles: what every role does alike, once: its process's signals, the second signal, the descriptor limit, the
+// endpoints for operators, and who is an admin.
+//
+// The roles on the floor above are `Role`s and are run by `RoleProcess`; their routers get `addOperatorEndpoints`; who
+// may change or reveal something is asked of `AdminAccess`. It calls `Reactor` for signals, `HTTP` for routes and
+// `Telemetry` for logs and metrics. What a new role has to do at its start and end is in `Role`; what all roles should
+// do in addition belongs here.
+
+public import Basics
+
+/// The bounds of this room.
+public enum Limits {
+  /// How soon after the first wish to stop another counts as impatience: one wish can arrive twice, from a terminal or
+  /// timeout(1), which signal the process and its group.
+  public static let secondSignal = TimeSpan.milliseconds(200)
+}
