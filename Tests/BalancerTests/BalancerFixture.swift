@@ -111,6 +111,9 @@ let sharedMetrics = Metrics()
 /// A log of errors only.
 let silentLog = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "balance", level: .error)
 
+/// No log at all, for tests that make errors on purpose.
+let noLog = Logger(sink: LogSink(fd: open("/dev/null", O_WRONLY)), subsystem: "balance", level: .error)
+
 /// A balancer for `backends` on a free port, without a rate limit, for whoever is on this machine.
 func testConfiguration(
   _ backends: [SocketAddress], _ change: (inout BalancerConfiguration) -> Void = { _ in }
