@@ -91,6 +91,7 @@ let package = Package(
         "API", "Basics", "HTTP", "Hashing", "Postgres", "Reactor", "Redis", "TaskQueue", "Tasks", "Telemetry",
         "TestSupport",
       ]),
+    tests("TasksTests", ["Basics", "Hashing", "Reactor", "Tasks", "Telemetry", "TestSupport"]),
     tests("TaskQueueTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TaskQueue", "TestSupport"]),
     tests("PostgresTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TestSupport"]),
     tests("BasicsTests", ["Basics"]),

@@ -1,40 +1,5 @@
 import Postgres
 
-/// A claim that a worker's slot wishes to make.
-public struct ClaimWish: Sendable {
-  /// The group of slots whose tasks are wanted.
-  public let group: Int16
-  /// How many at most, cut to the largest prepared size.
-  public let count: Int
-  /// The place in line to start from; 0 looks at everything. It keeps a claim from walking over dead rows that an old
-  /// snapshot elsewhere keeps from being removed.
-  public let floor: Int64
-  /// The number of the idle row to put in place before, see `WakeProtocol`; nil: none.
-  public let announces: Int?
-
-  /// A wish; see the properties.
-  public init(group: Int16, count: Int, floor: Int64, announces: Int?) {
-    self.group = group
-    self.count = count
-    self.floor = floor
-    self.announces = announces
-  }
-}
-
-/// What one round trip of a slot brought: which completions counted, and what was claimed.
-public struct Turn: Sendable {
-  /// Ids whose completion was accepted; the others were fenced off, somebody else has them.
-  public internal(set) var accepted: [Int64] = []
-  /// Tasks that are this worker's now, all under one lease.
-  public internal(set) var claimed: [ClaimedTask] = []
-  /// The smallest place in line that was claimed, to start the next claim from; nil if nothing tells it.
-  public internal(set) var firstSeq: Int64?
-  /// Whether there may be more to claim.
-  public internal(set) var isFull = false
-  /// Whether the idle row that was wished for is in place.
-  public internal(set) var isAnnounced = true
-}
-
 /// Statements that take tasks out of the line.
 enum ClaimStatements {
   /// The sizes in which claims are prepared: with `limit $n` a generic plan cannot know how few rows are wanted.

@@ -1,17 +1,6 @@
-public import Postgres
+import Postgres
 public import Reactor
 public import Telemetry
-
-/// How to reach the queue.
-public struct QueueConfiguration: Sendable {
-  /// The database.
-  public var postgres = PostgresConfiguration()
-  /// Connections for statements, at least one; a worker needs one more.
-  public var width = 2
-
-  /// A queue in the database on this machine.
-  public init() {}
-}
 
 /// A worker's side of the queue: it claims and completes, says that it lives, takes over from the dead, and hears of
 /// new tasks. It owns its connections: a few for statements, and the lifeline, which proves that it lives and listens.

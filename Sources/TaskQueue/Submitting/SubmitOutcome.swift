@@ -1,0 +1,9 @@
+/// What became of a submission, told only after the commit.
+public enum SubmitOutcome: Sendable, Equatable {
+  /// A new task was queued.
+  case queued(id: Int64)
+  /// An identical task is under way; nothing was added.
+  case underWay(id: Int64, state: TaskState)
+  /// An identical task is over; its stored result and the seconds since it was completed.
+  case completed(id: Int64, result: [UInt8], ageSeconds: Double)
+}

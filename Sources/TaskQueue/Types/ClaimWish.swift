@@ -1,0 +1,20 @@
+/// A claim that a worker's slot wishes to make.
+public struct ClaimWish: Sendable {
+  /// The group of slots whose tasks are wanted.
+  public let group: Int16
+  /// How many at most, cut to the largest prepared size.
+  public let count: Int
+  /// The place in line to start from; 0 looks at everything. It keeps a claim from walking over dead rows that an old
+  /// snapshot elsewhere keeps from being removed.
+  public let floor: Int64
+  /// The number of the idle row to put in place before, see `WakeProtocol`; nil: none.
+  public let announces: Int?
+
+  /// A wish; see the properties.
+  public init(group: Int16, count: Int, floor: Int64, announces: Int?) {
+    self.group = group
+    self.count = count
+    self.floor = floor
+    self.announces = announces
+  }
+}
