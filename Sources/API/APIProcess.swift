@@ -21,15 +21,18 @@ public final class APIProcess: Role {
   /// - Throws: `SystemError` if the process lacks descriptors or threads, or an address is taken.
   public static func run(_ configuration: APIConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
     let pool = try ComputePool(width: 2, name: "helper")
+    // Not those that look names up, for these may be held up by a name server that is silent.
+    let digests = try ComputePool(width: 1, name: "digest")
     try RoleProcess.run { (reactor) throws(SystemError) in
-      let process = APIProcess(configuration, pool: pool, log: log, metrics: metrics, on: reactor)
+      let process = APIProcess(configuration, pool: pool, digests: digests, log: log, metrics: metrics, on: reactor)
       try process.start(pool: pool, on: reactor)
       return process
     }
   }
 
   private init(
-    _ configuration: APIConfiguration, pool: ComputePool, log: Logger, metrics: Metrics, on reactor: isolated Reactor
+    _ configuration: APIConfiguration, pool: ComputePool, digests: ComputePool, log: Logger, metrics: Metrics,
+    on reactor: isolated Reactor
   ) {
     self.configuration = configuration
     self.log = log
@@ -38,7 +41,7 @@ public final class APIProcess: Role {
     let redis = configuration.redis.map {
       RedisClient($0, resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), on: reactor)
     }
-    service = APIService(configuration, queue: queue, redis: redis, pool: pool, log: log, metrics: metrics)
+    service = APIService(configuration, queue: queue, redis: redis, pool: digests, log: log, metrics: metrics)
     server = HTTPServer(
       handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics))
   }
