@@ -12,7 +12,8 @@ import Testing
   }
 
   private static func call(_ method: String, _ path: String, _ body: String = "") -> String {
-    "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+    "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+      + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
   }
 
   /// Asks again and again until `path` is answered with something that `isWanted`, or the time is over.

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 
 /// The real program: `MILLRACE_EXECUTABLE`, or the one that was built beside the tests.
 let executable: String = {
@@ -37,48 +38,12 @@ private func runBlocking(
   let pid: pid_t
   do {
     defer { close(ends[1]) }
-    pid = try spawn(program, arguments, environment: environment, output: ends[1])
+    pid = try ChildProcess.start(program, arguments, environment: environment, output: ends[1])
   }
   var output: [UInt8] = []
   var buffer = [UInt8](repeating: 0, count: 65_536)
   while case let count = read(ends[0], &buffer, buffer.count), count > 0 { output += buffer[..<count] }
-  return (waitForEnd(of: pid).code, String(decoding: output, as: UTF8.self))
-}
-
-/// Starts a program with nothing to read. Not with Foundation's `Process`, which neither starts nor awaits programs
-/// reliably from several threads at once.
-func spawn(
-  _ program: String, _ arguments: [String], environment: [String: String] = [:], output: CInt
-) throws -> pid_t {
-  var actions = posix_spawn_file_actions_t()
-  posix_spawn_file_actions_init(&actions)
-  defer { posix_spawn_file_actions_destroy(&actions) }
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-  posix_spawn_file_actions_adddup2(&actions, output, 1)
-  posix_spawn_file_actions_adddup2(&actions, output, 2)
-  // Threads of tests have signals blocked, and what they start would inherit that.
-  var attributes = posix_spawnattr_t()
-  posix_spawnattr_init(&attributes)
-  defer { posix_spawnattr_destroy(&attributes) }
-  var none = sigset_t()
-  sigemptyset(&none)
-  posix_spawnattr_setsigmask(&attributes, &none)
-  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-  let variables = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
-  var line: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
-  var entries: [UnsafeMutablePointer<CChar>?] = variables.map { strdup("\($0.key)=\($0.value)") } + [nil]
-  defer { for pointer in line + entries { free(pointer) } }
-  var pid: pid_t = 0
-  let code = posix_spawn(&pid, program, &actions, &attributes, &line, &entries)
-  guard code == 0 else { throw POSIXError(POSIXErrorCode(rawValue: code) ?? .EIO) }
-  return pid
-}
-
-/// Waits for a child's end: its exit code, or the signal that ended it.
-func waitForEnd(of pid: pid_t) -> (code: Int32, signal: Int32) {
-  var status: Int32 = 0
-  while waitpid(pid, &status, 0) == -1, errno == EINTR {}
-  return (status >> 8 & 0xFF, status & 0x7F)
+  return (ChildProcess.waitForEnd(of: pid).code, String(decoding: output, as: UTF8.self))
 }
 
 /// A `millrace up` of a test's own, in a temporary folder, whose output is collected.
@@ -103,7 +68,7 @@ final class System: @unchecked Sendable {
         "up", "--data", self.folder + "/data", "--port", "\(port)", "--api", "1", "--workers", "1", "--rate-limit", "0",
       ]
       + flags
-    pid = try spawn("/bin/sh", arguments, output: output)
+    pid = try ChildProcess.start("/bin/sh", arguments, output: output)
   }
 
   /// A new folder; with `name` one of that name inside it.

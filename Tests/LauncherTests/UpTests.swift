@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 @Suite(.serialized) struct UpTests {
@@ -288,11 +289,11 @@ import Testing
   @Test func aSignalEndsAToolAsUsual() async throws {
     let nothing = open("/dev/null", O_WRONLY | O_CLOEXEC)
     let arguments = ["migrate", "--db-host", "/nonexistent", "--db-connection-retries", "1000"]
-    let pid = try spawn(executable, arguments, output: nothing)
+    let pid = try ChildProcess.start(executable, arguments, output: nothing)
     close(nothing)
     try await Task.sleep(for: .milliseconds(300))
     // As Ctrl-C does; a runner in the background may have that one ignored.
     kill(pid, SIGTERM)
-    #expect(waitForEnd(of: pid).signal == SIGTERM)
+    #expect(ChildProcess.waitForEnd(of: pid).signal == SIGTERM)
   }
 }

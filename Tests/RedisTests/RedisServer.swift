@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 
 /// A real redis-server of a test's own, with the repository's redis.conf, on a Unix socket in a temporary folder.
 final class RedisServer: @unchecked Sendable {
@@ -21,9 +22,9 @@ final class RedisServer: @unchecked Sendable {
     let configuration = #filePath.split(separator: "/").dropLast(3).map { "/" + $0 }.joined() + "/redis.conf"
     let arguments =
       ["redis-server", configuration, "--unixsocket", socketPath, "--dir", folder, "--loglevel", "warning"] + extra
-    var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-    defer { for pointer in pointers { free(pointer) } }
-    precondition(posix_spawnp(&pid, "redis-server", nil, nil, &pointers, environ) == 0, "redis-server is not installed")
+    let started = try? ChildProcess.start("redis-server", Array(arguments.dropFirst()))
+    pid = started ?? 0
+    precondition(pid > 0, "redis-server is not installed")
     for _ in 0..<2000 where !accepts() { usleep(5000) }
     precondition(accepts(), "redis-server did not start")
   }

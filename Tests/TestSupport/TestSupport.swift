@@ -39,11 +39,12 @@ public final class TestServer: Sendable {
       cat >/dev/null
       kill -\(stopSignal) $(cat server.pid); wait; rm -rf \(directory)
       """
-    shell = try Shell.start(script, input: ends[0])
+    // It outlives this process for a moment, to stop the server in good order.
+    shell = try ChildProcess.start("/bin/sh", ["-c", script], input: ends[0], diesWithRunner: false)
     close(ends[0])
     let ready =
       "cd \(directory); for i in $(seq 500); do [ -s server.pid ] && \(isReady) && exit 0; sleep 0.02; done; exit 1"
-    guard Shell.wait(for: try Shell.start(ready, input: nil)) == 0,
+    guard ChildProcess.waitForEnd(of: try ChildProcess.start("/bin/sh", ["-c", ready])) == (0, 0),
       let id = Int32(try String(contentsOfFile: directory + "/server.pid", encoding: .utf8).dropLast())
     else {
       let log = ["prepare.log", "server.log"].map {
@@ -57,7 +58,7 @@ public final class TestServer: Sendable {
   /// Stops the server and removes its folder.
   public func stop() {
     close(lifeline)
-    _ = Shell.wait(for: shell)
+    _ = ChildProcess.waitForEnd(of: shell)
   }
 
   /// A PostgreSQL of its own, with durability on as in production; connect through the folder as host.
@@ -77,46 +78,5 @@ public final class TestServer: Sendable {
       prepare: "true",
       command: "redis-server --port 0 --unixsocket $PWD/redis.sock --save '' --appendonly no --dir $PWD",
       isReady: "[ \"$(redis-cli -s $PWD/redis.sock ping 2>/dev/null)\" = PONG ]", stopSignal: "TERM")
-  }
-}
-
-/// Runs lines of shell as child processes. Not Foundation's `Process`, whose waiting depends on the run loop of the
-/// thread that started it.
-enum Shell {
-  /// Starts `script` with `input` as its standard input (nil: nothing), and its output thrown away.
-  static func start(_ script: String, input: CInt?) throws -> pid_t {
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    if let input {
-      posix_spawn_file_actions_adddup2(&actions, input, 0)
-    } else {
-      posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-    }
-    // Whoever reads what this process prints must not have to wait for the servers.
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-    var arguments: [UnsafeMutablePointer<CChar>?] =
-      ["/bin/sh", "-c", script].map { (text: String) in strdup(text) } + [nil]
-    defer { for argument in arguments { free(argument) } }
-    // Test threads run with signals blocked, and children inherit that: a server could then not be told to stop.
-    var attributes = posix_spawnattr_t()
-    posix_spawnattr_init(&attributes)
-    defer { posix_spawnattr_destroy(&attributes) }
-    var none = sigset_t()
-    sigemptyset(&none)
-    posix_spawnattr_setsigmask(&attributes, &none)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-    var child: pid_t = 0
-    let code = posix_spawn(&child, "/bin/sh", &actions, &attributes, &arguments, environ)
-    guard code == 0 else { throw TestServer.Failure(description: String(cString: strerror(code))) }
-    return child
-  }
-
-  /// Waits for a child's end and returns its exit code, or 128 if a signal ended it.
-  static func wait(for child: pid_t) -> Int32 {
-    var status: Int32 = 0
-    while waitpid(child, &status, 0) == -1, errno == EINTR {}
-    return status & 0x7F == 0 ? (status >> 8) & 0xFF : 128
   }
 }

@@ -152,7 +152,7 @@ extension Setting {
     "connections to PostgreSQL that claim and complete at once")
 
   /// Variables with our prefix that tests and measurements use: where the program is.
-  static let foreignVariables = ["MILLRACE_EXECUTABLE"]
+  static let foreignVariables = ["MILLRACE_EXECUTABLE", "MILLRACE_SEED"]
 
   /// Every setting there is, in the order they are shown.
   static let all: [Setting] = [
