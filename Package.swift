@@ -84,7 +84,8 @@ let package = Package(
 
     // Tests, a folder for each room and one for the whole.
     .target(
-      name: "TestSupport", dependencies: ["Reactor"], path: "Tests/TestSupport", resources: [.copy("Corpus")]),
+      name: "TestSupport", dependencies: ["HTTPSyntax", "Reactor"], path: "Tests/TestSupport",
+      resources: [.copy("Corpus")]),
     tests(
       "APITests",
       [
