@@ -49,6 +49,32 @@ extension QueueHarness {
     }
   }
 
+  @Test func `a lifeline that breaks for a moment costs no attempt`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("moment", on: reactor)
+      let (broken, other) = (await queue.worker("broken", on: reactor), await queue.worker("other", on: reactor))
+      _ = try await queue.queue(queue.submission("x"), on: reactor)
+      let tasks = try await broken.claim(1, on: reactor)
+      let holder = "\(queue.locks) and locktype = 'advisory' and objid = \(broken.queue.id!)"
+      try await queue.run("select pg_terminate_backend(pid) from \(holder)", on: reactor)
+      var policy = TakeOverPolicy(beat: .seconds(5 as UInt64), leaseSeconds: 30)
+      var (sawGone, isBack) = (false, false)
+      // Until it has its lock back, others look as often as they like.
+      while !isBack {
+        let suspects = try await other.beat(on: reactor).suspects
+        sawGone = sawGone || suspects.contains(where: \.isSessionGone)
+        let verdict = policy.answered(suspects, serverSeconds: 3600, at: reactor.now)
+        #expect(verdict.dead.isEmpty)
+        #expect(try await other.queue.carryOut(verdict, on: reactor) == 0)
+        let isHeld = try await queue.count(holder, on: reactor) > 0
+        isBack = sawGone && isHeld
+      }
+      #expect(try await broken.complete(tasks, on: reactor) == tasks.map(\.id))
+      #expect(try await queue.client.task(tasks[0].id, on: reactor)?.attempts == 1)
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `a silent worker is not notified any more, and hears that it was passed over`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("mute", on: reactor)
