@@ -25,8 +25,12 @@ final class RedisServer: @unchecked Sendable {
     let started = try? ChildProcess.start("redis-server", Array(arguments.dropFirst()))
     pid = started ?? 0
     precondition(pid > 0, "redis-server is not installed")
-    for _ in 0..<2000 where !accepts() { usleep(5000) }
-    precondition(accepts(), "redis-server did not start")
+    // Asking costs one of the server's connections, so it is not asked again once it has answered.
+    for _ in 0..<2000 {
+      if accepts() { return }
+      usleep(5000)
+    }
+    preconditionFailure("redis-server did not start")
   }
 
   func signal(_ signal: CInt) { kill(pid, signal) }
