@@ -45,18 +45,21 @@ final class Child {
     while !isStopping {
       let began = reactor.now
       let reason: String
+      // Whoever was told to stop and did is wanted again at once: that is how a role is restarted by hand.
+      var isOrderly = false
       do {
         let status = try await runOnce(on: reactor)
         reason = Child.meaning(of: status)
+        isOrderly = status == 0 && hasBeenReady
         isHopeless = Limits.hopelessCodes.contains(status >> 8) && !hasBeenReady
       } catch {
         reason = "\(error)"
       }
       if isStopping { return }
-      falls += 1
+      if !isOrderly { falls += 1 }
       if isHopeless { return printer.notice("\(description.name) \(reason)") }
-      if reactor.now.since(began) >= .seconds(Limits.healthySeconds) { backoff.reset() }
-      let pause = backoff.next(using: &random)
+      if isOrderly || reactor.now.since(began) >= .seconds(Limits.healthySeconds) { backoff.reset() }
+      let pause = isOrderly ? .milliseconds(Limits.orderlyRestartMs) : backoff.next(using: &random)
       printer.notice("\(description.name) \(reason); it is started again in \(pause.milliseconds) ms")
       await reactor.sleep(for: pause)
     }

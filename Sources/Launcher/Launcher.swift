@@ -27,6 +27,9 @@ public enum Limits {
   public static let probeEveryMs: UInt64 = 5
   /// How long one such question may take, in milliseconds.
   public static let probeTimeoutMs: UInt64 = 2000
+  /// The pause before a child that had ended in good order is started again: it is no sign of trouble, but one that
+  /// does nothing but end must not take all of a processor.
+  public static let orderlyRestartMs: UInt64 = 20
   /// The first pause before a fallen process is started again, in milliseconds; doubles, with jitter.
   public static let restartBaseMs: UInt64 = 200
   /// The longest such pause, in milliseconds.

@@ -149,6 +149,21 @@ import Testing
     _ = try? await client.value
   }
 
+  @Test func aRoleThatEndsInGoodOrderIsStartedAgainAtOnceHoweverOften() async throws {
+    let system = try System()
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    for round in 1...4 {
+      let process = try #require(system.processes("millrace api").first)
+      kill(process, SIGTERM)
+      #expect(await system.waitFor("ended with code 0; it is started again in 20 ms", times: round))
+      #expect(await eventually { system.processes("millrace api").first.map { $0 != process } ?? false })
+      #expect(await eventually { (try? await system.get("/health"))?.contains("healthy") == true })
+    }
+    kill(system.pid, SIGTERM)
+    #expect(await system.waitForEnd() == 0)
+  }
+
   @Test func whatIsMissingIsSaidWithThePackageThatMendsIt() async throws {
     let folder = System.makeFolder()
     let line = ["up", "--data", folder + "/data", "--port", "29991"]
