@@ -28,7 +28,9 @@ public enum BalancerLimits {
   /// How long a connection to a backend is kept unused: less than servers usually wait, so that they seldom close
   /// first.
   static let upstreamIdle = TimeSpan.seconds(45 as UInt64)
-  /// How often unused connections to backends are looked through.
+  /// How long a quiet client's connection keeps its buffers.
+  static let buffersKept = TimeSpan.seconds(1 as UInt64)
+  /// How often unused connections to backends and quiet ones to clients are looked through.
   static let sweep = TimeSpan.seconds(5 as UInt64)
   /// How long a draining balancer lets requests in progress end.
   public static let drain = TimeSpan.seconds(15 as UInt64)

@@ -1,4 +1,5 @@
 import Basics
+import CLinux
 import Glibc
 
 /// A connected socket's bytes, in and out: the one place that calls `recv` and `send` for a connection, and knows what
@@ -101,7 +102,7 @@ public struct Pump: ~Copyable {
       }
     }
     while true {
-      let got = recv(fd, memory.baseAddress, room, 0)
+      let got = clinux_recv(fd, memory.baseAddress, room, 0)
       if got > 0 {
         if got < memory.count, !peerHasClosed, room == memory.count { mayReceive = false }
         return .bytes(got)
@@ -184,7 +185,7 @@ public struct Pump: ~Copyable {
         case .failed(let code): return .failed(code)
         }
       }
-      let sent = Glibc.send(fd, bytes.baseAddress! + offset, amount, CInt(MSG_NOSIGNAL))
+      let sent = clinux_send(fd, bytes.baseAddress! + offset, amount, CInt(MSG_NOSIGNAL))
       if sent >= 0 {
         offset += sent
         taken += sent

@@ -98,7 +98,7 @@ public actor Reactor {
     while !isStopping {
       queue.runLocal()
       flushAll()
-      let ready = epoll_wait(epoll, events, CInt(capacity), sleepLimitMs())
+      let ready = clinux_epoll_wait(epoll, events, CInt(capacity), sleepLimitMs())
       now = .current()
       if ready > 0 { dispatch(events, Int(ready)) }
       fireTimers()

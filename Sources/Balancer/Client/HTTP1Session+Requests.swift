@@ -95,9 +95,8 @@ extension HTTP1Session {
     case .malformed: malformed(&facts)
     }
     progress.bodyBytes = scratch.count - headBytes
-    let request = proxy.lendRequest()
-    request.append(proxy.sending.readable)
-    self.request = request
+    if request == nil { request = proxy.lendRequest() }
+    request?.append(proxy.sending.readable)
     run(exchange.headReceived(facts), on: reactor)
   }
 

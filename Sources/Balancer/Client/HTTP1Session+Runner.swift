@@ -66,12 +66,11 @@ extension HTTP1Session {
   /// The answer is on its way; the next request may come.
   private func requestEnded(on reactor: isolated Reactor) {
     progress.since = reactor.now
-    returnRequest()
-    local = nil
-    if input.isEmpty { input.releaseIfEmpty() }
+    request?.reset()
+    if local != nil { local = nil }
   }
 
-  private func returnRequest() {
+  func returnRequest() {
     guard let request else { return }
     self.request = nil
     proxy.takeBack(request)
@@ -121,7 +120,8 @@ extension HTTP1Session {
       return noBackend(on: reactor)
     }
     let choice = BackendPool.Request(
-      nowMs: reactor.now.milliseconds, random: proxy.random.next(), ringPosition: head.ringPosition, excluded: tried)
+      nowMs: reactor.now.milliseconds, random: shared.strategy == .powerOfTwo ? proxy.random.next() : 0,
+      ringPosition: head.ringPosition, excluded: tried)
     guard let index = set.pool.choose(shared.strategy, choice), set.entries[index].backend.requestStarted() else {
       return noBackend(on: reactor)
     }

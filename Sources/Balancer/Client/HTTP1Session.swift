@@ -28,6 +28,8 @@ final class HTTP1Session: EventHandler {
   /// A partial head or pipelined requests.
   var input = ByteBuffer()
   private lazy var timer = ReactorTimer(self)
+  /// When the timer fires. It is touched only for something earlier: what is awaited moves on with every event.
+  private var firesAt = MonotonicTime.never
 
   // The request in progress.
   var head = RequestNotes()
@@ -114,6 +116,8 @@ final class HTTP1Session: EventHandler {
   }
 
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    firesAt = .never
+    guard exchange.deadline(progress, proxy.times) <= reactor.now else { return expect(on: reactor) }
     if exchange.phase == .awaitingHead { forgetNotes() }
     run(exchange.deadlinePassed(isHeadPartial: progress.hasPartialHead), on: reactor)
     drive(on: reactor)
@@ -169,12 +173,27 @@ final class HTTP1Session: EventHandler {
     if proxy.isDraining, exchange.readsHead, input.isEmpty, !pump.mayReceive, !pump.isClosed {
       run(exchange.drainOrdered(isQuiet: true), on: reactor)
     }
-    if pump.isClosed { return reactor.cancel(timer) }
+    if pump.isClosed {
+      firesAt = .never
+      return reactor.cancel(timer)
+    }
     expect(on: reactor)
   }
 
   private func expect(on reactor: isolated Reactor) {
-    reactor.arm(timer, at: exchange.deadline(progress, proxy.times))
+    let deadline = exchange.deadline(progress, proxy.times)
+    guard deadline < firesAt else { return }
+    firesAt = deadline
+    reactor.arm(timer, at: deadline)
+  }
+
+  /// Gives back what a busy connection keeps from one request to the next, once it has been quiet for a moment.
+  func releaseIfQuiet(on reactor: isolated Reactor) {
+    guard exchange.phase == .awaitingHead, reactor.now.since(progress.since) >= BalancerLimits.buffersKept else {
+      return
+    }
+    returnRequest()
+    if input.isEmpty { input.releaseIfEmpty() }
   }
 
   private func flushOutput(on reactor: isolated Reactor) {

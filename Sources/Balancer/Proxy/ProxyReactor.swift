@@ -154,6 +154,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
       if waiting.count > 0 { reactor.arm(lineTimer, after: BalancerLimits.waitingRetry) }
     } else {
       upstreams.sweep(on: reactor)
+      for session in sessions { session.releaseIfQuiet(on: reactor) }
       reactor.arm(sweepTimer, after: BalancerLimits.sweep)
     }
   }

@@ -2,7 +2,7 @@ import Basics
 
 /// The bytes of one request on their way to a backend: the rewritten head and what has come of the body. They stay
 /// until the request is over, so that the request can be sent again elsewhere, unless they grow past a bound. A reactor
-/// lends them out, so that a connection between requests owns none.
+/// lends them out, so that a connection that is quiet owns none.
 final class RequestBytes {
   private var bytes = ByteBuffer()
   /// How many of them the kernel has taken on the present link.

@@ -9,7 +9,9 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 /// The reactor that owns the calling thread, as an opaque address; 0 on any other thread.
 extern _Thread_local uintptr_t clinux_reactor_of_thread;
@@ -21,6 +23,18 @@ uint64_t clinux_monotonic_ns(void);
 
 /// accept4(2); `address` may be null.
 int clinux_accept4(int fd, struct sockaddr_storage *address, socklen_t *length, int flags);
+
+/// recv(2), send(2) and epoll_wait(2) without the C library's cancellation points: in a process with several threads
+/// those cost two atomic operations a call, and nobody here cancels threads.
+static inline ssize_t clinux_recv(int fd, void *buffer, size_t length, int flags) {
+  return syscall(SYS_recvfrom, fd, buffer, length, flags, 0, 0);
+}
+static inline ssize_t clinux_send(int fd, const void *buffer, size_t length, int flags) {
+  return syscall(SYS_sendto, fd, buffer, length, flags, 0, 0);
+}
+static inline int clinux_epoll_wait(int epoll, struct epoll_event *events, int count, int timeout) {
+  return (int)syscall(SYS_epoll_pwait, epoll, events, count, timeout, 0, 0);
+}
 
 static inline int clinux_epoll_add(int epoll, int fd, uint32_t events, uint64_t tag) {
   struct epoll_event event = {.events = events, .data = {.u64 = tag}};
