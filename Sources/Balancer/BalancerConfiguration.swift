@@ -14,7 +14,7 @@ public struct BalancerConfiguration: Sendable {
     /// Its share under the strategy `weighted`, 1 to 256.
     public var weight: Int
     /// Whether a reset on a kept connection proves that this server has not read the request: then also a POST is sent
-    /// again. It does of our own instances' Unix sockets; of other servers only their operator can know.
+    /// again. It does of our own instances; of other servers only their operator can know.
     public var vouchesForResets = false
 
     private static let vouching = "?resets=unread"
@@ -46,8 +46,15 @@ public struct BalancerConfiguration: Sendable {
         name = String(rest[..<equals])
         rest = rest[rest.index(after: equals)...]
       }
-      guard !name.isEmpty, let address = SocketAddress(String(rest)) else { return nil }
+      guard BackendAddress.isName(name), let address = SocketAddress(String(rest)) else { return nil }
+      // Nobody listens on port 0, and a relative path means another place wherever it is read.
+      guard address.unixPath.map({ $0.hasPrefix("/") }) ?? (address.port > 0) else { return nil }
       self.address = address
+    }
+
+    /// Names stand in fields, metrics and logs: visible ASCII without quotes and backslashes, 1 to 255 bytes.
+    static func isName(_ text: String) -> Bool {
+      1...255 ~= text.utf8.count && text.utf8.allSatisfy { 0x21...0x7E ~= $0 && $0 != 0x22 && $0 != 0x5C }
     }
   }
 

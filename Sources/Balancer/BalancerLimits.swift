@@ -12,6 +12,9 @@ public enum BalancerLimits {
   static let replayBytesMax = 64 << 10
   /// Reads of one session and its link in one turn before others get theirs.
   static let readsPerTurn = 32
+  /// Bytes that one session reads in one turn before others get theirs: chunks of one byte take a thousand times the
+  /// work of large ones.
+  static let bytesPerTurn = 128 << 10
   /// Requests of one reactor that may wait for a backend.
   static let waitingMax = 1024
   /// How often those that wait look for a backend again, unless one has told of room before.
@@ -32,6 +35,9 @@ public enum BalancerLimits {
   static let buffersKept = TimeSpan.seconds(1 as UInt64)
   /// How often unused connections to backends and quiet ones to clients are looked through.
   static let sweep = TimeSpan.seconds(5 as UInt64)
+  /// How long a balancer that stops still takes requests on the connections it has: whoever was about to send one sees
+  /// an answer with `Connection: close` instead of an end.
+  static let drainGrace = TimeSpan.milliseconds(150)
   /// How long a draining balancer lets requests in progress end.
   public static let drain = TimeSpan.seconds(15 as UInt64)
 }

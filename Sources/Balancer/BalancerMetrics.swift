@@ -1,4 +1,3 @@
-import Balancing
 import Telemetry
 
 /// The balancer's metrics; handles made once.
@@ -10,7 +9,7 @@ struct BalancerMetrics: Sendable {
   let turnedAway: Counter
   let clients: Gauge
 
-  init(_ metrics: Metrics, _ set: BackendSet) {
+  init(_ metrics: Metrics) {
     answers = (1...5).map {
       metrics.counter("millrace_balancer_answers_total", "Proxied answers by class of status.", [("class", "\($0)xx")])
     }
@@ -20,20 +19,6 @@ struct BalancerMetrics: Sendable {
     turnedAway = metrics.counter(
       "millrace_balancer_clients_refused_total", "Connections closed at once because there were too many.")
     clients = metrics.gauge("millrace_balancer_clients_open", "Open client connections.")
-    for backend in set.entries.map(\.backend) {
-      let label = [(name: "backend", value: backend.name)]
-      metrics.observed("millrace_balancer_in_flight", "Requests sent and not answered yet.", label) {
-        Double(backend.inFlight)
-      }
-      metrics.observedCounter("millrace_balancer_backend_requests_total", "Requests sent since the start.", label) {
-        Double(backend.requests)
-      }
-      metrics.observedCounter(
-        "millrace_balancer_backend_errors_total", "Requests that failed or were answered badly since the start.", label
-      ) {
-        Double(backend.errors)
-      }
-    }
   }
 
   func count(status: Int) {

@@ -20,6 +20,8 @@ final class BalancerShared: Sendable {
   let viaName: [UInt8]
   private let strategyNumber: Atomic<Int>
   private let current: Locked<BackendSet>
+  /// The names of all backends that there ever were: their figures are kept, and there is a bound on that.
+  private let known = Locked<Set<String>>([])
   private let mail: [ReactorMail]
 
   init(_ configuration: BalancerConfiguration, metrics registry: Metrics, log: Logger, mail: [ReactorMail]) {
@@ -33,11 +35,12 @@ final class BalancerShared: Sendable {
     limiter = RateLimiter(
       quota: configuration.rateLimitRequests, windowMs: UInt64(configuration.rateLimitWindowSeconds) * 1000,
       seed: UInt64.random(in: .min ... .max))
-    metrics = BalancerMetrics(registry, set)
+    metrics = BalancerMetrics(registry)
     strategyNumber = Atomic(configuration.strategy.number)
     let policy = "\"default\";q=\(configuration.rateLimitRequests);w=\(configuration.rateLimitWindowSeconds)"
     policyLine = limiter.isOn ? Array("RateLimit-Policy: \(policy)\r\n".utf8) : []
     viaName = Array((configuration.viaName ?? "").utf8)
+    observe(set)
   }
 
   /// How backends are chosen now.
@@ -55,9 +58,35 @@ final class BalancerShared: Sendable {
       set = set.replaced(by: backends, inFlightMax: configuration.backendInFlightMax, metrics: registry)
       return set
     }
+    observe(next)
     log.info(
       "the backends were replaced",
       [("version", "\(next.version)"), ("backends", next.entries.map(\.backend.name).joined(separator: ","))])
     for box in mail { box.send(.backends(next)) }
+  }
+
+  /// Whether figures of a backend called `name` can be kept.
+  func mayKnow(_ name: String) -> Bool {
+    known.withLock { $0.contains(name) || $0.count < Limits.backendsMax }
+  }
+
+  /// Registers the figures of backends that are new; those of one that has left are 0 from then on.
+  private func observe(_ set: BackendSet) {
+    for name in set.entries.map(\.backend.name) where known.withLock({ $0.insert(name).inserted }) {
+      func figure(_ number: @escaping @Sendable (Backend) -> Int) -> @Sendable () -> Double {
+        { [weak self] in
+          let entry = self?.backends.entries.first { $0.backend.name == name }
+          return entry.map { Double(number($0.backend)) } ?? 0
+        }
+      }
+      let label = [(name: "backend", value: name)]
+      registry.observed(
+        "millrace_balancer_in_flight", "Requests sent and not answered yet.", label, figure(\.inFlight))
+      registry.observedCounter(
+        "millrace_balancer_backend_requests_total", "Requests sent since the start.", label, figure(\.requests))
+      registry.observedCounter(
+        "millrace_balancer_backend_errors_total", "Requests that failed or were answered badly since the start.", label,
+        figure(\.errors))
+    }
   }
 }

@@ -7,7 +7,7 @@ import Synchronization
 /// live longer prove it wrong.
 public final class IdleLifetime: Sendable {
   /// Closed sooner than this, a connection was not closed for being unused, but because its backend was stopped.
-  static let leastMs: UInt64 = 1000
+  static let leastMs: UInt64 = 200
   private let learnedMs = Atomic<UInt64>(.max)
 
   /// Nothing is known yet.

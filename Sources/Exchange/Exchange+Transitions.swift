@@ -4,6 +4,7 @@ extension Exchange {
     flags.formIntersection(.lasting)
     attempts = 0
     retriesPaid = 0
+    resends = 0
     refusal = nil
   }
 
@@ -24,6 +25,10 @@ extension Exchange {
     let step: Step = isStale ? [.excuse, .closeLink] : [.blame, .lost, .closeLink]
     flags.remove(.requestBlocked)
     guard isReplayable, verdict != .never else { return step.union(refuse(reason)) }
+    if delivery != .nothingSent {
+      guard resends < RetryRules.resendsMax else { return step.union(refuse(reason)) }
+      resends += 1
+    }
     phase = .choosing
     if verdict == .free { return step.union(isStale ? [.replay, .renew, .choose] : [.replay, .exclude, .choose]) }
     guard retriesPaid < RetryRules.retriesPaidMax else { return step.union(refuse(reason)) }

@@ -71,6 +71,8 @@ public struct Exchange: ~Copyable {
   public internal(set) var attempts = 0
   /// How many of these were retries that cost.
   public internal(set) var retriesPaid = 0
+  /// How many were sent again of which bytes had left.
+  var resends = 0
   /// What is wrong, once a step says `answer`; nothing for a local answer.
   public internal(set) var refusal: Refusal?
   var request = RequestFacts()

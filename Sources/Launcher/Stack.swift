@@ -48,7 +48,8 @@ struct Stack {
           ]), readiness: .http(try Stack.socket(folder, name)), place: "http://127.0.0.1:\(port)"))
     }
     (self.apis, self.workers) = (apis, workers)
-    let backends = apis.flatMap { ["--backend", "\($0.name)=unix:\(folder.run)/\($0.name).sock"] }
+    // Our own instances read a short request in one go, so a reset means that they have not read it.
+    let backends = apis.flatMap { ["--backend", "\($0.name)=unix:\(folder.run)/\($0.name).sock?resets=unread"] }
     let reachable = ["0.0.0.0": "127.0.0.1", "::": "::1"][configuration.host] ?? configuration.host
     guard let address = SocketAddress(ip: reachable, port: configuration.port) else {
       throw LaunchError("'\(configuration.host)' is no address to listen on", .configuration)

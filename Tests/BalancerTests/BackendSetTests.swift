@@ -68,6 +68,48 @@ import Testing
     #expect(!log[9].contains(#""name":"b1""#) && log[9].contains(#""weight":3"#) && !log[9].contains(#""requests":0,"#))
   }
 
+  @Test("names that could end a field, port 0 and relative paths are refused, at the start and at run time")
+  func names() {
+    for text in [
+      "e\r\nX-Evil: yes=127.0.0.1:80", "a\"b=127.0.0.1:80", "a b=127.0.0.1:80", "a\\b=127.0.0.1:80", "x=127.0.0.1:0",
+      "x=unix:relative", "=127.0.0.1:80", String(repeating: "n", count: 256) + "=127.0.0.1:80",
+    ] {
+      #expect(BalancerConfiguration.BackendAddress(text) == nil, "\(text)")
+    }
+    let full = BalancerConfiguration.BackendAddress("api-1=unix:/run/a.sock*3?resets=unread")
+    #expect(full?.name == "api-1" && full?.weight == 3 && full?.vouchesForResets == true)
+  }
+
+  @Test("an operator's order outlives changes of other backends, and newcomers have figures") func ordersLast()
+    async throws
+  {
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let directory = folder.path
+    let (stats, metrics) = try await onReactor { reactor -> (String, String) in
+      let (one, first) = try! OriginServer.start("1", at: "unix:\(directory)/1", on: reactor)
+      let (two, second) = try! OriginServer.start("2", on: reactor)
+      let balancer = try! await startBalancer([first], on: reactor)
+      for request in [
+        Self.call("PATCH", "/lb/backends/b1", #"{"state":"down"}"#),
+        Self.call("POST", "/lb/backends", #"{"backend":"fresh=\#(second.description)"}"#),
+        Self.call("PATCH", "/lb/backends/fresh", #"{"weight":7}"#),
+      ] {
+        _ = await exchange(request, balancer.address, on: reactor)
+      }
+      let answer = await Self.until("/who", balancer.address, on: reactor) { $0.hasSuffix("\r\n2") }
+      #expect(answer.hasSuffix("\r\n2"))
+      let stats = await exchange(Self.get("/lb/stats"), balancer.address, on: reactor)
+      let metrics = await exchange(Self.get("/metrics"), balancer.address, on: reactor)
+      balancer.drain(within: .milliseconds(100))
+      balancer.join()
+      for server in [one, two] { await server.drain(until: reactor.now, on: reactor) }
+      return (stats, metrics)
+    }
+    #expect(stats.contains(#""state":"disabled""#) && stats.contains(#""weight":7"#))
+    #expect(metrics.contains(#"millrace_balancer_backend_requests_total{backend="fresh"}"#))
+  }
+
   @Test("a set that is replaced again and again under load fails no request") func replacedUnderLoad() async throws {
     let wrong = try await onReactor { reactor -> [String] in
       var servers: [HTTPServer] = []

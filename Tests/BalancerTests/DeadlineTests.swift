@@ -65,6 +65,20 @@ import Testing
     #expect(seen.answer.hasPrefix("HTTP/1.1 504 ") && seen.took >= Self.short)
   }
 
+  @Test("a backend that drips its head, or only says that it is at it, has no longer for it", arguments: ["H", "103"])
+  func drippingHeads(what: String) async throws {
+    let seen = try await wait([Self.get]) {
+      $0.response = .milliseconds(250)
+    } backend: { (connection, reactor) in
+      for byte in "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: yyyyyyyyyyyyyyyyyyyyyyyyyyyyy" {
+        if connection.stream.isClosed { return }
+        connection.send(what == "H" ? String(byte) : "HTTP/1.1 103 Early Hints\r\n\r\n", on: reactor)
+        await reactor.sleep(for: .milliseconds(20))
+      }
+    }
+    #expect(seen.answer.contains("HTTP/1.1 504 ") && seen.took < .milliseconds(900))
+  }
+
   @Test("a backend that stops within its response is cut off, visibly") func responseWithin() async throws {
     let seen = try await wait([Self.get]) {
       $0.response = Self.short

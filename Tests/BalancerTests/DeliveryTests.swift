@@ -41,6 +41,38 @@ import Testing
     #expect(requests == 1)
   }
 
+  @Test(
+    "a Unix backend that reads a part and resets gets a POST once, and a few times if it is vouched for",
+    arguments: [false, true])
+  func resetOnUnixSockets(isVouchedFor: Bool) async throws {
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let directory = folder.path
+    let (answer, requests) = try await onReactor { reactor -> (String, Int) in
+      let backend = RawBackend { (connection, reactor) in
+        guard await connection.nextRequest(on: reactor) else { return connection.stream.close(on: reactor) }
+        connection.stream.close(on: reactor)
+      }
+      let address = try! backend.start("unix:\(directory)/s", on: reactor)
+      let balancer = try! await startBalancer([address], on: reactor) {
+        $0.healthInterval = .seconds(60 as UInt64)
+        $0.backends[0].vouchesForResets = isVouchedFor
+      }
+      let client = try! await RawConnection.connect(to: balancer.address, on: reactor)
+      // More than one read of the backend's takes, so that the kernel resets.
+      let body = String(repeating: "x", count: 15_900)
+      client.send("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 15900\r\n\r\n" + body, on: reactor)
+      let answer = await client.read(until: "\r\n\r\n", on: reactor)
+      client.stream.close(on: reactor)
+      balancer.drain(within: .milliseconds(100))
+      balancer.join()
+      backend.stop(on: reactor)
+      return (answer, backend.received.count)
+    }
+    #expect(answer.hasPrefix("HTTP/1.1 502 ") || isVouchedFor && answer.hasPrefix("HTTP/1.1 503 "))
+    #expect(isVouchedFor ? requests <= 4 : requests == 1)
+  }
+
   @Test("what a backend says unasked on a kept connection is nobody's answer, also if a request comes in the same turn")
   func unsolicited() async throws {
     for _ in 0..<20 {

@@ -228,7 +228,7 @@ import Testing
       return answer
     }
     #expect(answer.hasSuffix("\r\n\r\nunix"))
-    let race = try await race(Self.post, .closesUnread, listen: "unix:\(directory)/r")
+    let race = try await race(Self.post, .closesUnread, listen: "unix:\(directory)/r", isVouchedFor: true)
     #expect(race.client.components("HTTP/1.1 200 OK") == 2)
     #expect(race.requests == 1)
   }

@@ -55,7 +55,7 @@ import Testing
       }
       let balancer = try! await startBalancer(addresses, on: reactor) {
         $0.reactors = 2
-        for index in $0.backends.indices { $0.backends[index].vouchesForResets = between == .vouchedTCP }
+        for index in $0.backends.indices { $0.backends[index].vouchesForResets = between != .tcp }
       }
       var clients: [Task<[String], Never>] = []
       for number in 0..<12 {

@@ -78,6 +78,15 @@ import Testing
     #expect(exchange.refusal == .backendFailed)
   }
 
+  @Test("what is said to be unread is sent again a few times, not for ever") func boundedResends() {
+    var exchange = Self.sent(Self.facts(idempotent: false))
+    for _ in 0..<RetryRules.resendsMax {
+      #expect(exchange.upstreamEnded(.resetWhole, isReplayable: true).contains(.choose))
+      _ = exchange.backendChosen(isConnected: true, isReused: false)
+    }
+    #expect(exchange.upstreamEnded(.resetWhole, isReplayable: true).contains(.answer))
+  }
+
   @Test("what may have been read costs a retry, and at most two are paid for") func costlyRetries() {
     var exchange = Self.sent(Self.facts())
     for _ in 0..<2 {

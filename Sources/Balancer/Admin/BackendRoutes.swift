@@ -39,6 +39,9 @@ enum BackendRoutes {
     guard !backends.contains(where: { $0.name == given.name }) else {
       throw Problem(409, "There is a backend of this name already.")
     }
+    guard shared.mayKnow(given.name) else {
+      throw Problem(409, "This process has known \(Limits.backendsMax) backends, the most that it keeps figures of.")
+    }
     guard backends.count < Limits.backendsMax else { throw Problem(409, "There are \(Limits.backendsMax) backends.") }
     backends.append(given)
     shared.replaceBackends(by: backends)
@@ -84,6 +87,7 @@ enum BackendRoutes {
       for index in backends.indices where backends[index].name == name { backends[index].weight = weight }
       shared.replaceBackends(by: backends)
     }
+    // A change of weight keeps the backend, so the order is given to the one that requests go to.
     if let order { entry.backend.order(order) }
     shared.log.info(
       "a backend was changed",
@@ -98,10 +102,9 @@ enum BackendRoutes {
 
   private static func addresses(of set: BackendSet) -> [BalancerConfiguration.BackendAddress] {
     set.entries.map { entry in
-      var address = BalancerConfiguration.BackendAddress(
-        name: entry.backend.name, address: entry.address, weight: entry.backend.weight)
-      address.vouchesForResets = entry.vouchesForResets && !entry.address.isUnix
-      return address
+      var given = entry.given
+      given.weight = entry.backend.weight
+      return given
     }
   }
 

@@ -16,17 +16,17 @@ final class BackendEntry: Sendable {
   let latency: Histogram
   /// How long it keeps unused connections.
   let lifetime = IdleLifetime()
-  /// Whether a reset proves that nobody read the request: of the Unix sockets of our own instances, and where an
-  /// operator says so.
+  /// Whether a reset proves that nobody read the request: of our own instances, and where an operator says so.
   let vouchesForResets: Bool
-  private let given: BalancerConfiguration.BackendAddress
+  /// As it was configured or joined.
+  let given: BalancerConfiguration.BackendAddress
   /// When it was last checked, milliseconds of the monotonic clock, 0 for never.
   let lastCheck = SharedMoment()
 
   init(_ given: BalancerConfiguration.BackendAddress, slot: Int, inFlightMax: Int, metrics: Metrics) {
     backend = Backend(name: given.name, slot: slot, weight: given.weight, inFlightMax: inFlightMax)
     address = given.address
-    vouchesForResets = given.address.isUnix || given.vouchesForResets
+    vouchesForResets = given.vouchesForResets
     self.given = given
     line = Array("X-LB-Backend: \(given.name)\r\n".utf8)
     latency = metrics.histogram(

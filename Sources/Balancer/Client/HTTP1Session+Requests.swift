@@ -17,7 +17,9 @@ extension HTTP1Session {
     }
     guard pump.mayReceive, scratch.count < scratch.capacity else { return scratch.count }
     switch pump.receive(into: scratch.free, on: reactor) {
-    case .bytes(let count): scratch.count += count
+    case .bytes(let count):
+      scratch.count += count
+      bytesThisTurn += count
     case .nothing, .end: break
     case .failed:
       run(exchange.clientLeft(), on: reactor)

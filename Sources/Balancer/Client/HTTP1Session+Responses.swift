@@ -11,8 +11,11 @@ extension HTTP1Session {
     switch link.receive(on: reactor) {
     case .nothing: return
     case .bytes:
-      progress.since = reactor.now
-      run(responseArrived(link, on: reactor), on: reactor)
+      bytesThisTurn += proxy.received.count
+      let step = responseArrived(link, on: reactor)
+      // A head must be whole in its time, and interim responses do not extend it; a body must only go on.
+      if exchange.phase != .sending { progress.since = reactor.now }
+      run(step, on: reactor)
     case .ended(let code): run(responseEnded(link, code, on: reactor), on: reactor)
     }
   }

@@ -50,6 +50,8 @@ final class HTTP1Session: EventHandler {
   /// From the request's last byte to the response's head.
   var latency = TimeSpan(nanoseconds: 0)
   var status = 0
+  /// Bytes read since it was brought to life last.
+  var bytesThisTurn = 0
   /// A request for the balancer itself, and what it answers.
   var local: LocalRequest?
 
@@ -123,9 +125,13 @@ final class HTTP1Session: EventHandler {
     drive(on: reactor)
   }
 
+  /// The balancer stops soon: the request in progress, or the next one, is the last.
+  func announceDrain() {
+    _ = exchange.drainOrdered(isQuiet: false)
+  }
+
   /// The balancer stops: a request whose bytes have reached the kernel already is still answered.
   func drain(on reactor: isolated Reactor) {
-    _ = exchange.drainOrdered(isQuiet: false)
     if exchange.phase == .awaitingHead {
       pump.lookAgain()
       drive(on: reactor)
@@ -144,7 +150,8 @@ final class HTTP1Session: EventHandler {
 
   /// Reads what the exchange wants for as long as there is something, but leaves others their turn.
   private func drive(on reactor: isolated Reactor) {
-    for _ in 0..<BalancerLimits.readsPerTurn {
+    bytesThisTurn = 0
+    for _ in 0..<BalancerLimits.readsPerTurn where bytesThisTurn < BalancerLimits.bytesPerTurn {
       if exchange.readsResponse, let link, link.pump.mayReceive {
         receiveResponse(link, on: reactor)
       } else if exchange.readsHead {

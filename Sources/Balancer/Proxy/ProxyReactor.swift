@@ -180,6 +180,9 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     isDraining = true
     listener?.closeAfterLast(on: reactor)
     listener = nil
+    for session in sessions { session.announceDrain() }
+    let grace = min(deadline, reactor.now + BalancerLimits.drainGrace)
+    if !sessions.isEmpty { await drained.wait(until: grace, on: reactor) }
     for session in sessions { session.drain(on: reactor) }
     if !sessions.isEmpty { await drained.wait(until: deadline, on: reactor) }
     for session in sessions { session.cut(on: reactor) }
