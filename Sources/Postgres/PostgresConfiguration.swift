@@ -32,7 +32,7 @@ public struct PostgresConfiguration: Sendable {
   private var attempt = 0
 
   /// The same for attempt `number`.
-  func turned(forAttempt number: Int) -> PostgresConfiguration {
+  public func turned(forAttempt number: Int) -> PostgresConfiguration {
     var turned = self
     turned.attempt = number
     return turned

@@ -132,4 +132,29 @@ import Testing
       queue.close(on: reactor)
     }
   }
+
+  @Test func `a page is in order also where an old partition is kept from moving`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("straggler", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for index in 0..<3 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let old = try await worker.claim(16, on: reactor)
+      let later = Completion(id: old[2].id, lease: old[2].lease, outcome: .retry(error: "later", afterSeconds: 3600))
+      _ = try await worker.complete([old[0].completed(), old[1].completed(), later], on: reactor)
+      try await queue.skipPartitions(1, on: reactor)
+      for index in 3..<8 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      _ = try await worker.complete(try await worker.claim(16, on: reactor), on: reactor)
+      try await queue.skipPartitions(4, on: reactor)
+      #expect(try await queue.count("millrace.task_past", on: reactor) == 5)
+      var seen: [Int64] = []
+      var cursor: Int64?
+      repeat {
+        let page = try await queue.client.page(before: cursor, state: nil, kinds: nil, limit: 3, on: reactor)
+        seen += page.tasks.map(\.id)
+        cursor = page.next
+      } while cursor != nil
+      #expect(seen.count == 8 && seen == seen.sorted(by: >) && Set(seen).count == 8)
+      queue.close(on: reactor)
+    }
+  }
 }

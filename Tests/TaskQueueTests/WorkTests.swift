@@ -95,6 +95,26 @@ import Testing
     }
   }
 
+  @Test func `a round of single completions that was cut short and is repeated loses none of them`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("repeated", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for index in 0..<3 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let tasks = try await worker.claim(16, on: reactor)
+      // The first round had come as far as the last task when its connection broke.
+      try await queue.run(
+        "update millrace.task set state = 2, finished_at = now() where id in (\(tasks[0].id), \(tasks[1].id))",
+        on: reactor)
+      try await queue.run("update millrace.lease set ids = array[\(tasks[2].id)]::bigint[]", on: reactor)
+      let completions = [tasks[0].completed(), tasks[1].completed(), tasks[2].failed("a\0b")]
+      _ = try await worker.complete(completions, on: reactor)
+      #expect(try await queue.client.task(tasks[2].id, on: reactor)?.state == .failed)
+      #expect(try await queue.strays(on: reactor) == 0)
+      #expect(try await queue.count("millrace.lease", on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `a task whose worker was lost is run alone, and then harms nobody else`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("suspects", on: reactor)

@@ -89,22 +89,27 @@ final class TaskReader: EventHandler {
     var parameters = PostgresParameters()
     parameters.add(before ?? Int64.max)
     parameters.add(Int64(examinedMax))
-    var results = [try await client.execute(TaskReader.newest, parameters, on: reactor)]
-    if results[0].rowCount < examinedMax {
-      results.append(try await client.execute(TaskReader.newestPast, parameters, on: reactor))
+    let results = [
+      try await client.execute(TaskReader.newest, parameters, on: reactor),
+      try await client.execute(TaskReader.newestPast, parameters, on: reactor),
+    ]
+    // A partition that is kept from moving has newer ones in the past: only together are the rows in order.
+    var rows: [(id: Int64, result: Int, row: Int)] = []
+    for (index, result) in results.enumerated() {
+      for row in 0..<result.rowCount { rows.append((result.int64(row, 0), index, row)) }
     }
+    rows.sort { $0.id > $1.id }
     var ids: [Int64] = []
     var last: Int64?
-    for result in results {
-      for row in 0..<result.rowCount where ids.count < wanted {
-        last = result.int64(row, 0)
-        let effective: TaskState = result.bool(row, 3) ? .running : TaskState(rawValue: result.int16(row, 2)) ?? .queued
-        if let state, state != effective { continue }
-        if let kinds, !kinds.contains(result.text(row, 1) ?? "") { continue }
-        ids.append(result.int64(row, 0))
-      }
+    for (id, index, row) in rows.prefix(examinedMax) where ids.count < wanted {
+      let result = results[index]
+      last = id
+      let effective: TaskState = result.bool(row, 3) ? .running : TaskState(rawValue: result.int16(row, 2)) ?? .queued
+      if let state, state != effective { continue }
+      if let kinds, !kinds.contains(result.text(row, 1) ?? "") { continue }
+      ids.append(id)
     }
-    let examined = results.reduce(0) { $0 + $1.rowCount }
+    let examined = rows.count
     let reachedOldest = ids.count < wanted && examined < examinedMax
     let found = try await records(ids, on: reactor)
     return (ids.compactMap { found[$0] }, reachedOldest ? nil : last)

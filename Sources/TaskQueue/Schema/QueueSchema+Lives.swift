@@ -91,10 +91,11 @@ extension QueueSchema {
         where is_gone or since > 6;
       -- A lease of our own that we do not know of comes from a claim whose answer was lost, one of nobody from a worker
       -- that has left or was taken for dead.
+      -- One that lives and was taken for dead is in the table again with its next beat.
       rescued := millrace.rescue(array(select l.id from millrace.lease l
-        where l.claimed_at < now() - make_interval(secs => lease_seconds)
-          and (l.worker_id = me and l.id <> all(held)
-            or not exists (select from millrace.worker w where w.id = l.worker_id))));
+        where l.worker_id = me and l.id <> all(held) and l.claimed_at < now() - make_interval(secs => lease_seconds)
+          or l.claimed_at < now() - interval '7 seconds'
+            and not exists (select from millrace.worker w where w.id = l.worker_id)));
       if rescued > 0 then perform pg_notify('millrace_ready', ''); end if;
       select extract(epoch from min(run_at) - now()) into next_due from millrace.scheduled;
       select string_agg(oldest.lane::text, ','), string_agg(oldest.seq::text, ',') into ready_lanes, ready_seqs
@@ -114,7 +115,8 @@ extension QueueSchema {
       dead := array(select w.id from unnest(dead, seen_beats) as d (id, beats) join millrace.worker w
         on w.id = d.id and w.beats = d.beats order by w.id for update of w skip locked);
       if dead <> '{}' then
-        delete from millrace.idle_worker where worker_id = any(dead);
+        -- One that lives all the same must know that its row is gone.
+        perform millrace.mute(dead);
         delete from millrace.worker where id = any(dead);
         rescued := millrace.rescue(array(select id from millrace.lease where worker_id = any(dead)));
         perform pg_notify('millrace_ready', '');
@@ -153,16 +155,11 @@ extension QueueSchema {
       )
       select array_agg(lane) into lanes from moved;
       promoted := coalesce(cardinality(lanes), 0);
-      perform millrace.tell_lanes(lanes);
+      -- At the commit everybody is told to look. Who sleeps could not be asked before it: a worker that announces itself
+      -- meanwhile would neither be seen nor see these tasks.
+      if promoted > 0 then perform pg_notify('millrace_ready', ''); end if;
       select extract(epoch from min(run_at) - now()) into next_due from millrace.scheduled;
       return next;
-    end $$
-    """,
-    """
-    create function millrace.tell_lanes(lanes smallint[]) returns void language plpgsql as $$
-    begin
-      perform millrace.tell(array_agg(g), array_agg(n), array_agg(n))
-        from (select (lane / 8)::smallint as g, count(*) as n from unnest(lanes) as u (lane) group by 1) w;
     end $$
     """,
     // Tasks that were claimed and not begun go back without an attempt, and others are told.
@@ -184,7 +181,7 @@ extension QueueSchema {
         returning lane
       )
       select array_agg(lane) into lanes from back;
-      perform millrace.tell_lanes(lanes);
+      if lanes is not null then perform pg_notify('millrace_ready', ''); end if;
     end $$
     """,
     // Places in line and ids come from one sequence.

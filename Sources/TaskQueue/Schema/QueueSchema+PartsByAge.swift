@@ -8,6 +8,7 @@ extension QueueSchema {
     "drop function millrace.rescue(bigint[])",
     "drop function millrace.ensure_partitions()",
     "alter table millrace.task add column secret boolean not null default false",
+    "update millrace.task set secret = true where kind = 'argon2' and state = 0",
     "create table millrace.task_past (like millrace.task including defaults, primary key (id)) partition by range (id)",
     // A partition under its number: tasks from number times five million on.
     """
@@ -91,26 +92,6 @@ extension QueueSchema {
       dropped := 0;
       for part in
         select number from millrace.task_part
-        where past_since is null and number < (select last_value from millrace.task_id) / size - 1
-        order by number limit 8
-      loop
-        -- A task that is not over stands in one of these three, and an old one never comes back into them.
-        continue when exists (select from millrace.ready where id >= part * size and id < (part + 1) * size)
-          or exists (select from millrace.scheduled where id >= part * size and id < (part + 1) * size)
-          or exists (select from millrace.lease l cross join unnest(l.ids) as u (id)
-            where u.id >= part * size and u.id < (part + 1) * size);
-        begin
-          execute format('alter table millrace.task detach partition millrace.task_%s', part);
-          execute format(
-            'alter table millrace.task_past attach partition millrace.task_%s for values from (%s) to (%s)',
-            part, part * size, (part + 1) * size);
-          update millrace.task_part set past_since = now() where number = part;
-          moved := moved + 1;
-        exception when lock_not_available then exit;
-        end;
-      end loop;
-      for part in
-        select number from millrace.task_part
         where past_since < now() - make_interval(secs => retention_seconds) order by number limit 8
       loop
         begin
@@ -139,6 +120,27 @@ extension QueueSchema {
         returning 1
       )
       select count(*) into deleted from gone;
+      -- Moving comes last: whoever moves keeps everybody from the table until the commit.
+      for part in
+        select number from millrace.task_part
+        where past_since is null and number < (select last_value from millrace.task_id) / size - 1
+          -- A task that is not over stands in one of these three, and an old one never comes back into them.
+          and not exists (select from millrace.ready r where r.id >= number * size and r.id < (number + 1) * size)
+          and not exists (select from millrace.scheduled s where s.id >= number * size and s.id < (number + 1) * size)
+          and not exists (select from millrace.lease l cross join unnest(l.ids) as u (id)
+            where u.id >= number * size and u.id < (number + 1) * size)
+        order by number limit 8
+      loop
+        begin
+          execute format('alter table millrace.task detach partition millrace.task_%s', part);
+          execute format(
+            'alter table millrace.task_past attach partition millrace.task_%s for values from (%s) to (%s)',
+            part, part * size, (part + 1) * size);
+          update millrace.task_part set past_since = now() where number = part;
+          moved := moved + 1;
+        exception when lock_not_available then exit;
+        end;
+      end loop;
       return next;
     end $$
     """,
@@ -149,8 +151,12 @@ extension QueueSchema {
     begin
       for part in select distinct id / 5000000 from unnest(wanted) as u (id) where id > 0 loop
         if exists (select from millrace.task_part where number = part and past_since is not null) then
-          return query execute format(
-            'select * from millrace.task_%s where id in (select unnest($1))', part) using wanted;
+          begin
+            return query execute format(
+              'select * from millrace.task_%s where id in (select unnest($1))', part) using wanted;
+          -- It was dropped at this very moment: its tasks are gone.
+          exception when undefined_table then null;
+          end;
         end if;
       end loop;
     end $$

@@ -67,16 +67,16 @@ enum CompletionStatements {
     "queue_complete", held: "delete from millrace.lease where id = any($7::bigint[]) returning id, claimed_at, ids",
     afterwards: "")
 
-  /// One task; the lease goes on with the others.
+  /// One task; the lease goes on with the others, and ends only with the last of its own.
   private static let one = statement(
     "queue_complete_one",
     held: "select id, claimed_at, ids from millrace.lease where id = any($7::bigint[]) for update",
     afterwards: """
       , shrunk as (
         update millrace.lease l set ids = array_remove(l.ids, ($1::bigint[])[1])
-        where l.id in (select id from held) and (select count(*) from done) >= 0 and cardinality(l.ids) > 1
+        where l.id in (select id from held) and (select count(*) from done) >= 0 and not l.ids <@ $1::bigint[]
       ), ended as (
-        delete from millrace.lease l where l.id in (select id from held) and cardinality(l.ids) <= 1
+        delete from millrace.lease l where l.id in (select id from held) and l.ids <@ $1::bigint[]
       )
       """)
 
@@ -89,7 +89,7 @@ enum CompletionStatements {
         as i (id, lease, state, result, error)
       cross join lateral (select * from millrace.task t where t.id = i.id offset 0) t
     where t.state = i.state and t.result is not distinct from i.result and t.error is not distinct from i.error
-      and not exists (select from millrace.lease l where l.id = i.lease)
+      and not exists (select from millrace.lease l where l.id = i.lease and i.id = any(l.ids))
       and (i.state <> 0 or exists (select from millrace.scheduled s where s.id = i.id))
     """)
 }

@@ -52,7 +52,7 @@ final class Lifeline: PostgresNotificationReceiver {
     var random = SeededRandom.fromSystem()
     while !isStopping {
       do {
-        try await connect(on: reactor)
+        try await connect(attempts: backoff.attempts, on: reactor)
         backoff.reset()
         listener.listening(on: reactor)
         await connection?.whenLost(on: reactor)
@@ -74,8 +74,10 @@ final class Lifeline: PostgresNotificationReceiver {
 
   /// Registers at first, then takes the lock and listens: in this order, so that whoever believes the worker alive is
   /// heard, and everybody looks when that is done.
-  private func connect(on reactor: isolated Reactor) async throws(PostgresError) {
-    let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+  private func connect(attempts: Int, on reactor: isolated Reactor) async throws(PostgresError) {
+    // Another address first each time: one that is silent would take all of an attempt's time.
+    let connection = try await PostgresConnection.connect(
+      configuration.turned(forAttempt: attempts), helpers: helpers, on: reactor)
     self.connection = connection
     connection.notificationReceiver = self
     if id == nil {
