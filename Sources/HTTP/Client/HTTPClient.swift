@@ -1,78 +1,13 @@
 import Glibc
 public import Basics
-public import HTTPSyntax
+import HTTPSyntax
 public import Reactor
-
-/// A request to be sent by `HTTPClient`.
-public struct HTTPClientRequest: Sendable {
-  /// The method; not `other`.
-  public var method: HTTPMethod
-  /// The target in origin-form, already escaped.
-  public var target: String
-  /// The value of `Host`.
-  public var host: String
-  /// Further fields.
-  public var fields: [(name: String, value: String)]
-  /// The body; `Content-Length` is sent if there is one, and with POST, PUT and PATCH.
-  public var body: [UInt8]
-
-  /// A request for `target`.
-  public init(
-    _ method: HTTPMethod, _ target: String, host: String = "localhost", fields: [(name: String, value: String)] = [],
-    body: [UInt8] = []
-  ) {
-    self.method = method
-    self.target = target
-    self.host = host
-    self.fields = fields
-    self.body = body
-  }
-
-  /// The request as it is sent.
-  func serialised() -> [UInt8] {
-    var bytes = Array("\(method.name) \(target) HTTP/1.1\r\nHost: \(host)\r\n".utf8)
-    for field in fields { bytes += "\(field.name): \(field.value)\r\n".utf8 }
-    let expectsBody = method == .post || method == .put || method == .patch
-    if !body.isEmpty || expectsBody { bytes += "Content-Length: \(body.count)\r\n".utf8 }
-    bytes += [0x0D, 0x0A]
-    return bytes + body
-  }
-}
-
-/// What came back.
-public struct HTTPClientResponse: Sendable {
-  /// The status code.
-  public let status: Int
-  /// The fields in the order sent, names in lower case.
-  public let fields: [(name: String, value: String)]
-  /// The decoded body.
-  public let body: [UInt8]
-
-  /// The value of the first field called `name` (lower case), nil if there is none.
-  public func field(_ name: String) -> String? {
-    fields.first { $0.name == name }?.value
-  }
-}
-
-/// Why a request has no response.
-public enum HTTPClientError: Error, Equatable, Sendable {
-  /// No connection could be made; the request was not sent.
-  case unreachable(SystemError)
-  /// The deadline passed.
-  case deadline
-  /// The connection ended before the response did.
-  case closed
-  /// What came is not HTTP.
-  case malformed(HeadError)
-  /// The body is larger than the caller takes.
-  case tooLarge
-}
 
 /// A small client for health checks, tools and tests: one request, one response, connections kept for the next one.
 /// The balancer's byte path has its own.
 public final class HTTPClient {
   /// Idle connections kept for one address.
-  public static let idleMax = 8
+  static let idleMax = 8
   private let bodyBytesMax: Int
   private var idle: [String: [Stream]] = [:]
 

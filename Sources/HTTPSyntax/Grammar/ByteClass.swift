@@ -35,4 +35,8 @@ struct ByteClass {
   /// The inside of an IPv6 literal: hexadecimal digits, `:` and `.`.
   @inline(__always)
   static var addressLiteral: ByteClass { ByteClass(low: 0x07FF_4000_0000_0000, high: 0x0000_007E_0000_007E) }
+
+  /// Whether it is white space within a line: OWS of RFC 9110 §5.6.3 consists of these two.
+  @inline(__always)
+  static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
 }

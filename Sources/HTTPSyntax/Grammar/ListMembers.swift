@@ -15,8 +15,8 @@ struct ListMembers {
       var last = position
       while last < end, bytes[last] != UInt8(ascii: ",") { last += 1 }
       position = last + 1
-      while first < last, FieldTable.isBlank(bytes[first]) { first += 1 }
-      while last > first, FieldTable.isBlank(bytes[last - 1]) { last -= 1 }
+      while first < last, ByteClass.isBlank(bytes[first]) { first += 1 }
+      while last > first, ByteClass.isBlank(bytes[last - 1]) { last -= 1 }
       if first < last { return first..<last }
     }
     return nil

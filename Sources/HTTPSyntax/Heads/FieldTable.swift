@@ -117,8 +117,8 @@ struct FieldTable: ~Copyable {
     }
     var valueStart = nameEnd + 1
     var valueEnd = end
-    while valueStart < valueEnd, FieldTable.isBlank(bytes[valueStart]) { valueStart += 1 }
-    while valueEnd > valueStart, FieldTable.isBlank(bytes[valueEnd - 1]) { valueEnd -= 1 }
+    while valueStart < valueEnd, ByteClass.isBlank(bytes[valueStart]) { valueStart += 1 }
+    while valueEnd > valueStart, ByteClass.isBlank(bytes[valueEnd - 1]) { valueEnd -= 1 }
     if let error = FieldTable.valueError(bytes, valueStart, valueEnd) { return .malformed(error) }
     if count == HTTPLimits.fieldsMax { return .malformed(.tooManyFields) }
     let known = KnownField.recognise(bytes, start, nameEnd)
@@ -152,9 +152,6 @@ struct FieldTable: ~Copyable {
     }
     return position
   }
-
-  @inline(__always)
-  static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
 
   private static func nameError(_ bytes: Span<UInt8>, start: Int, nameEnd: Int, end: Int) -> HeadError {
     if nameEnd == end { return .invalidFieldName }
