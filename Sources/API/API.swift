@@ -55,17 +55,17 @@ public struct APIConfiguration: Sendable {
 /// The bounds of this room.
 public enum Limits {
   /// The longest a client may wait for a task, in seconds.
-  public static let waitSecondsMax = 30
+  static let waitSecondsMax = 30
   /// Clients that may wait in one process; further ones get their 202 at once.
-  public static let waitersMax = 20_000
+  static let waitersMax = 20_000
   /// Completed ids remembered, so that a completion which overtakes its submission's answer is not missed.
-  public static let recentCompletionsMax = 65_536
+  static let recentCompletionsMax = 65_536
   /// The longest pause between two looks at a waiting client's task although nobody said that it is over.
-  public static let safetyCheckMax = TimeSpan.seconds(2 as UInt64)
+  static let safetyCheckMax = TimeSpan.seconds(2 as UInt64)
   /// The first such pause, and the only one while no news can arrive.
-  public static let blindCheck = TimeSpan.milliseconds(200)
+  static let blindCheck = TimeSpan.milliseconds(200)
   /// Bytes of a request body with one string: 1 MiB of text, each byte of which may be escaped in six.
-  public static let hashBodyBytesMax = 6 * (1 << 20) + 1024
+  static let hashBodyBytesMax = 6 * (1 << 20) + 1024
   /// Bytes of a string to be hashed.
-  public static let stringBytesMax = 1 << 20
+  static let stringBytesMax = 1 << 20
 }

@@ -1,5 +1,5 @@
 public import Balancing
-public import Basics
+import Basics
 public import Exchange
 public import Reactor
 
@@ -15,7 +15,7 @@ public struct BalancerConfiguration: Sendable {
     public var weight: Int
     /// Whether a reset on a kept connection proves that this server has not read the request: then also a POST is sent
     /// again. It does of our own instances; of other servers only their operator can know.
-    public var vouchesForResets = false
+    var vouchesForResets = false
 
     private static let vouching = "?resets=unread"
 
@@ -73,9 +73,9 @@ public struct BalancerConfiguration: Sendable {
   /// The path that tells whether a backend is well.
   public var healthPath = "/health"
   /// How often it is asked.
-  public var healthInterval = TimeSpan.seconds(2 as UInt64)
+  var healthInterval = TimeSpan.seconds(2 as UInt64)
   /// How long it may take to answer.
-  public var healthTimeout = TimeSpan.seconds(1 as UInt64)
+  var healthTimeout = TimeSpan.seconds(1 as UInt64)
   /// Whether answers name the backend in `X-LB-Backend`.
   public var exposesBackend = false
   /// The token that allows what changes or reveals the system; without one nobody has it.
@@ -89,7 +89,7 @@ public struct BalancerConfiguration: Sendable {
   /// How long exchanges wait for each thing.
   public var times = ExchangeTimes()
   /// Client connections of one reactor.
-  public var clientsMax = BalancerLimits.clientsMax
+  var clientsMax = BalancerLimits.clientsMax
 
   /// A balancer that listens on `listen` for `backends`.
   public init(listen: SocketAddress, backends: [BackendAddress]) {

@@ -1,10 +1,10 @@
-public import Basics
+import Basics
 import Glibc
-public import Reactor
-public import Telemetry
+import Reactor
+import Telemetry
 
 /// A running balancer: its reactors, each on a thread of its own.
-public final class BalancerInstance: Sendable {
+final class BalancerInstance: Sendable {
   /// Where it listens, with the port that the kernel chose if 0 was asked for.
   public let address: SocketAddress
   private let threads: [ReactorThread]
@@ -44,7 +44,7 @@ public final class BalancerInstance: Sendable {
   }
 
   /// Puts other backends in the place of the present ones; requests in progress go on where they are.
-  public func replaceBackends(by backends: [BalancerConfiguration.BackendAddress]) {
+  func replaceBackends(by backends: [BalancerConfiguration.BackendAddress]) {
     shared.replaceBackends(by: backends)
   }
 

@@ -26,7 +26,7 @@ public enum BalancerLimits {
   /// Bytes of a request that a backend that is vouched for reads in one go: our own do.
   static let wholeReadBytes = 16 << 10
   /// Client connections of one reactor.
-  public static let clientsMax = 100_000
+  static let clientsMax = 100_000
 
   /// How long a connection to a backend is kept unused: less than servers usually wait, so that they seldom close
   /// first.

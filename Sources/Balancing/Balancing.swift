@@ -3,7 +3,8 @@
 // Called by the balancer (later by the store's gateway too); calls nobody. Nothing here opens a socket or reads a
 // clock: several reactors share one `BackendPool` and one `RateLimiter` through atomics (the limiter holds a set of its
 // table for a few instructions while it gives a client a place), time and randomness are passed in. A new strategy is
-// a case of `Strategy` and a function in `BackendPool+Strategies.swift`.
+// a case of `Strategy` and a function in `BackendPool+Strategies.swift`. `Choosing` is where a request goes, `Limiting`
+// whether it may; beside them stands how a backend is.
 
 /// The bounds of this room.
 public enum Limits {
@@ -14,13 +15,13 @@ public enum Limits {
   /// Backends of one pool.
   public static let backendsMax = 1024
   /// How many requests in flight a backend seems to have more, for each that it has, while all its answers are bad.
-  public static let badAnswerCost = 16
+  static let badAnswerCost = 16
   /// What a backend is believed to take, in microseconds, that has given bad answers only.
-  public static let unknownLatencyUs = 1_000_000
+  static let unknownLatencyUs = 1_000_000
   /// Places of one address's set in the rate table: how many addresses are looked at to find one.
-  public static let rateTableWays = 8
+  static let rateTableWays = 8
   /// The most requests that a rate limiter can count in a window; a limit above never limits.
-  public static let rateCountMax = (1 << 20) - 1
+  static let rateCountMax = (1 << 20) - 1
   /// Tries to take the gate of a set in the rate table before the thread gives way to others.
-  public static let gateSpinsMax = 100
+  static let gateSpinsMax = 100
 }

@@ -1,19 +1,19 @@
 /// What makes a backend fit or unfit for traffic.
 public struct HealthPolicy: Sendable {
   /// Good checks in a row that bring a backend back.
-  public var riseCount = 2
+  var riseCount = 2
   /// Failed checks in a row that take it out.
-  public var fallCount = 3
+  var fallCount = 3
   /// Failed requests in a row that eject it.
-  public var ejectionErrors = 5
+  var ejectionErrors = 5
   /// How long the first ejection lasts, in milliseconds; each further one is longer by as much.
-  public var ejectionMs: UInt64 = 5_000
+  var ejectionMs: UInt64 = 5_000
   /// The longest ejection, in milliseconds.
-  public var ejectionMsMax: UInt64 = 60_000
+  var ejectionMsMax: UInt64 = 60_000
   /// Good behaviour after which earlier ejections are forgotten, in milliseconds.
-  public var forgetMs: UInt64 = 60_000
+  var forgetMs: UInt64 = 60_000
   /// How long a backend that came back gets less than its share, in milliseconds; 0 for none.
-  public var slowStartMs: UInt64 = 10_000
+  var slowStartMs: UInt64 = 10_000
 
   /// The defaults.
   public init() {}
@@ -69,7 +69,7 @@ public struct Health: Equatable, Sendable {
   /// A backend that nobody has checked yet.
   public static let unchecked = Health(word: 0)
   /// A backend that is believed in without checks.
-  public static let trusted = Health(word: 0b1100)
+  static let trusted = Health(word: 0b1100)
 
   @inlinable
   var order: Order { Order(rawValue: word & 3) ?? .down }
@@ -92,12 +92,10 @@ public struct Health: Equatable, Sendable {
   }
 
   /// Whether it may be tried when nothing is eligible: ordered ready and seen alive at least once.
-  @inlinable
-  public var isLastResort: Bool { order == .ready && wasEverUp }
+  var isLastResort: Bool { order == .ready && wasEverUp }
 
   /// The part of its share that it takes, in 1/16ths, 1 to 16.
-  @inlinable
-  public func sixteenths(at nowMs: UInt64, policy: HealthPolicy) -> Int {
+  func sixteenths(at nowMs: UInt64, policy: HealthPolicy) -> Int {
     let age = nowMs &- moment
     if age >= policy.slowStartMs || moment > nowMs || moment == 0 { return 16 }
     return 1 + Int(age * 15 / policy.slowStartMs)
@@ -155,8 +153,7 @@ public struct Health: Equatable, Sendable {
   }
 
   /// A request was answered.
-  @inlinable
-  public func requestSucceeded() -> Health {
+  func requestSucceeded() -> Health {
     Health(word: word & ~(127 << 8))
   }
 
@@ -171,7 +168,7 @@ public struct Health: Equatable, Sendable {
   }
 
   /// An operator has spoken.
-  public func ordered(_ order: Order) -> Health {
+  func ordered(_ order: Order) -> Health {
     changed(order: order)
   }
 }

@@ -9,7 +9,7 @@ public struct CacheStatistics: Equatable, Sendable {
   /// Entries dropped for want of room.
   public var evictions = 0
   /// Entries found past their time.
-  public var expirations = 0
+  var expirations = 0
 
   /// Nothing done yet.
   public init() {}

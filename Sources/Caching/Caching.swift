@@ -7,9 +7,9 @@
 /// The bounds of this room.
 public enum Limits {
   /// How many callers may wait for one load before more are refused.
-  public static let waitersPerFlightMax = 65_536
+  static let waitersPerFlightMax = 65_536
   /// A hit counter of a cached entry stops here (two bits, after the S3-FIFO paper).
-  public static let frequencyMax: UInt8 = 3
+  @usableFromInline static let frequencyMax: UInt8 = 3
   /// Hits that an entry of the small queue needs to move to the main one (after the S3-FIFO paper).
-  public static let frequencyToStay: UInt8 = 2
+  @usableFromInline static let frequencyToStay: UInt8 = 2
 }

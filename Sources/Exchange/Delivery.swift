@@ -11,5 +11,5 @@ public enum Delivery: UInt8, CaseIterable, Sendable {
   case unknown
 
   /// Whether it is proved that nobody has read the request.
-  public var isUnread: Bool { self != .unknown }
+  var isUnread: Bool { self != .unknown }
 }

@@ -70,7 +70,7 @@ public struct Exchange: ~Copyable {
   /// How often it was given to a backend.
   public internal(set) var attempts = 0
   /// How many of these were retries that cost.
-  public internal(set) var retriesPaid = 0
+  var retriesPaid = 0
   /// How many were sent again of which bytes had left.
   var resends = 0
   /// What is wrong, once a step says `answer`; nothing for a local answer.
@@ -101,10 +101,7 @@ public struct Exchange: ~Copyable {
   public var dropsInput: Bool { phase == .lingering && !flags.contains(.clientBlocked) }
 
   /// Whether a connection to a backend belongs to this request.
-  public var holdsLink: Bool { phase == .connecting || phase == .sending || phase == .responding }
-
-  /// Whether the request was read to its end.
-  public var isRequestWhole: Bool { flags.contains(.requestEnded) }
+  var holdsLink: Bool { phase == .connecting || phase == .sending || phase == .responding }
 
   /// Whether the client has ended its side.
   public var hasClientEnded: Bool { flags.contains(.clientEnded) }

@@ -29,7 +29,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
 
   /// Whether nothing can follow on this connection, because where the next request begins is unknown or the client is
   /// too slow to be waited for.
-  public var endsConnection: Bool {
+  var endsConnection: Bool {
     switch self {
     case .headMalformed, .headTimedOut, .bodyMalformed, .bodyTooLarge, .bodyTimedOut, .responseTimedOut: true
     default: false

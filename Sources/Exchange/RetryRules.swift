@@ -3,7 +3,7 @@
 /// What provably nobody has read may go anywhere, whatever its method, and costs nothing: it is no additional load.
 /// What may have been read is repeated only if that means the same as once (RFC 9110 §9.2.2), within the retry budget.
 /// Once a backend has said anything, the request is its own.
-public enum RetryRules {
+enum RetryRules {
   /// What a failed attempt may lead to.
   public enum Verdict: UInt8, Equatable, Sendable {
     /// Another attempt, free of charge.
@@ -27,7 +27,7 @@ public enum RetryRules {
   public static let resendsMax = 3
 
   /// Retries of one request that cost; those that are free are bounded by the number of backends.
-  public static let retriesPaidMax = 2
+  static let retriesPaidMax = 2
 
   //                              nothingSent unacknowledged resetWhole unknown
   private static let idempotent: [[Verdict]] = [

@@ -9,9 +9,9 @@ import Glibc
 /// The bounds of this room.
 public enum Limits {
   /// Bytes of a secret key.
-  public static let keyBytes = 32
+  static let keyBytes = 32
   /// Bytes read from a key file before it is refused as something else.
-  public static let keyFileBytesMax = 4096
+  static let keyFileBytesMax = 4096
   /// Passes over the memory that an argon2 hash may take.
   public static let argon2PassesMax: UInt32 = 32
   /// Memory in KiB that an argon2 hash may take: 256 MiB.
@@ -19,7 +19,7 @@ public enum Limits {
   /// Lanes of an argon2 hash, each one a thread.
   public static let argon2ParallelismMax: UInt32 = 16
   /// Jobs that may wait for memory before more are refused.
-  public static let budgetWaitersMax = 65_536
+  static let budgetWaitersMax = 65_536
 }
 
 /// What can go wrong in this room. Nothing here carries an input, a key or a hash.

@@ -33,7 +33,7 @@ public enum SHA256 {
 
 /// One of libcrypto's digests. Looking an algorithm up costs more than digesting a short input, so it is looked up
 /// once, and each thread keeps one context for each.
-public struct DigestAlgorithm: @unchecked Sendable {
+struct DigestAlgorithm: @unchecked Sendable {
   // Safe because: the algorithm is never freed and constant once fetched, and the context behind the key belongs to
   // one thread.
   private let algorithm: OpaquePointer

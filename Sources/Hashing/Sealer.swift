@@ -8,7 +8,7 @@ import CCrypto
 /// A nonce is random; with one key, 2^32 seals stay under the standard's bound for a collision.
 public struct Sealer: Sendable {
   /// Bytes that sealing adds.
-  public static let overheadBytes = 1 + nonceBytes + tagBytes
+  static let overheadBytes = 1 + nonceBytes + tagBytes
   private static let version: UInt8 = 1
   private static let nonceBytes = 12
   private static let tagBytes = 16

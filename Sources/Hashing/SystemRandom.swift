@@ -1,7 +1,7 @@
 import Glibc
 
 /// The kernel's random source, for salts, nonces and keys.
-public enum SystemRandom {
+enum SystemRandom {
   /// `count` unpredictable bytes, at most 256 (the bound of getentropy(3)): no descriptor, never before the kernel's
   /// source is seeded.
   public static func bytes(_ count: Int) -> [UInt8] {

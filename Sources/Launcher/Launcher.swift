@@ -18,39 +18,39 @@ import Basics
 /// The bounds of this room.
 public enum Limits {
   /// The longest path of a Unix socket in bytes (unix(7): 108 with the final zero).
-  public static let socketPathBytesMax = 107
+  static let socketPathBytesMax = 107
   /// Bytes of the longest file name that is put into the folder of sockets.
-  public static let socketNameBytes = 16
+  static let socketNameBytes = 16
   /// How long anything may take to become ready, in seconds.
-  public static let readySeconds: UInt64 = 60
+  static let readySeconds: UInt64 = 60
   /// How often it is asked meanwhile, in milliseconds.
-  public static let probeEveryMs: UInt64 = 5
+  static let probeEveryMs: UInt64 = 5
   /// How long one such question may take, in milliseconds.
-  public static let probeTimeoutMs: UInt64 = 2000
+  static let probeTimeoutMs: UInt64 = 2000
   /// The pause before a child that had ended in good order is started again: it is no sign of trouble, but one that
   /// does nothing but end must not take all of a processor.
-  public static let orderlyRestartMs: UInt64 = 20
+  static let orderlyRestartMs: UInt64 = 20
   /// The first pause before a fallen process is started again, in milliseconds; doubles, with jitter.
-  public static let restartBaseMs: UInt64 = 200
+  static let restartBaseMs: UInt64 = 200
   /// The longest such pause, in milliseconds.
-  public static let restartMaxMs: UInt64 = 10_000
+  static let restartMaxMs: UInt64 = 10_000
   /// A process that ran this long in seconds is forgiven its earlier falls.
-  public static let healthySeconds: UInt64 = 10
+  static let healthySeconds: UInt64 = 10
   /// Falls before the first readiness after which starting is given up.
-  public static let startAttemptsMax = 5
+  static let startAttemptsMax = 5
   /// Exit codes that say "wrong usage" and "wrong configuration": trying again changes nothing.
-  public static let hopelessCodes: [Int32] = [2, 78]
+  static let hopelessCodes: [Int32] = [2, 78]
   /// How long a start waits for the PostgreSQL of an earlier one to end, in seconds: it may have much to write.
-  public static let formerServerSeconds: UInt64 = 120
+  static let formerServerSeconds: UInt64 = 120
   /// Connections to PostgreSQL that one role keeps open: an API process two, a worker three, and one to spare.
-  public static let connectionsPerRole = 4
+  static let connectionsPerRole = 4
   /// Connections to PostgreSQL beside those of the roles: for psql, measurements, and what PostgreSQL keeps for its
   /// owner.
-  public static let spareConnections = 40
+  static let spareConnections = 40
   /// How long a process may take to stop when asked, in seconds; then it is killed.
-  public static let stopSeconds: UInt64 = 30
+  static let stopSeconds: UInt64 = 30
   /// Bytes of a log line before it is cut.
-  public static let logLineBytesMax = 65_536
+  static let logLineBytesMax = 65_536
 }
 
 /// What to start.

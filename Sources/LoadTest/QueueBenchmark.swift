@@ -13,7 +13,7 @@ public final class QueueBenchmark {
     /// Connections that claim and complete at once, at most `Limits.connectionsMax`.
     public var connections = 4
     /// Submissions under way at once.
-    public var submissionsAtOnce = 1000
+    var submissionsAtOnce = 1000
 
     /// 100,000 tasks over four connections.
     public init() {}

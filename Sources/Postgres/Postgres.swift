@@ -9,15 +9,15 @@
 /// The bounds of this room.
 public enum Limits {
   /// Requests in flight or waiting on one connection before callers are told that the database is too busy.
-  public static let requestsPerConnection = 4096
+  static let requestsPerConnection = 4096
   /// How long one request may take before it is cancelled, unless the caller says otherwise.
   public static let requestSeconds: UInt64 = 15
   /// How long one attempt to connect may take.
-  public static let connectSeconds: UInt64 = 5
+  static let connectSeconds: UInt64 = 5
   /// How long a caller waits for a connection before it gets `unavailable`.
-  public static let waitForConnectionSeconds: UInt64 = 3
+  static let waitForConnectionSeconds: UInt64 = 3
   /// The longest pause between two attempts to connect.
-  public static let backoffCapSeconds: UInt64 = 5
+  static let backoffCapSeconds: UInt64 = 5
   /// How long after its deadline a cancelled request may keep the server silent before the connection is given up.
-  public static let silenceSeconds: UInt64 = 10
+  static let silenceSeconds: UInt64 = 10
 }

@@ -64,7 +64,7 @@ public final class ConnectionLimiter: Sendable {
   public var count: Int { used.load(ordering: .relaxed) }
 
   /// Takes a place if there is one.
-  public func acquire() -> Bool {
+  func acquire() -> Bool {
     if used.add(1, ordering: .acquiringAndReleasing).newValue <= max { return true }
     used.subtract(1, ordering: .acquiringAndReleasing)
     return false

@@ -77,10 +77,10 @@ public final class PostgresConnection: EventHandler {
   public var isOpen: Bool { handle != nil }
 
   /// How many requests wait for their results.
-  public var requestsInFlight: Int { inFlight.count }
+  var requestsInFlight: Int { inFlight.count }
 
   /// The server process behind this connection.
-  public var backendProcessId: Int32 { handle.map { PQbackendPID($0) } ?? 0 }
+  var backendProcessId: Int32 { handle.map { PQbackendPID($0) } ?? 0 }
 
   /// Sends one statement and waits for its rows.
   /// - Throws: `PostgresError`.

@@ -22,7 +22,7 @@ public final class PostgresResult {
   public func int64(_ row: Int, _ column: Int) -> Int64 { integer(row, column) }
 
   /// An `integer`.
-  public func int32(_ row: Int, _ column: Int) -> Int32 { integer(row, column) }
+  func int32(_ row: Int, _ column: Int) -> Int32 { integer(row, column) }
 
   /// A `smallint`.
   public func int16(_ row: Int, _ column: Int) -> Int16 { integer(row, column) }
@@ -51,7 +51,7 @@ public final class PostgresResult {
   }
 
   /// Calls `body` with the value's bytes, none for null; they are valid only inside it.
-  public func withBytes<R>(_ row: Int, _ column: Int, _ body: (UnsafeRawBufferPointer) -> R) -> R {
+  func withBytes<R>(_ row: Int, _ column: Int, _ body: (UnsafeRawBufferPointer) -> R) -> R {
     precondition(row < rowCount && column < Int(PQnfields(pointer)), "row or column outside the result")
     let length = Int(PQgetlength(pointer, CInt(row), CInt(column)))
     return body(UnsafeRawBufferPointer(start: PQgetvalue(pointer, CInt(row), CInt(column)), count: length))

@@ -1,19 +1,19 @@
 /// The bounds of this room.
 public enum Limits {
   /// Ready descriptors taken from the kernel in one turn.
-  public static let eventsPerTurn = 512
+  static let eventsPerTurn = 512
   /// How often, in one turn, writes that wake tasks which write again leave before descriptors are looked at.
-  public static let flushRoundsPerTurn = 16
+  static let flushRoundsPerTurn = 16
   /// Connections taken from a listener in one go, so that a flood of them does not starve those already served.
-  public static let acceptsPerTurn = 256
+  static let acceptsPerTurn = 256
   /// How long a listener rests when the process is out of descriptors.
-  public static let acceptPauseMs: UInt64 = 100
+  static let acceptPauseMs: UInt64 = 100
   /// Connections that may wait in the kernel for `accept`.
-  public static let backlog: Int32 = 4096
+  static let backlog: Int32 = 4096
   /// Jobs that may wait for a compute pool before it refuses more.
-  public static let computeJobsMax = 65_536
+  static let computeJobsMax = 65_536
   /// Bytes read from a socket in one go by a `Stream`.
-  public static let readChunkBytes = 16_384
+  static let readChunkBytes = 16_384
   /// Unsent bytes at which a `Stream`'s writer has to wait.
   public static let unsentBytesMax = 1 << 20
 }

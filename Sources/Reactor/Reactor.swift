@@ -3,7 +3,8 @@
 // Everything that moves bytes stands on this room: protocols (HTTP, Postgres, Redis) register descriptors and timers
 // here, roles start reactors and run their handlers on them. It calls nobody above: what is ready is handed to the
 // `EventHandler` that was registered. A new kind of event source is an `EventHandler` in a file of its own; a new
-// moment in a turn of the loop belongs into `loop()` below.
+// moment in a turn of the loop belongs into `loop()` below. `Descriptors` is how an event finds its handler,
+// `Execution` is where tasks, timers and computations run, `Sockets` is what moves bytes.
 //
 // A turn of the loop, in this order:
 //

@@ -7,19 +7,19 @@
 /// The bounds of this room.
 public enum Limits {
   /// Commands that may wait for their answers on one connection before more are refused.
-  public static let pendingMax = 65_536
+  static let pendingMax = 65_536
   /// Bytes of one answer before the connection is given up as broken.
-  public static let replyBytesMax = 64 << 20
+  static let replyBytesMax = 64 << 20
   /// How long a command may take, in milliseconds, unless configured otherwise.
-  public static let commandTimeoutMs: UInt64 = 50
+  static let commandTimeoutMs: UInt64 = 50
   /// How much later than that an answer may be read if our own loop was held up, in milliseconds.
-  public static let graceMs: UInt64 = 10
+  static let graceMs: UInt64 = 10
   /// How long connecting and logging in may take, in milliseconds.
-  public static let connectTimeoutMs: UInt64 = 1000
+  static let connectTimeoutMs: UInt64 = 1000
   /// The first pause before connecting again, in milliseconds; doubles, with jitter.
-  public static let reconnectBaseMs: UInt64 = 20
+  static let reconnectBaseMs: UInt64 = 20
   /// The longest pause before connecting again, in milliseconds.
-  public static let reconnectMaxMs: UInt64 = 2000
+  static let reconnectMaxMs: UInt64 = 2000
   /// Failures in a row that open the breaker.
   public static let breakerFailures = 3
   /// How long the breaker stays open the first time, in milliseconds; doubles up to `breakerOpenMaxMs`.
@@ -27,7 +27,7 @@ public enum Limits {
   /// The longest time that the breaker stays open before it tries again, in milliseconds.
   public static let breakerOpenMaxMs: UInt64 = 2000
   /// Silence on a subscription after which the server is asked whether it is still there, in milliseconds.
-  public static let heartbeatMs: UInt64 = 2000
+  static let heartbeatMs: UInt64 = 2000
   /// Keys looked at by one step of a scan.
-  public static let scanCount = 500
+  static let scanCount = 500
 }

@@ -70,7 +70,7 @@ public final class RedisClient: EventHandler {
 
   /// Sends several commands together and waits for all answers, in order; refusals stand among them as `.error`.
   /// - Throws: `RedisError` if not all were answered.
-  public func pipeline(
+  func pipeline(
     _ commands: [[[UInt8]]], on reactor: isolated Reactor
   ) async throws(RedisError) -> [RedisValue] {
     guard !commands.isEmpty else { return [] }

@@ -1,4 +1,4 @@
-public import Basics
+import Basics
 
 /// Where Redis is and how patient to be with it.
 public struct RedisConfiguration: Sendable {
@@ -13,9 +13,9 @@ public struct RedisConfiguration: Sendable {
   /// How the connection is called in `CLIENT LIST`, blanks and everything beyond ASCII replaced.
   public var clientName = "millrace"
   /// How long a command may take.
-  public var commandTimeout = TimeSpan.milliseconds(Limits.commandTimeoutMs)
+  var commandTimeout = TimeSpan.milliseconds(Limits.commandTimeoutMs)
   /// How long connecting and logging in may take.
-  public var connectTimeout = TimeSpan.milliseconds(Limits.connectTimeoutMs)
+  var connectTimeout = TimeSpan.milliseconds(Limits.connectTimeoutMs)
 
   /// A server at `endpoint`, without a password.
   public init(endpoint: String) {

@@ -6,11 +6,11 @@
 // `Telemetry` for logs and metrics. What a new role has to do at its start and end is in `Role`; what all roles should
 // do in addition belongs here.
 
-public import Basics
+import Basics
 
 /// The bounds of this room.
 public enum Limits {
   /// How soon after the first wish to stop another counts as impatience: one wish can arrive twice, from a terminal or
   /// timeout(1), which signal the process and its group.
-  public static let secondSignal = TimeSpan.milliseconds(200)
+  static let secondSignal = TimeSpan.milliseconds(200)
 }

@@ -15,20 +15,20 @@ public import Basics
 /// The bounds of this room.
 public enum Limits {
   /// Submissions that go to PostgreSQL in one statement.
-  public static let batchRowsMax = 500
+  static let batchRowsMax = 500
   /// Payload bytes that go to PostgreSQL in one statement, unless a single one is larger.
-  public static let batchBytesMax = 4 << 20
+  static let batchBytesMax = 4 << 20
   /// Batches of submissions under way at once.
-  public static let batchesInFlight = 2
+  static let batchesInFlight = 2
   /// Submissions that have to wait before a second batch leaves beside the first: smaller ones cost PostgreSQL more
   /// than the wait for the first one's commit costs them.
-  public static let secondBatchRowsMin = 100
+  static let secondBatchRowsMin = 100
   /// So many submissions at once are a sign of clients that come back together.
-  public static let crowdMin = 8
+  static let crowdMin = 8
   /// How long a batch may be held for them, unless three quarters of them are there earlier.
   public static let holdMax = TimeSpan.milliseconds(3)
   /// Submissions that may wait in one process before callers are told that the queue is too busy.
-  public static let submissionsWaitingMax = 20_000
+  static let submissionsWaitingMax = 20_000
   /// Bytes of input that may wait likewise.
   public static let bytesWaitingMax = 256 << 20
   /// How often identical tasks that come and go are looked for before the caller is told to try again.
@@ -42,9 +42,9 @@ public enum Limits {
   /// How long others have, after an outage, to come back before one may take them for dead.
   static let settling = TimeSpan.seconds(10 as UInt64)
   /// Task ids read in one statement.
-  public static let readsPerBatch = 500
+  static let readsPerBatch = 500
   /// Rows examined for one page of a list, however few of them match.
-  public static let rowsExaminedPerPage = 5_000
+  static let rowsExaminedPerPage = 5_000
   /// Rows in one page of a list.
-  public static let pageRowsMax = 200
+  static let pageRowsMax = 200
 }

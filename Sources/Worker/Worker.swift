@@ -49,11 +49,11 @@ public struct WorkerConfiguration: Sendable {
   /// How long tasks that are over are kept.
   public var retention = TimeSpan.seconds(604_800 as UInt64)
   /// How often partitions are looked after.
-  public var maintenance = TimeSpan.seconds(60 as UInt64)
+  var maintenance = TimeSpan.seconds(60 as UInt64)
   /// How long a stop waits for tasks under way.
   public var drain = TimeSpan.seconds(20 as UInt64)
   /// A claim with at most so many bytes of input is computed on the reactor.
-  public var inlineBytesMax = 4096
+  var inlineBytesMax = 4096
 
   /// A worker that seals with `secret`.
   public init(secret: SecretKey) {

@@ -1,4 +1,4 @@
-import Balancer
+@testable import Balancer
 import Basics
 import HTTP
 import HTTPSyntax

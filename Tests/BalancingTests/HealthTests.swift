@@ -1,4 +1,4 @@
-import Balancing
+@testable import Balancing
 import Basics
 import Testing
 

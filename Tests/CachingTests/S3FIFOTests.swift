@@ -1,5 +1,5 @@
 import Basics
-import Caching
+@testable import Caching
 import Testing
 
 private func time(_ tick: Int) -> MonotonicTime { MonotonicTime(nanoseconds: UInt64(tick)) }

@@ -1,5 +1,5 @@
 import Basics
-import Caching
+@testable import Caching
 import Testing
 
 @Suite struct SingleFlightTests {

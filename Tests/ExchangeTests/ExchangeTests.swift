@@ -1,5 +1,5 @@
 import Basics
-import Exchange
+@testable import Exchange
 import Testing
 
 @Suite("Exchange") struct ExchangeTests {

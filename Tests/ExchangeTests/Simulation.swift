@@ -1,5 +1,5 @@
 import Basics
-import Exchange
+@testable import Exchange
 
 /// A client, backends and a clock that do whatever a seed makes them do, and a runner that performs the exchange's
 /// steps against them. What it promises is checked as it goes; the first breach is kept.

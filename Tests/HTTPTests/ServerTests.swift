@@ -1,6 +1,6 @@
 import Foundation
 import Basics
-import HTTP
+@testable import HTTP
 import HTTPSyntax
 import Reactor
 import TestSupport

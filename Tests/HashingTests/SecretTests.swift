@@ -1,6 +1,6 @@
 import Basics
 import Glibc
-import Hashing
+@testable import Hashing
 import TestSupport
 import Testing
 

@@ -1,6 +1,6 @@
 import Basics
 import Glibc
-import Reactor
+@testable import Reactor
 import TestSupport
 import Testing
 

@@ -1,5 +1,5 @@
 import Basics
-import Redis
+@testable import Redis
 import Testing
 
 @Suite struct CircuitBreakerTests {

@@ -30,7 +30,7 @@ public final class BackendPool: Sendable {
   public let backends: [Backend]
   /// If fewer percent of the backends than this are fit, all that were ever seen alive are used: better spread over
   /// some that fail than piled on the few that are left. 0: only when none is fit.
-  public let panicPercent: Int
+  let panicPercent: Int
 
   let ring: HashRing
   /// Indexes in the order of smooth weighted round robin, one full round.
@@ -63,7 +63,7 @@ public final class BackendPool: Sendable {
   }
 
   /// How many backends take traffic at `nowMs`.
-  public func eligibleCount(at nowMs: UInt64) -> Int {
+  func eligibleCount(at nowMs: UInt64) -> Int {
     var count = 0
     for backend in backends where backend.health.isEligible(at: nowMs) { count += 1 }
     return count

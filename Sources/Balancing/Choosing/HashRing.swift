@@ -3,11 +3,11 @@
 ///
 /// A place is `digest("name#i")`; with the first eight bytes of SHA-256, big-endian, every program that knows the names
 /// draws the same ring.
-public struct HashRing: Sendable {
+struct HashRing: Sendable {
   private let positions: [UInt64]
   private let owners: [UInt16]
   /// How many names share the ring.
-  public let namesCount: Int
+  let namesCount: Int
 
   /// A ring of `names` with `virtualNodes` places each. `digest` must spread its inputs evenly.
   public init(

@@ -4,7 +4,7 @@ import Synchronization
 /// a part of a retry; a small reserve lets a quiet system retry at all. Shared by all reactors.
 public final class RetryBudget: Sendable {
   /// Retries that may be saved up while nothing fails.
-  public static let savedMax = 100
+  static let savedMax = 100
   /// Retries that a new budget holds.
   public static let reserve = 10
 

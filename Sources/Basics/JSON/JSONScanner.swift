@@ -9,7 +9,7 @@
 ///     }
 public struct JSONScanner {
   /// How deep arrays and objects may be nested.
-  public static let depthMax = 64
+  static let depthMax = 64
 
   let bytes: [UInt8]
   var position = 0
@@ -49,7 +49,7 @@ public struct JSONScanner {
   }
 
   /// The kind of the next value, judged by its first byte.
-  public mutating func peek() throws(JSONError) -> Kind {
+  mutating func peek() throws(JSONError) -> Kind {
     skipBlanks()
     switch current {
     case UInt8(ascii: "{"): return .object

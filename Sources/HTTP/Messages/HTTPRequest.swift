@@ -1,4 +1,4 @@
-public import Basics
+import Basics
 public import HTTPSyntax
 public import Reactor
 
@@ -18,7 +18,7 @@ public final class HTTPRequest {
   /// The name of this request, in answers and logs.
   public internal(set) var id: [UInt8] = []
   /// When its first bytes were there.
-  public internal(set) var receivedAt = MonotonicTime(nanoseconds: 0)
+  var receivedAt = MonotonicTime(nanoseconds: 0)
   /// What stood in the places of the route's parameters, decoded.
   public internal(set) var parameters: [(name: String, value: String)] = []
   /// The position of the route that was found for it; kept between admission and answer.

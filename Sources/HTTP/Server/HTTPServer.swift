@@ -80,7 +80,7 @@ public final class HTTPServer: ConnectionAcceptor {
   }
 
   /// How many connections are open.
-  public var connectionCount: Int { connections.count }
+  var connectionCount: Int { connections.count }
 
   /// Serves a connection that was accepted; one too many is told so and closed at once.
   public func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor) {

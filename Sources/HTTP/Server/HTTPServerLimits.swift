@@ -11,7 +11,7 @@ public struct HTTPServerTimes: Sendable {
   /// How long a body may take at least; beyond that it must come at `HTTPLimits.bodyBytesPerSecondMin`.
   public var bodyGrace = TimeSpan.seconds(10 as UInt64)
   /// How long a client may leave a full send buffer untouched.
-  public var writeStall = TimeSpan.seconds(30 as UInt64)
+  var writeStall = TimeSpan.seconds(30 as UInt64)
   /// How long, after an early answer, what the client still sends is read at the most, so that the answer is not lost
   /// to a reset (RFC 9112 §9.6).
   public var linger = TimeSpan.seconds(30 as UInt64)
@@ -19,7 +19,7 @@ public struct HTTPServerTimes: Sendable {
   public var lingerSilence = TimeSpan.seconds(2 as UInt64)
   /// How long a server that stops still takes requests on the connections it has: whoever was about to send one sees an
   /// answer with `Connection: close` instead of a reset.
-  public var drainGrace = TimeSpan.milliseconds(150)
+  var drainGrace = TimeSpan.milliseconds(150)
 
   /// The times above.
   public init() {}
@@ -31,11 +31,11 @@ extension HTTPLimits {
   /// Bytes of a request body unless its route says otherwise: past it 413.
   public static let bodyBytesMax = 2 << 20
   /// The largest unwanted body that is read rather than paid for with the connection.
-  public static let unwantedBodyBytesMax = 64 << 10
+  static let unwantedBodyBytesMax = 64 << 10
   /// How long a quiet connection keeps its buffers.
-  public static let buffersKept = TimeSpan.seconds(1 as UInt64)
+  static let buffersKept = TimeSpan.seconds(1 as UInt64)
   /// Connections of a server at one time.
   public static let connectionsMax = 20_000
   /// Requests of one connection served in one turn before others get theirs.
-  public static let pipelinedPerTurn = 64
+  static let pipelinedPerTurn = 64
 }

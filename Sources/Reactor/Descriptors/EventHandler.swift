@@ -20,9 +20,9 @@ public struct ReadyEvents: OptionSet, Sendable {
   /// Both directions are closed; always reported.
   public static let hangup = ReadyEvents(rawValue: 0x010)
   /// The peer has closed its writing direction.
-  public static let peerClosed = ReadyEvents(rawValue: 0x2000)
+  static let peerClosed = ReadyEvents(rawValue: 0x2000)
   /// Asks for edge-triggering: reported once per change, so the handler must read until the kernel has no more.
-  public static let edgeTriggered = ReadyEvents(rawValue: 0x8000_0000)
+  static let edgeTriggered = ReadyEvents(rawValue: 0x8000_0000)
 }
 
 /// Receives what a reactor has for it. A subclass owns a descriptor, a timer, or output that must be written before the

@@ -56,7 +56,7 @@ public final class ComputePool: Sendable {
   }
 
   /// Lets the threads end when the jobs already accepted are done, and waits for them.
-  public func shutdown() {
+  func shutdown() {
     let threads = state.withLock { state in
       state.isClosed = true
       let threads = state.threads

@@ -20,7 +20,7 @@ public final class ReactorQueue: SerialExecutor, TaskExecutor, @unchecked Sendab
   deinit { close(wakeFD) }
 
   /// Whether the calling thread is the one that runs this queue.
-  public var isCurrent: Bool {
+  var isCurrent: Bool {
     clinux_current_reactor() == UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque())
   }
 

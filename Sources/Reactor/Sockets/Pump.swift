@@ -44,7 +44,7 @@ public struct Pump: ~Copyable {
   /// Whether the end was read.
   public private(set) var sawEnd = false
   /// Whether it waits for room to write.
-  public private(set) var awaitsRoom = false
+  private(set) var awaitsRoom = false
   private var output = ByteBuffer()
 
   /// Takes over `fd`, a non-blocking socket that is connected or connecting.

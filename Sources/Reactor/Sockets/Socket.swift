@@ -60,7 +60,7 @@ public enum Socket {
   }
 
   /// Sends small writes at once (RFC 896 is for terminals).
-  public static func setNoDelay(_ fd: CInt) {
+  static func setNoDelay(_ fd: CInt) {
     var one: CInt = 1
     setsockopt(fd, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
   }

@@ -1,4 +1,4 @@
-public import Basics
+import Basics
 
 /// Decides whether it is worth trying a server that has failed.
 ///
@@ -7,7 +7,7 @@ public import Basics
 ///                                    └────── twice as long ───────┘ failure
 ///
 /// While open nothing is let through; while trying, one attempt. A pure value: time is passed in.
-public struct CircuitBreaker: Sendable {
+struct CircuitBreaker: Sendable {
   private enum State {
     /// May become open.
     case closed(failures: Int)
@@ -39,12 +39,12 @@ public struct CircuitBreaker: Sendable {
   }
 
   /// When the next attempt may be made, nil if at once.
-  public var retryTime: MonotonicTime? {
+  var retryTime: MonotonicTime? {
     if case .open(let until) = state { until } else { nil }
   }
 
   /// Whether an attempt may be made; every `true` is followed by `succeeded` or `failed`.
-  public mutating func admits(at now: MonotonicTime) -> Bool {
+  mutating func admits(at now: MonotonicTime) -> Bool {
     switch state {
     case .closed: return true
     case .trying: return false

@@ -10,13 +10,13 @@ public enum QueueSchema {
 
   /// Session settings of connections that claim and complete. Each plan was chosen by measurement and must not drift
   /// with statistics of tables that are empty one second and hold a million rows the next.
-  public static let workerSettings: [(name: String, value: String)] = [
+  static let workerSettings: [(name: String, value: String)] = [
     ("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"), ("enable_bitmapscan", "off"), ("jit", "off"),
   ]
 
   /// Session settings of connections that submit and read.
-  public static let submitterSettings: [(name: String, value: String)] = [
+  static let submitterSettings: [(name: String, value: String)] = [
     ("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("jit", "off"),
   ]
 

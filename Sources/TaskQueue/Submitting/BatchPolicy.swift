@@ -1,4 +1,4 @@
-public import Basics
+import Basics
 
 /// When a batch of submissions leaves: all decisions, no I/O.
 ///
@@ -8,7 +8,7 @@ public import Basics
 ///
 /// Clients that were answered together come back together, but not in the same instant: while there are many, the
 /// first of them are held for a moment, lest they leave alone and the others have to wait for their commit.
-public struct BatchPolicy: Sendable {
+struct BatchPolicy: Sendable {
   /// What to do with the submissions that wait.
   public enum Decision: Sendable, Equatable {
     /// Send a batch of them now, and ask again.
@@ -40,7 +40,7 @@ public struct BatchPolicy: Sendable {
   }
 
   /// How many of the submissions whose sizes in bytes are `sizes`, oldest first, go into the next batch.
-  public static func batchSize(of sizes: some Sequence<Int>) -> Int {
+  static func batchSize(of sizes: some Sequence<Int>) -> Int {
     var bytes = 0
     var count = 0
     for size in sizes {
@@ -57,7 +57,7 @@ public struct BatchPolicy: Sendable {
   }
 
   /// A batch of `rows` submissions is back, with results or without, while `waiting` others wait.
-  public mutating func cameBack(rows: Int, waiting: Int, at now: MonotonicTime) {
+  mutating func cameBack(rows: Int, waiting: Int, at now: MonotonicTime) {
     batchesUnderWay -= 1
     crowd = rows + waiting
     holdUntil = now + holdMax

@@ -14,11 +14,11 @@ public struct TakeOverPolicy: Sendable {
     /// Its id.
     public let worker: Int64
     /// How often it has said that it lives.
-    public let beats: Int64
+    let beats: Int64
     /// How long ago that was last, by PostgreSQL's clock.
-    public let silentSeconds: Double
+    let silentSeconds: Double
     /// Whether nobody holds its lock.
-    public let isSessionGone: Bool
+    let isSessionGone: Bool
 
     /// A suspect; see the properties.
     public init(worker: Int64, beats: Int64, silentSeconds: Double, isSessionGone: Bool) {
@@ -34,7 +34,7 @@ public struct TakeOverPolicy: Sendable {
     /// Those to take over from.
     public var dead: [Suspect] = []
     /// Those that are not to be notified.
-    public var mute: [Suspect] = []
+    var mute: [Suspect] = []
     /// After how long to look again, if that is before the next beat.
     public var looksAgainAfter: TimeSpan?
   }
