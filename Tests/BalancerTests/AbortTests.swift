@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// Connections that end, or say too much, at the worst moment.
-@Suite("Aborts") struct AbortTests {
+@Suite("Aborts", .timeLimit(.minutes(2))) struct AbortTests {
   private static let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
   /// Makes closing `connection` a reset (SO_LINGER 0, socket(7)).

@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// Requests that are neither lost nor done twice, whatever their connection does.
-@Suite("Delivery") struct DeliveryTests {
+@Suite("Delivery", .timeLimit(.minutes(2))) struct DeliveryTests {
   private static let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
   @Test(

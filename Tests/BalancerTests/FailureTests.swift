@@ -7,7 +7,7 @@ import Telemetry
 import TestSupport
 import Testing
 
-@Suite("Failures") struct FailureTests {
+@Suite("Failures", .timeLimit(.minutes(2))) struct FailureTests {
   private static let get = "GET /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
   private static let post = "POST /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
   private static let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

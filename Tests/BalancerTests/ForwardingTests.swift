@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// What becomes of fields and expectations on their way.
-@Suite("Forwarding") struct ForwardingTests {
+@Suite("Forwarding", .timeLimit(.minutes(2))) struct ForwardingTests {
   private static let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
   /// Lets a client and a backend talk through a balancer; what each has seen at the end.

@@ -6,7 +6,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Proxy") struct ProxyTests {
+@Suite("Proxy", .timeLimit(.minutes(2))) struct ProxyTests {
   /// What the client and the backend see of `request`, answered with `answer`.
   private func pass(
     _ request: String, answer: String, closes: Bool = false,

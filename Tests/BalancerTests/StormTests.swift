@@ -6,7 +6,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Storm") struct StormTests {
+@Suite("Storm", .timeLimit(.minutes(2))) struct StormTests {
   /// What a backend was asked, each token once for every time.
   private final class Ledger {
     var tokens: [String: Int] = [:]

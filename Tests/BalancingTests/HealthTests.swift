@@ -8,7 +8,7 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
   return Backend(name: "a", slot: 0, policy: policy)
 }
 
-@Suite struct HealthTests {
+@Suite(.timeLimit(.minutes(2))) struct HealthTests {
   @Test func aNewBackendGetsNoTrafficBeforeItsFirstGoodCheck() {
     let backend = backend()
     #expect(backend.state(at: 0) == .unchecked)
@@ -149,7 +149,7 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
   }
 }
 
-@Suite struct RetryBudgetTests {
+@Suite(.timeLimit(.minutes(2))) struct RetryBudgetTests {
   @Test func retriesStayWithinAFifthOfTheRequestsAndTheReserve() {
     for seed in 0..<500 {
       var random = SeededRandom(seed: UInt64(seed))
@@ -181,7 +181,7 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
   }
 }
 
-@Suite struct IdleLifetimeTests {
+@Suite(.timeLimit(.minutes(2))) struct IdleLifetimeTests {
   @Test func theLastFifthOfWhatABackendKeepsIsLeftUnused() {
     let lifetime = IdleLifetime()
     #expect(lifetime.usableMs == .max)
@@ -204,7 +204,7 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
   }
 }
 
-@Suite struct LostConnectionTests {
+@Suite(.timeLimit(.minutes(2))) struct LostConnectionTests {
   private func ejected(isLost: Bool) -> Backend {
     let backend = Backend(name: "b", slot: 0, isTrusted: true)
     for _ in 0..<5 {

@@ -6,7 +6,7 @@ import Testing
 
 private let key = SecretKey(bytes: Array(0..<32))!
 
-@Suite struct SecretTests {
+@Suite(.timeLimit(.minutes(2))) struct SecretTests {
   @Test func hmacGivesAKnownAnswer() {
     let message = Array("purpose".utf8)
     let code = HMACSHA256.code(of: message, key: key)
@@ -48,7 +48,7 @@ private let key = SecretKey(bytes: Array(0..<32))!
   }
 }
 
-@Suite struct SealerTests {
+@Suite(.timeLimit(.minutes(2))) struct SealerTests {
   private let sealer = Sealer(key: key)
 
   @Test func opensWhatAnotherImplementationSealed() throws {

@@ -11,7 +11,7 @@ private func configuration(
     Configuration.Inputs(arguments: arguments, environment: environment, readFile: { files[$0] }))
 }
 
-@Suite struct ConfigurationTests {
+@Suite(.timeLimit(.minutes(5))) struct ConfigurationTests {
   @Test func flagBeatsEnvironmentBeatsDotEnvBeatsDefault() throws {
     let files = [".env": "RATE_LIMIT_REQUESTS=3\nCACHE_TTL=4\n"]
     let all = try configuration(.up, ["--rate-limit", "1"], ["RATE_LIMIT_REQUESTS": "2"], files: files)
@@ -166,7 +166,7 @@ private func configuration(
   }
 }
 
-@Suite struct HelpTests {
+@Suite(.timeLimit(.minutes(5))) struct HelpTests {
   @Test func everyCommandHasItsPageWithEveryFlagAndAnExample() {
     for command in Command.allCases {
       #expect(Help.overview.contains("  \(command) "))

@@ -53,7 +53,7 @@ private final class CrampedBalancer: @unchecked Sendable {
   }
 }
 
-@Suite struct ExhaustionTests {
+@Suite(.timeLimit(.minutes(5))) struct ExhaustionTests {
   @Test func `out of descriptors, the balancer rests instead of spinning, and serves again when it has some`()
     async throws
   {

@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-@Suite(.serialized) struct UpTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct UpTests {
   @Test func startsServesSurvivesCrashesAndStopsInOrder() async throws {
     let system = try System()
     defer { system.remove() }
@@ -250,7 +250,7 @@ import Testing
   }
 }
 
-@Suite struct CommandLineTests {
+@Suite(.timeLimit(.minutes(5))) struct CommandLineTests {
   @Test func exitCodesSayWhatWasWrong() async throws {
     #expect(try await run(["version"]).code == 0)
     #expect(try await run(["--help"]).output.hasPrefix("Millrace: a load balancer"))

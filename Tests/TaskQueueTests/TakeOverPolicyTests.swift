@@ -3,7 +3,7 @@ import Testing
 
 @testable import TaskQueue
 
-@Suite struct TakeOverPolicyTests {
+@Suite(.timeLimit(.minutes(2))) struct TakeOverPolicyTests {
   private let start = MonotonicTime(nanoseconds: 1_000_000_000_000)
 
   private func suspect(_ silent: Double, gone: Bool) -> TakeOverPolicy.Suspect {

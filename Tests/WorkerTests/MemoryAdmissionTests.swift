@@ -27,7 +27,7 @@ private final class Crowd {
   }
 }
 
-@Suite struct MemoryAdmissionTests {
+@Suite(.timeLimit(.minutes(2))) struct MemoryAdmissionTests {
   @Test func `computations at once never take more than the budget, and each gets its turn`() async throws {
     try await onReactor { reactor in
       let crowd = Crowd()
