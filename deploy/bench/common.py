@@ -14,7 +14,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 def need(*programs):
     """Stops with the command that mends it if a program is missing."""
     packages = {"wrk": "wrk", "nginx": "nginx", "haproxy": "haproxy", "gcc": "gcc", "pgbench": "postgresql",
-                "psql": "postgresql-client", "redis-cli": "redis-tools"}
+                "psql": "postgresql-client", "redis-cli": "redis-tools", "ab": "apache2-utils",
+                "objcopy": "binutils"}
     missing = [program for program in programs if not find(program)]
     if missing:
         sys.exit("missing: " + " ".join(missing) + "\n  apt-get install "
@@ -80,7 +81,20 @@ def wrk(url, connections=64, seconds=5, script=None, threads=1, core=None):
     out = subprocess.run(command + [url], capture_output=True, text=True, timeout=seconds + 60).stdout
     errors = " ".join(re.findall(r"(Non-2xx.*|Socket errors.*)", out))
     return (int(re.search(r"(\d+) requests in", out)[1]), float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]),
-            re.search(r"99%\s+(\S+)", out)[1], errors)
+            re.search(r"^\s+99%\s+(\S+)", out, re.MULTILINE)[1], errors)
+
+
+def balancer(port, origins, reactors=1, executable=MILLRACE):
+    """The balancer with everything on: limiter (far away), health checks, metrics, forwarding fields.
+
+    An origin is a port, or the path of a Unix socket.
+    """
+    command = [executable, "balance", "--port", str(port), "--reactors", str(reactors), "--rate-limit", "100000000",
+               "--log-level", "warn"]
+    for name, origin in zip("abcdefgh", origins):
+        address = f"unix:{origin}" if str(origin).startswith("/") else f"127.0.0.1:{origin}"
+        command += ["--backend", f"{name}={address}"]
+    return command
 
 
 class Stack:

@@ -1,5 +1,5 @@
 // An origin for measurements: answers every request head with the same small JSON. One thread, level-triggered epoll.
-// usage: origin PORT
+// usage: origin PORT, or origin /path/of/socket
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -7,21 +7,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 int main(int count, char **arguments) {
   if (count != 2) {
-    fprintf(stderr, "usage: origin PORT\n");
+    fprintf(stderr, "usage: origin PORT, or origin /path/of/socket\n");
     return 2;
   }
   static const char reply[] =
-      "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{\"status\":\"healthy\"}\n";
+      "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{\"told by\":\"origin\"}\n";
   static char bytes[1 << 16];
   int yes = 1, epoll = epoll_create1(EPOLL_CLOEXEC);
-  int door = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   struct sockaddr_in address = {AF_INET, htons((unsigned short)atoi(arguments[1])), {htonl(INADDR_LOOPBACK)}, {0}};
-  if (bind(door, (struct sockaddr *)&address, sizeof address) < 0 || listen(door, 1024) < 0) {
+  struct sockaddr_un path = {AF_UNIX, {0}};
+  int is_unix = arguments[1][0] == '/';
+  if (is_unix) strncpy(path.sun_path, arguments[1], sizeof path.sun_path - 1);
+  int door = socket(is_unix ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  struct sockaddr *at = is_unix ? (struct sockaddr *)&path : (struct sockaddr *)&address;
+  if (bind(door, at, is_unix ? sizeof path : sizeof address) < 0 || listen(door, 1024) < 0) {
     perror("origin");
     return 1;
   }
