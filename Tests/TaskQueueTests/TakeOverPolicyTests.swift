@@ -10,7 +10,24 @@ import Testing
     TakeOverPolicy.Suspect(worker: 2, beats: 7, silentSeconds: silent, isSessionGone: gone)
   }
 
-  private func policy() -> TakeOverPolicy { TakeOverPolicy(beat: .seconds(5 as UInt64), leaseSeconds: 30) }
+  /// The policy of a worker that has beaten for a while.
+  private func policy() -> TakeOverPolicy {
+    var policy = TakeOverPolicy(beat: .seconds(5 as UInt64), leaseSeconds: 30)
+    for before in [10, 5] as [UInt64] {
+      let then = MonotonicTime(nanoseconds: start.nanoseconds - before * 1_000_000_000)
+      _ = policy.answered([], serverSeconds: 3600, at: then)
+    }
+    return policy
+  }
+
+  @Test func `who has just come waits for a sign of life before it judges, and looks again when it may`() {
+    var policy = TakeOverPolicy(beat: .seconds(5 as UInt64), leaseSeconds: 30)
+    let silent = suspect(300, gone: true)
+    let first = policy.answered([silent], serverSeconds: 3600, at: start)
+    #expect(first.dead.isEmpty && abs((first.looksAgainAfter?.seconds ?? 0) - 6.5) < 0.01)
+    #expect(policy.answered([silent], serverSeconds: 3600, at: start + .seconds(5 as UInt64)).dead.isEmpty)
+    #expect(policy.answered([silent], serverSeconds: 3600, at: start + .seconds(7 as UInt64)).dead == [silent])
+  }
 
   @Test(arguments: [
     (0.4, true, "again"), (4.9, true, "again"), (6.4, true, "again"), (6.6, true, "dead"), (6.6, false, "mute"),
@@ -30,7 +47,7 @@ import Testing
   @Test func `who was cut off itself, or sees a new server, does not judge for a while`() {
     var policy = policy()
     let dead = suspect(20, gone: true)
-    #expect(policy.answered([dead], serverSeconds: 3, at: start) == TakeOverPolicy.Verdict())
+    #expect(policy.answered([dead], serverSeconds: 3, at: start).dead.isEmpty)
     #expect(policy.answered([dead], serverSeconds: 11, at: start + .seconds(5 as UInt64)).dead == [dead])
     // Its own beat is late now.
     var now = start + .seconds(20 as UInt64)

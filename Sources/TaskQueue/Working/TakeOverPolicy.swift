@@ -55,10 +55,18 @@ public struct TakeOverPolicy: Sendable {
 
   /// This worker's own beat has been answered, by a server that has been up for `serverSeconds`, with `suspects`.
   public mutating func answered(_ suspects: [Suspect], serverSeconds: Double, at now: MonotonicTime) -> Verdict {
-    if let lastBeat, now.since(lastBeat).seconds > missedSeconds { judgesFrom = now + Limits.settling }
+    if let lastBeat {
+      if now.since(lastBeat).seconds > missedSeconds { judgesFrom = now + Limits.settling }
+    } else {
+      // Whoever has just come cannot know whether all others were cut off until now: it waits for a beat of theirs.
+      judgesFrom = now + .seconds(missedSeconds)
+    }
     lastBeat = now
     var verdict = Verdict()
-    guard now >= judgesFrom, serverSeconds >= Limits.settling.seconds else { return verdict }
+    guard now >= judgesFrom, serverSeconds >= Limits.settling.seconds else {
+      if now < judgesFrom, !suspects.isEmpty { verdict.looksAgainAfter = judgesFrom.since(now) }
+      return verdict
+    }
     var again = Double.infinity
     for suspect in suspects {
       let isLate = suspect.silentSeconds >= missedSeconds
