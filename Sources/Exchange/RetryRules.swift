@@ -24,7 +24,7 @@ enum RetryRules {
 
   /// How often one request is sent again of which bytes had left, although nobody has read it. The proof may be wrong
   /// where somebody vouched in vain, and a backend that always reads a part and resets must not get it for ever.
-  public static let resendsMax = 3
+  static let resendsMax = 3
 
   /// Retries of one request that cost; those that are free are bounded by the number of backends.
   static let retriesPaidMax = 2

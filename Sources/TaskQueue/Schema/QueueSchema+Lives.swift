@@ -155,8 +155,8 @@ extension QueueSchema {
       )
       select array_agg(lane) into lanes from moved;
       promoted := coalesce(cardinality(lanes), 0);
-      -- At the commit everybody is told to look. Who sleeps could not be asked before it: a worker that announces itself
-      -- meanwhile would neither be seen nor see these tasks.
+      -- At the commit everybody is told to look. Who sleeps could not be asked before it: a worker that announces
+      -- itself meanwhile would neither be seen nor see these tasks.
       if promoted > 0 then perform pg_notify('millrace_ready', ''); end if;
       select extract(epoch from min(run_at) - now()) into next_due from millrace.scheduled;
       return next;
