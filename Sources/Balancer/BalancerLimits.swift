@@ -31,10 +31,12 @@ public enum BalancerLimits {
   /// How long a connection to a backend is kept unused: less than servers usually wait, so that they seldom close
   /// first.
   static let upstreamIdle = TimeSpan.seconds(45 as UInt64)
+  /// Requests' buffers that are kept, by connections between two requests or for the next ones.
+  static let requestsKeptMax = 256
   /// How long a quiet client's connection keeps its buffers.
   static let buffersKept = TimeSpan.seconds(1 as UInt64)
   /// How often unused connections to backends and quiet ones to clients are looked through.
-  static let sweep = TimeSpan.seconds(5 as UInt64)
+  static let sweep = TimeSpan.seconds(1 as UInt64)
   /// How long a balancer that stops still takes requests on the connections it has: whoever was about to send one sees
   /// an answer with `Connection: close` instead of an end.
   static let drainGrace = TimeSpan.milliseconds(150)

@@ -66,7 +66,7 @@ extension HTTP1Session {
   /// The answer is on its way; the next request may come.
   private func requestEnded(on reactor: isolated Reactor) {
     progress.since = reactor.now
-    request?.reset()
+    if proxy.mayKeepRequest { request?.reset() } else { returnRequest() }
     if local != nil { local = nil }
   }
 

@@ -35,7 +35,9 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   private var dateCheckedAt = MonotonicTime(nanoseconds: 0)
   private var listener: Listener?
   private var sessions: [HTTP1Session] = []
+  /// Bytes of requests that nobody has now, and how many somebody has.
   private var lent: [RequestBytes] = []
+  private var lentOut = 0
   private lazy var sweepTimer = ReactorTimer(self)
   private lazy var lineTimer = ReactorTimer(self)
   private var servesLine = false
@@ -105,12 +107,18 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
 
   /// Bytes for a request; given back with `takeBack`.
   func lendRequest() -> RequestBytes {
-    lent.popLast() ?? RequestBytes()
+    lentOut += 1
+    return lent.popLast() ?? RequestBytes()
   }
 
+  /// Whether a session may keep its request's bytes for the next request. Few may: what ten thousand connections held
+  /// for a moment would stay with the process.
+  var mayKeepRequest: Bool { lentOut <= BalancerLimits.requestsKeptMax }
+
   func takeBack(_ request: RequestBytes) {
+    lentOut -= 1
     request.reset()
-    if lent.count < BalancerLimits.idlePerBackendMax { lent.append(request) }
+    if lent.count < BalancerLimits.requestsKeptMax { lent.append(request) }
   }
 
   // MARK: Backends
