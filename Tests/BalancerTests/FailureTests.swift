@@ -67,14 +67,21 @@ import Testing
 
   @Test("a POST that meets a connection which the backend is closing is neither lost nor doubled")
   func keepAliveRace() async throws {
+    var honestErrors = 0
     for round in 0..<40 {
       // Where nobody vouches for the backend, only an end that came first proves that it has read nothing.
       let vouched = round % 2 == 0
       let seen = try await race(
         Self.post, vouched ? .closesUnread : .closesBefore, listen: "127.0.0.1:0", isVouchedFor: vouched)
+      // A busy kernel may deliver the end behind the request, and then it proves nothing: an error, and nothing done.
+      if !vouched, seen.requests == 0, seen.client.contains("HTTP/1.1 502 ") {
+        honestErrors += 1
+        continue
+      }
       #expect(seen.client.components("HTTP/1.1 200 OK") == 2, "round \(round): \(seen.client)")
       #expect(seen.requests == 1, "round \(round)")
     }
+    #expect(honestErrors <= 3)
   }
 
   @Test("a POST that the backend has read is not sent again, a GET is")
