@@ -29,8 +29,8 @@ import Testing
         times(&$0.times)
         configure(&$0)
       }
-      let client = try! await RawConnection.connect(to: balancer.address, on: reactor)
       let start = reactor.now
+      let client = try! await RawConnection.connect(to: balancer.address, on: reactor)
       for piece in pieces { client.send(piece, on: reactor) }
       let answer = await client.read(on: reactor)
       let took = reactor.now.since(start)

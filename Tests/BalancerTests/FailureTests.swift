@@ -151,9 +151,13 @@ import Testing
 
   @Test("a backend that comes back gets traffic again, and one that never was well gets none")
   func comesBack() async throws {
+    // A port could be somebody else's by the time that it is wanted again.
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let directory = folder.path
     let names = try await onReactor { reactor -> [String] in
       let (one, first) = try! OriginServer.start("1", on: reactor)
-      let (two, second) = try! OriginServer.start("2", on: reactor)
+      let (two, second) = try! OriginServer.start("2", at: "unix:\(directory)/2", on: reactor)
       await two.drain(until: reactor.now, on: reactor)
       let balancer = try! BalancerInstance(
         testConfiguration([first, second]) { $0.healthInterval = .milliseconds(10) }, log: silentLog,
