@@ -151,7 +151,8 @@ final class HTTP1Session: EventHandler {
   /// Reads what the exchange wants for as long as there is something, but leaves others their turn.
   private func drive(on reactor: isolated Reactor) {
     bytesThisTurn = 0
-    for _ in 0..<BalancerLimits.readsPerTurn where bytesThisTurn < BalancerLimits.bytesPerTurn {
+    for _ in 0..<BalancerLimits.readsPerTurn {
+      if bytesThisTurn >= BalancerLimits.bytesPerTurn { break }
       if exchange.readsResponse, let link, link.pump.mayReceive {
         receiveResponse(link, on: reactor)
       } else if exchange.readsHead {
