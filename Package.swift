@@ -52,7 +52,7 @@ let package = Package(
 
     // Floor 3: the domain. No sockets of its own.
     room("Exchange", ["Basics"]),
-    room("Balancing", []),
+    room("Balancing", ["Basics"]),
     room("Caching", ["Basics"]),
     room("Tasks", ["Basics", "Telemetry", "Reactor", "Hashing"]),
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"]),

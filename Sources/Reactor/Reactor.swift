@@ -26,7 +26,10 @@ public actor Reactor {
   public nonisolated let index: Int
 
   /// The monotonic time, read once a turn after `epoll_wait`: what deadlines are counted from.
-  public private(set) var now: MonotonicTime
+  public var now: MonotonicTime {
+    @inlinable get { turnBegan }
+  }
+  @usableFromInline var turnBegan: MonotonicTime
 
   /// What a test puts between the pumps of this reactor and the kernel.
   public var socketFaults: SocketFaults?
@@ -48,7 +51,7 @@ public actor Reactor {
     queue = try ReactorQueue()
     epoll = try systemCall("epoll_create1") { epoll_create1(CInt(EPOLL_CLOEXEC)) }
     slots = SlotTable()
-    now = .current()
+    turnBegan = .current()
     // Level-triggered: a wake-up must not be lost when a turn reads the counter only once.
     _ = clinux_epoll_add(epoll, queue.wakeFD, EPOLLIN.rawValue, UInt64(UInt32(bitPattern: queue.wakeFD)))
   }
@@ -100,7 +103,7 @@ public actor Reactor {
       queue.runLocal()
       flushAll()
       let ready = clinux_epoll_wait(epoll, events, CInt(capacity), sleepLimitMs())
-      now = .current()
+      turnBegan = .current()
       if ready > 0 { dispatch(events, Int(ready)) }
       fireTimers()
       slots.releaseRetired()

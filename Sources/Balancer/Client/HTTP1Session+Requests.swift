@@ -8,8 +8,7 @@ import Telemetry
 /// What comes from the client: heads, bodies, and what is dropped.
 extension HTTP1Session {
   /// Fills the reactor's memory with what was kept and what the kernel has; nil if the connection is broken.
-  private func gather(on reactor: isolated Reactor) -> Int? {
-    let scratch = proxy.received
+  private func gather(_ scratch: ByteScratch, on reactor: isolated Reactor) -> Int? {
     scratch.count = 0
     if !input.isEmpty {
       input.withReadable { scratch.append($0) }
@@ -29,24 +28,22 @@ extension HTTP1Session {
   }
 
   /// Keeps the bytes of the reactor's memory from `start` on for later.
-  private func keep(from start: Int) {
-    let scratch = proxy.received
+  private func keep(_ scratch: ByteScratch, from start: Int) {
     if start < scratch.count { input.append(scratch.range(start..<scratch.count)) }
   }
 
   /// Reads a head, or more of one. A partial head is kept and parsed anew with what comes next: the parser's state is
   /// shared by all connections, and a head has at most 16 KiB and 10 s.
-  func receiveHead(on reactor: isolated Reactor) {
-    guard let count = gather(on: reactor), count > 0 else { return }
+  func receiveHead(_ proxy: ProxyReactor, on reactor: isolated Reactor) {
+    guard let count = gather(proxy.received, on: reactor), count > 0 else { return }
     if !progress.hasPartialHead { progress.startedAt = reactor.now }
-    let parser = proxy.requestHead
-    parser.reset()
-    switch proxy.received.span({ parser.parse($0) }) {
+    proxy.requestHead.reset()
+    switch proxy.received.span({ proxy.requestHead.parse($0) }) {
     case .complete(let bytes):
       progress.hasPartialHead = false
-      headArrived(bytes, on: reactor)
+      headArrived(proxy.requestHead, bytes, proxy, on: reactor)
     case .incomplete:
-      keep(from: 0)
+      keep(proxy.received, from: 0)
       progress.hasPartialHead = true
     case .malformed(let error):
       proxy.shared.metrics.refused.increment()
@@ -57,9 +54,9 @@ extension HTTP1Session {
   }
 
   /// A whole head stands at the beginning of the reactor's memory; what follows it is body or the next request.
-  private func headArrived(_ headBytes: Int, on reactor: isolated Reactor) {
-    let parsed = proxy.requestHead
-    let scratch = proxy.received
+  private func headArrived(
+    _ parsed: RequestHead, _ headBytes: Int, _ proxy: ProxyReactor, on reactor: isolated Reactor
+  ) {
     head.method = parsed.method
     head.minorVersion = parsed.minorVersion
     head.expectsContinue = parsed.expectsContinue
@@ -75,30 +72,32 @@ extension HTTP1Session {
     var facts = RequestFacts()
     facts.isIdempotent = parsed.method.isIdempotent
     facts.keepsAlive = parsed.keepsAlive
-    facts.isLocal = LocalRequest.isFor(parsed, in: scratch, proxy)
+    facts.isLocal = LocalRequest.isFor(parsed, in: proxy.received, proxy)
     if facts.isLocal {
-      local = LocalRequest(head: Array(scratch.range(0..<headBytes)), framing: parsed.framing)
+      local = LocalRequest(head: Array(proxy.received.range(0..<headBytes)), framing: parsed.framing)
       if let next = takeLocalBody(from: headBytes) {
-        keep(from: next)
+        keep(proxy.received, from: next)
         facts.isWhole = local?.body.isComplete ?? true
-        facts.awaitsInvitation = parsed.expectsContinue && headBytes == scratch.count
+        facts.awaitsInvitation = parsed.expectsContinue && headBytes == proxy.received.count
       } else {
         malformed(&facts)
       }
       return run(exchange.headReceived(facts), on: reactor)
     }
-    if proxy.shared.strategy == .consistentHash { head.ringPosition = HTTP1Session.hash(scratch.range(parsed.path)) }
-    HeadRewriting.writeRequest(parsed, from: scratch.base, for: self, to: proxy.sending)
-    switch body.take(scratch, from: headBytes, to: proxy.sending) {
+    if uncounted(proxy.shared, { $0.strategy == .consistentHash }) {
+      head.ringPosition = HTTP1Session.hash(proxy.received.range(parsed.path))
+    }
+    HeadRewriting.writeRequest(parsed, from: proxy.received.base, for: self, to: proxy.sending)
+    switch body.take(proxy.received, from: headBytes, to: proxy.sending) {
     case .incomplete: facts.isWhole = false
     case .complete(let next):
       facts.isWhole = true
-      keep(from: next)
+      keep(proxy.received, from: next)
     case .malformed: malformed(&facts)
     }
-    progress.bodyBytes = scratch.count - headBytes
+    progress.bodyBytes = proxy.received.count - headBytes
     if request == nil { request = proxy.lendRequest() }
-    request?.append(proxy.sending.readable)
+    uncounted(request) { $0.append(proxy.sending.readable) }
     run(exchange.headReceived(facts), on: reactor)
   }
 
@@ -136,14 +135,14 @@ extension HTTP1Session {
 
   /// Reads more of the body.
   func receiveBody(on reactor: isolated Reactor) {
-    guard let count = gather(on: reactor), count > 0 else { return }
+    guard let count = gather(proxy.received, on: reactor), count > 0 else { return }
     progress.bodyBytes += count
     if exchange.phase == .local { return receiveLocalBody(on: reactor) }
     proxy.sending.count = 0
     switch body.take(proxy.received, from: 0, to: proxy.sending) {
     case .incomplete: moreArrived(isEnd: false, on: reactor)
     case .complete(let next):
-      keep(from: next)
+      keep(proxy.received, from: next)
       moreArrived(isEnd: true, on: reactor)
     case .malformed:
       proxy.shared.metrics.refused.increment()
@@ -159,14 +158,17 @@ extension HTTP1Session {
   }
 
   /// Whether more of the request waits for the backend than may wait.
-  var isRequestBlocked: Bool { (request?.unsentCount ?? 0) > BalancerLimits.unsentBytesMax }
+  var isRequestBlocked: Bool { unsentRequestBytes > BalancerLimits.unsentBytesMax }
+
+  /// Bytes of the request that no backend's kernel has taken.
+  var unsentRequestBytes: Int { uncounted(request) { $0.unsentCount } ?? 0 }
 
   private func receiveLocalBody(on reactor: isolated Reactor) {
     guard let local, let next = takeLocalBody(from: 0) else {
       proxy.shared.metrics.refused.increment()
       return run(exchange.bodyRefused(.bodyMalformed), on: reactor)
     }
-    keep(from: next)
+    keep(proxy.received, from: next)
     if local.bytes.count > BalancerLimits.localBodyBytesMax {
       return run(exchange.bodyRefused(.bodyTooLarge), on: reactor)
     }
@@ -195,7 +197,7 @@ extension HTTP1Session {
 
   /// What the client sends after the last answer interests nobody.
   func dropInput(on reactor: isolated Reactor) {
-    guard let count = gather(on: reactor), count > 0 else { return }
+    guard let count = gather(proxy.received, on: reactor), count > 0 else { return }
     progress.since = reactor.now
   }
 }

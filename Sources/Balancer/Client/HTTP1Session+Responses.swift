@@ -7,17 +7,20 @@ import Reactor
 /// From a backend's response to the client's.
 extension HTTP1Session {
   /// Reads more of the response.
-  func receiveResponse(_ link: HTTP1Link, on reactor: isolated Reactor) {
-    switch link.receive(on: reactor) {
-    case .nothing: return
+  /// - Returns: false if the kernel is known to have nothing.
+  func receiveResponse(_ link: HTTP1Link, _ proxy: ProxyReactor, on reactor: isolated Reactor) -> Bool {
+    guard link.pump.mayReceive else { return false }
+    switch link.receive(into: proxy.received, on: reactor) {
+    case .nothing: break
     case .bytes:
       bytesThisTurn += proxy.received.count
-      let step = responseArrived(link, on: reactor)
+      let step = responseArrived(link, proxy, on: reactor)
       // A head must be whole in its time, and interim responses do not extend it; a body must only go on.
       if exchange.phase != .sending { progress.since = reactor.now }
       run(step, on: reactor)
     case .ended(let code): run(responseEnded(link, code, on: reactor), on: reactor)
     }
+    return true
   }
 
   /// The backend has ended the connection; what was kept of a head stands in the reactor's memory.
@@ -34,11 +37,13 @@ extension HTTP1Session {
   }
 
   /// New bytes stand in the reactor's memory.
-  private func responseArrived(_ link: HTTP1Link, on reactor: isolated Reactor) -> Step {
+  private func responseArrived(
+    _ link: HTTP1Link, _ proxy: ProxyReactor, on reactor: isolated Reactor
+  ) -> Step {
     proxy.sending.count = 0
     var start = 0
     if case .head = link.reading {
-      switch headArrived(link, on: reactor) {
+      switch headArrived(proxy.responseHead, link, proxy, on: reactor) {
       case .final(let bodyStart): start = bodyStart
       case .incomplete(let step): return step
       case .malformed: return exchange.responseMalformed()
@@ -51,7 +56,7 @@ extension HTTP1Session {
       return exchange.responseReceived(isEnd: false, isLinkClean: false)
     case .complete(let next):
       // Whatever stands behind the response, also unread, belongs to no request.
-      let isClean = next == proxy.received.count && link.isClean && (request?.unsentCount ?? 0) == 0
+      let isClean = next == proxy.received.count && link.isClean && unsentRequestBytes == 0
       return exchange.responseReceived(isEnd: true, isLinkClean: isClean)
     case .malformed:
       // What came with the head is not sent yet: then the client still gets an answer.
@@ -67,29 +72,29 @@ extension HTTP1Session {
   }
 
   /// Writes the response's head for the client, and before it the interim responses that it wants.
-  private func headArrived(_ link: HTTP1Link, on reactor: isolated Reactor) -> HeadOutcome {
-    let parser = proxy.responseHead
-    let scratch = proxy.received
+  private func headArrived(
+    _ parser: ResponseHead, _ link: HTTP1Link, _ proxy: ProxyReactor, on reactor: isolated Reactor
+  ) -> HeadOutcome {
     var start = 0
     var step: Step = []
     while true {
       parser.reset()
-      switch scratch.span({ parser.parse($0.extracting(start...), answering: head.method) }) {
+      switch proxy.received.span({ parser.parse($0.extracting(start...), answering: head.method) }) {
       case .malformed: return .malformed
       case .incomplete:
-        link.keep(from: start)
+        link.keep(proxy.received, from: start)
         return .incomplete(step)
       case .complete(let bytes):
         // Nobody asked for another protocol: Upgrade is never passed on.
         if parser.status == 101 { return .malformed }
         if !parser.isInterim {
           latency = reactor.now.since(link.sentAt)
-          link.reading = .body(writeHead(parser, at: start, for: link, on: reactor))
+          link.reading = .body(writeHead(parser, at: start, for: link, proxy, on: reactor))
           return .final(bodyStart: start + bytes)
         }
         step.formUnion(exchange.interimReceived())
         if head.minorVersion == 1, parser.status != 100 || head.expectsContinue {
-          _ = HeadRewriting.writeResponse(parser, from: scratch.base + start, to: proxy.sending)
+          _ = HeadRewriting.writeResponse(parser, from: proxy.received.base + start, to: proxy.sending)
           proxy.sending.append("\r\n")
         }
         start += bytes
@@ -99,34 +104,24 @@ extension HTTP1Session {
 
   /// Writes the final head, and returns how the body is passed on.
   private func writeHead(
-    _ parsed: ResponseHead, at start: Int, for link: HTTP1Link, on reactor: isolated Reactor
+    _ parsed: ResponseHead, at start: Int, for link: HTTP1Link, _ proxy: ProxyReactor, on reactor: isolated Reactor
   ) -> BodyRelay {
-    let out = proxy.sending
-    let shared = proxy.shared
-    let bytes = proxy.received.base + start
-    let found = HeadRewriting.writeResponse(parsed, from: bytes, to: out)
+    let found = HeadRewriting.writeResponse(parsed, from: proxy.received.base + start, to: proxy.sending)
     // A recipient with a clock adds what the origin left out (RFC 9110 §6.6.1).
     if !found.date { proxy.appendDate(on: reactor) }
     if !found.requestID {
-      out.append("X-Request-Id: ")
-      id.write(to: out)
-      out.append("\r\n")
+      proxy.sending.append("X-Request-Id: ")
+      id.write(to: proxy.sending)
+      proxy.sending.append("\r\n")
     }
-    if let decision {
-      out.append(shared.policyLine)
-      out.append("RateLimit: \"default\";r=")
-      out.append(decimal: decision.remaining)
-      out.append(";t=")
-      out.append(decimal: decision.resetSeconds)
-      out.append("\r\n")
-    }
-    if shared.configuration.exposesBackend { out.append(link.entry.line) }
+    if let decision { proxy.appendLimit(decision) }
+    if proxy.exposesBackend { proxy.sending.append(link.entry.line) }
     if let given = parsed.value(of: .keepAlive) {
       let value = proxy.received.range(start + given.lowerBound..<start + given.upperBound)
       if let seconds = HeadRewriting.keepAliveTimeout(value) { link.entry.lifetime.announced(seconds) }
     }
     status = parsed.status
-    return writeFraming(parsed, to: out)
+    return writeFraming(parsed, to: proxy.sending)
   }
 
   private func writeFraming(_ parsed: ResponseHead, to out: ByteScratch) -> BodyRelay {

@@ -1,5 +1,6 @@
 import Balancing
 import Basics
+import Basics
 import Exchange
 import Glibc
 import HTTP
@@ -28,13 +29,13 @@ extension HTTP1Session {
 
   /// Does what leads to the next input, and returns what that leads to.
   private func goOn(_ step: Step, on reactor: isolated Reactor) -> Step {
-    if step.contains(.forward) { return forward(on: reactor) }
+    if step.contains(.forward) { return uncounted(link) { forward(over: $0, on: reactor) } ?? [] }
     if step.contains(.nextHead) {
       requestEnded(on: reactor)
       return []
     }
     if step.contains(.limit) { return limit(on: reactor) }
-    if step.contains(.choose) { return choose(on: reactor) }
+    if step.contains(.choose) { return choose(proxy, on: reactor) }
     if step.contains(.spendRetry) {
       let isGranted = proxy.shared.retries.takeRetry()
       if isGranted { proxy.shared.metrics.retries.increment() }
@@ -66,7 +67,7 @@ extension HTTP1Session {
   /// The answer is on its way; the next request may come.
   private func requestEnded(on reactor: isolated Reactor) {
     progress.since = reactor.now
-    if proxy.mayKeepRequest { request?.reset() } else { returnRequest() }
+    if proxy.mayKeepRequest { uncounted(request) { $0.reset() } } else { returnRequest() }
     if local != nil { local = nil }
   }
 
@@ -99,40 +100,48 @@ extension HTTP1Session {
   // MARK: The limiter and the backends
 
   private func limit(on reactor: isolated Reactor) -> Step {
-    let limiter = proxy.shared.limiter
-    if limiter.isOn {
-      let decision = limiter.admit(key, at: reactor.now.milliseconds)
-      self.decision = decision
-      if !decision.isAllowed { proxy.shared.metrics.limited.increment() }
-      return exchange.limitDecided(isAllowed: decision.isAllowed)
-    }
-    return exchange.limitDecided(isAllowed: true)
+    guard proxy.shared.limiter.isOn else { return exchange.limitDecided(isAllowed: true) }
+    let decision = uncounted(proxy.shared.limiter) { $0.admit(key, at: reactor.now.milliseconds) }
+    self.decision = decision
+    if !decision.isAllowed { proxy.shared.metrics.limited.increment() }
+    return exchange.limitDecided(isAllowed: decision.isAllowed)
   }
 
   /// Looks for a backend and a link to it.
-  private func choose(on reactor: isolated Reactor) -> Step {
-    let shared = proxy.shared
-    if exchange.attempts == 0, progress.queuedAt.nanoseconds == 0 { shared.retries.requestStarted() }
-    let set = proxy.backends
-    // Whoever waits already comes first; if there is room by now, the line is served before the loop sleeps.
-    if progress.queuedAt.nanoseconds == 0, proxy.waiting.count > 0 {
-      proxy.serveLine(on: reactor)
-      return noBackend(on: reactor)
+  private func choose(_ proxy: ProxyReactor, on reactor: isolated Reactor) -> Step {
+    if progress.queuedAt.nanoseconds == 0 {
+      if exchange.attempts == 0 { uncounted(proxy.shared.retries) { $0.requestStarted() } }
+      // Whoever waits already comes first; if there is room by now, the line is served before the loop sleeps.
+      if proxy.waiting.count > 0 {
+        proxy.serveLine(on: reactor)
+        return noBackend(on: reactor)
+      }
     }
+    let strategy = uncounted(proxy.shared) { $0.strategy }
     let choice = BackendPool.Request(
-      nowMs: reactor.now.milliseconds, random: shared.strategy == .powerOfTwo ? proxy.random.next() : 0,
+      nowMs: reactor.now.milliseconds, random: strategy == .powerOfTwo ? proxy.random.next() : 0,
       ringPosition: head.ringPosition, excluded: tried)
-    guard let index = set.pool.choose(shared.strategy, choice), set.entries[index].backend.requestStarted() else {
-      return noBackend(on: reactor)
+    return uncounted(proxy.backends) { set in
+      guard let index = set.pool.choose(strategy, choice) else { return noBackend(on: reactor) }
+      return uncounted(set.entries[index]) { ask($0, proxy, on: reactor) }
     }
-    let entry = set.entries[index]
+  }
+
+  /// Takes up a connection to the backend that was chosen.
+  private func ask(_ entry: BackendEntry, _ proxy: ProxyReactor, on reactor: isolated Reactor) -> Step {
+    guard entry.backend.requestStarted() else { return noBackend(on: reactor) }
     chosen = entry
     progress.since = reactor.now
-    if !wantsFreshLink, let kept = proxy.upstreams.take(entry, at: reactor.now) {
-      link = kept
-      kept.begin(for: self, on: reactor)
-      return exchange.backendChosen(isConnected: true, isReused: true)
+    if !wantsFreshLink {
+      link = uncounted(proxy.upstreams) { $0.take(entry, at: reactor.now) }
+      if uncounted(link, { $0.begin(for: self, on: reactor) }) != nil {
+        return exchange.backendChosen(isConnected: true, isReused: true)
+      }
     }
+    return connect(to: entry, on: reactor)
+  }
+
+  private func connect(to entry: BackendEntry, on reactor: isolated Reactor) -> Step {
     do throws(SystemError) {
       let fresh = try HTTP1Link(entry, proxy: proxy, on: reactor)
       link = fresh
@@ -163,11 +172,13 @@ extension HTTP1Session {
 
   /// Settles the account of the backend that has the request, and ends or keeps the link.
   private func settleLink(_ step: Step, on reactor: isolated Reactor) {
-    if let entry = chosen {
-      if step.contains(.credit) { credit(entry, on: reactor) }
+    let isSettled: Void? = uncounted(chosen) { entry in
+      if step.contains(.credit) { credit(entry, proxy, on: reactor) }
       if step.contains(.blame) { proxy.blame(entry, isLost: step.contains(.lost), on: reactor) }
       if step.contains(.excuse) { entry.backend.requestAbandoned() }
       if step.contains(.exclude) { tried |= entry.backend.bit }
+    }
+    if isSettled != nil {
       chosen = nil
       proxy.serveLine(on: reactor)
     }
@@ -179,24 +190,22 @@ extension HTTP1Session {
     if step.contains(.dequeue) { proxy.waiting.left() }
     guard !step.isDisjoint(with: [.keepLink, .closeLink]), let link else { return }
     self.link = nil
-    if step.contains(.keepLink), proxy.upstreams.keep(link, on: reactor) { return }
+    if step.contains(.keepLink), uncounted(proxy.upstreams, { $0.keep(link, on: reactor) }) { return }
     link.close(on: reactor)
   }
 
-  private func credit(_ entry: BackendEntry, on reactor: isolated Reactor) {
+  private func credit(_ entry: BackendEntry, _ proxy: ProxyReactor, on reactor: isolated Reactor) {
     entry.backend.requestAnswered(
       latencyUs: Int(latency.nanoseconds / 1000), isBad: Backend.isBad(status: status))
     entry.latency.observe(reactor.now.since(progress.startedAt))
-    proxy.shared.metrics.count(status: status)
+    uncounted(proxy.shared) { $0.metrics.count(status: status) }
   }
 
   /// Gives the backend what waits of the request. A connection that has ended meanwhile may have answered before, so
   /// what it sent decides: that is read next.
-  private func forward(on reactor: isolated Reactor) -> Step {
-    guard let link, let request else { return [] }
-    let before = request.unsentCount
-    link.forward(request, on: reactor)
-    if request.unsentCount < before { progress.since = reactor.now }
+  private func forward(over link: HTTP1Link, on reactor: isolated Reactor) -> Step {
+    let hasTaken = uncounted(request) { link.forward($0, on: reactor) } ?? false
+    if hasTaken { progress.since = reactor.now }
     return exchange.requestTaken(isBlocked: isRequestBlocked)
   }
 

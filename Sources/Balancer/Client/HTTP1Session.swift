@@ -153,11 +153,12 @@ final class HTTP1Session: EventHandler {
     bytesThisTurn = 0
     for _ in 0..<BalancerLimits.readsPerTurn {
       if bytesThisTurn >= BalancerLimits.bytesPerTurn { break }
-      if exchange.readsResponse, let link, link.pump.mayReceive {
-        receiveResponse(link, on: reactor)
-      } else if exchange.readsHead {
+      if exchange.readsResponse, uncounted(link, { receiveResponse($0, proxy, on: reactor) }) == true {
+        continue
+      }
+      if exchange.readsHead {
         guard pump.mayReceive || !input.isEmpty && !progress.hasPartialHead else { return settle(on: reactor) }
-        receiveHead(on: reactor)
+        receiveHead(proxy, on: reactor)
       } else if exchange.readsBody || exchange.dropsInput {
         guard pump.mayReceive || !input.isEmpty else { return settle(on: reactor) }
         if exchange.dropsInput { dropInput(on: reactor) } else { receiveBody(on: reactor) }

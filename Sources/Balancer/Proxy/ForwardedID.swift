@@ -23,6 +23,8 @@ struct ForwardedID {
     isGiven = true
   }
 
+  /// Inlined, so that the array is touched only where there is one.
+  @inline(__always)
   func write(to scratch: ByteScratch) {
     if isGiven { return scratch.append(given) }
     write(high, to: scratch)

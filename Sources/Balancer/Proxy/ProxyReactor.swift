@@ -11,6 +11,8 @@ import Telemetry
 /// backends that wait for work, the requests that wait for a backend, and the list of sessions.
 final class ProxyReactor: EventHandler, ConnectionAcceptor {
   let shared: BalancerShared
+  /// Whether clients are told which backend has answered.
+  let exposesBackend: Bool
   /// How long exchanges wait for each thing.
   let times: ExchangeTimes
   /// What was just read.
@@ -46,6 +48,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   init(_ shared: BalancerShared) {
     self.shared = shared
     times = shared.configuration.times
+    exposesBackend = shared.configuration.exposesBackend
     backends = shared.backends
   }
 
@@ -70,6 +73,16 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
       dateBytes.append(dateLine)
     }
     sending.append(dateBytes.readable)
+  }
+
+  /// Appends what the limiter has said of the request to what is about to be sent.
+  func appendLimit(_ decision: RateLimiter.Decision) {
+    uncounted(shared) { sending.append($0.policyLine) }
+    sending.append("RateLimit: \"default\";r=")
+    sending.append(decimal: decision.remaining)
+    sending.append(";t=")
+    sending.append(decimal: decision.resetSeconds)
+    sending.append("\r\n")
   }
 
   // MARK: Clients

@@ -71,8 +71,9 @@ final class HTTP1Link: EventHandler {
   }
 
   /// Gives the kernel what waits of the request.
-  func forward(_ request: RequestBytes, on reactor: isolated Reactor) {
-    guard sendFailure == 0 else { return }
+  /// - Returns: whether it has taken some of it.
+  func forward(_ request: RequestBytes, on reactor: isolated Reactor) -> Bool {
+    guard sendFailure == 0 else { return false }
     let before = request.unsentCount
     let sent = request.send { bytes, taken in pump.offer(bytes, taken: &taken, on: reactor) }
     let amount = before - request.unsentCount
@@ -85,6 +86,7 @@ final class HTTP1Link: EventHandler {
       sendFailure = code
       pump.lookAgain()
     }
+    return amount > 0
   }
 
   /// What has come of the response.
@@ -95,9 +97,8 @@ final class HTTP1Link: EventHandler {
     case ended(code: CInt)
   }
 
-  /// Reads what has come behind what was kept into the reactor's memory.
-  func receive(on reactor: isolated Reactor) -> Received {
-    let scratch = proxy.received
+  /// Reads what has come behind what was kept into `scratch`, the reactor's memory.
+  func receive(into scratch: ByteScratch, on reactor: isolated Reactor) -> Received {
     scratch.count = 0
     if !incoming.isEmpty {
       incoming.withReadable { scratch.append($0) }
@@ -117,9 +118,9 @@ final class HTTP1Link: EventHandler {
     }
   }
 
-  /// Keeps what the reactor's memory holds from `start` on: the beginning of a head.
-  func keep(from start: Int) {
-    incoming.append(proxy.received.range(start..<proxy.received.count))
+  /// Keeps what `scratch` holds from `start` on: the beginning of a head.
+  func keep(_ scratch: ByteScratch, from start: Int) {
+    incoming.append(scratch.range(start..<scratch.count))
   }
 
   /// What the kernel proves about the request after the connection has ended with `code`.
@@ -161,14 +162,15 @@ final class HTTP1Link: EventHandler {
   override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
     guard !pump.isClosed else { return }
     let hasRoom = pump.noted(events)
-    guard let session else { return proxy.upstreams.spoke(self, on: reactor) }
-    if isConnecting {
+    // A session is registered with the reactor for as long as it has a link.
+    let isCarrying: Void? = uncounted(session) { session in
+      guard isConnecting else { return session.linkReady(hasRoom: hasRoom, on: reactor) }
       let code = Socket.connectError(pump.fd)
       if code == 0, !events.contains(.writable) { return }
       isConnecting = false
-      return session.linkConnected(code, on: reactor)
+      session.linkConnected(code, on: reactor)
     }
-    session.linkReady(hasRoom: hasRoom, on: reactor)
+    if isCarrying == nil { proxy.upstreams.spoke(self, on: reactor) }
   }
 
   /// Gives the rest of its turn to others.

@@ -13,16 +13,16 @@ final class UpstreamPool {
   /// to close it.
   func take(_ entry: BackendEntry, at now: MonotonicTime) -> HTTP1Link? {
     let slot = entry.backend.slot
-    guard slot < idle.count, let last = idle[slot].last else { return nil }
+    guard slot < idle.count else { return nil }
     let usableMs = entry.lifetime.usableMs
-    if usableMs != .max {
-      let ageMs = now.since(last.idleSince).milliseconds
+    if usableMs != .max, let idleSince = uncounted(idle[slot].last, { $0.idleSince }) {
+      let ageMs = now.since(idleSince).milliseconds
       if ageMs >= usableMs {
         entry.lifetime.survived(ageMs)
         return nil
       }
     }
-    return idle[slot].removeLast()
+    return idle[slot].popLast()
   }
 
   /// Keeps `link` for the next request; false if enough are kept already, or its backend is not in the set any more.

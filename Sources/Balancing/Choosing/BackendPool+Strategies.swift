@@ -1,10 +1,11 @@
+import Basics
+
 extension BackendPool {
   /// One strategy's choice among the fit backends, or among all that were ever seen alive if `isPanic`.
   func choose(_ strategy: Strategy, _ request: Request, isPanic: Bool) -> Int? {
     switch strategy {
-    case .roundRobin: nextInTurn(request, isPanic, rounds: backends.count) { Int($0 % UInt64(backends.count)) }
-    case .weighted:
-      nextInTurn(request, isPanic, rounds: schedule.count) { Int(schedule[Int($0 % UInt64(schedule.count))]) }
+    case .roundRobin: nextInTurn(request, isPanic, isWeighted: false)
+    case .weighted: nextInTurn(request, isPanic, isWeighted: true)
     case .leastConnections: leastLoaded(request, isPanic)
     case .powerOfTwo: betterOfTwo(request, isPanic)
     case .consistentHash: ring.owner(of: request.ringPosition) { isFit($0, request, isPanic) }
@@ -12,27 +13,31 @@ extension BackendPool {
   }
 
   private func isFit(_ index: Int, _ request: Request, _ isPanic: Bool) -> Bool {
-    let backend = backends[index]
-    let health = backend.health
-    guard isPanic ? health.isLastResort : health.isEligible(at: request.nowMs) else { return false }
-    return request.excluded & backend.bit == 0 && backend.hasRoom
+    uncounted(backends[index]) { backend in
+      let health = backend.health
+      guard isPanic ? health.isLastResort : health.isEligible(at: request.nowMs) else { return false }
+      return request.excluded & backend.bit == 0 && backend.hasRoom
+    }
   }
 
   /// The next one in turn that is fit. Every look draws a ticket, so that the share of an unfit backend falls to all
   /// others and not to its successor alone. One that warms up lets some of its turns pass.
-  private func nextInTurn(
-    _ request: Request, _ isPanic: Bool, rounds: Int, _ index: (UInt64) -> Int
-  ) -> Int? {
+  private func nextInTurn(_ request: Request, _ isPanic: Bool, isWeighted: Bool) -> Int? {
     guard !backends.isEmpty else { return nil }
-    for _ in 0..<2 * rounds {
+    let round = UInt64(isWeighted ? schedule.count : backends.count)
+    for _ in 0..<2 * round {
       let ticket = nextTicket()
-      let candidate = index(ticket)
+      let place = Int(ticket % round)
+      let candidate = isWeighted ? Int(schedule[place]) : place
       guard isFit(candidate, request, isPanic) else { continue }
-      let backend = backends[candidate]
-      let part = backend.health.sixteenths(at: request.nowMs, policy: backend.policy)
+      let part = sixteenths(candidate, request)
       if isPanic || part == 16 || mix(ticket) & 15 < part { return candidate }
     }
     return backends.indices.first { isFit($0, request, isPanic) }
+  }
+
+  private func sixteenths(_ index: Int, _ request: Request) -> Int {
+    uncounted(backends[index]) { $0.health.sixteenths(at: request.nowMs, policy: $0.policy) }
   }
 
   /// The fit one with the least load for its weight; begins at a place that moves on, so that equals take turns.
@@ -77,16 +82,18 @@ extension BackendPool {
   /// Requests in flight, this one included, for each unit of the weight that it bears now; more by as much as its
   /// answers were bad lately.
   private func load(_ index: Int, _ request: Request) -> Double {
-    let backend = backends[index]
-    let part = backend.health.sixteenths(at: request.nowMs, policy: backend.policy)
-    let bad = 1 + Double(Limits.badAnswerCost) * backend.badShare
-    return Double((backend.inFlight + 1) * 16) / Double(backend.weight * part) * bad
+    uncounted(backends[index]) { backend in
+      let part = backend.health.sixteenths(at: request.nowMs, policy: backend.policy)
+      let bad = 1 + Double(Limits.badAnswerCost) * backend.badShare
+      return Double((backend.inFlight + 1) * 16) / Double(backend.weight * part) * bad
+    }
   }
 
   /// One that has not answered yet counts as fast, so that it is tried; one that has only answered badly does not.
   private func cost(_ index: Int, _ request: Request) -> Double {
-    let backend = backends[index]
-    let latencyUs = backend.latencyUs == 0 && backend.badShare > 0 ? Limits.unknownLatencyUs : backend.latencyUs
+    let latencyUs = uncounted(backends[index]) { backend in
+      backend.latencyUs == 0 && backend.badShare > 0 ? Limits.unknownLatencyUs : backend.latencyUs
+    }
     return load(index, request) * Double(max(latencyUs, 1))
   }
 
