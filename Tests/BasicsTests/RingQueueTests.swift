@@ -71,3 +71,24 @@ func `a timestamp is shown as RFC 3339 in UTC`(microseconds: Int64, text: String
   #expect(Hex.decode(Array("0g".utf8)) == nil)
   #expect(Hex.decode(Array("abc".utf8)) == nil)
 }
+
+@Test(.timeLimit(.minutes(2))) func `a scratch spells numbers as their description does`() {
+  let scratch = ByteScratch(capacity: 19)
+  func spelled(_ number: Int) -> String {
+    scratch.count = 0
+    scratch.append(decimal: number)
+    return String(decoding: scratch.readable, as: UTF8.self)
+  }
+  var random = SeededRandom(seed: 8)
+  var numbers = Array(0...100_000) + [.max]
+  // Around each power of ten, and at random with any number of bits.
+  var power = 1
+  for _ in 0..<18 {
+    power *= 10
+    numbers += [power - 1, power, power + 1]
+  }
+  for _ in 0..<100_000 { numbers.append(Int(random.next() >> (1 + random.next() % 63))) }
+  for number in numbers where spelled(number) != String(number) {
+    Issue.record("\(number) is spelled \(spelled(number))")
+  }
+}

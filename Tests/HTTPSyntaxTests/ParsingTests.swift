@@ -20,6 +20,56 @@ import Testing
     #expect(CorpusCase.load("responses").count > 15)
   }
 
+  @Test("whatever its length, a value is refused for each control character at each place, and for nothing behind it")
+  func values() {
+    let head = RequestHead()
+    let line = Array("GET / HTTP/1.1\r\nHost: a\r\nX-Value:".utf8)
+    func outcome(_ value: [UInt8]) -> HeadParse {
+      head.reset()
+      return head.parse((line + value + Array("\r\n\r\n\0\0\0\0\0\0\0\0".utf8)).span)
+    }
+    let bad: [UInt8] = [0, 1, 0x0D, 0x1F, 0x7F]
+    let good: [UInt8] = [0x20, 0x21, 0x7E, 0x80, 0x9F, 0xFF]
+    for length in 1...26 {
+      for place in 0..<length {
+        var value = [UInt8](repeating: 0x61, count: length)
+        for byte in good + (0 < place && place < length - 1 ? [0x09] : []) {
+          value[place] = byte
+          #expect(outcome(value) == .complete(bytes: line.count + length + 4), "\(byte) at \(place) of \(length)")
+        }
+        for byte in bad {
+          value[place] = byte
+          let error = byte == 0x0D ? HeadError.bareCarriageReturn : .invalidFieldValue
+          #expect(outcome(value) == .malformed(error), "\(byte) at \(place) of \(length)")
+        }
+      }
+    }
+  }
+
+  @Test("every known field is recognised in any case, and no other name of its length") func knownNames() {
+    let head = RequestHead()
+    func known(_ name: [UInt8]) -> KnownField? {
+      head.reset()
+      guard case .complete = head.parse((Array("GET / HTTP/1.0\r\n".utf8) + name + Array(":\r\n\r\n".utf8)).span) else {
+        return nil
+      }
+      return head[0].known
+    }
+    // What an empty value is no error of.
+    let framing: [KnownField] = [.contentLength, .transferEncoding, .host, .expect]
+    for field in KnownField.allCases where field != .other && field != .imitation && !framing.contains(field) {
+      let name = field.name.withUTF8Buffer { Array($0) }
+      #expect(known(name) == field)
+      #expect(known(name.map { 0x41...0x5A ~= $0 ? $0 | 0x20 : $0 }) == field)
+      #expect(known(name.map { 0x61...0x7A ~= $0 ? $0 & 0xDF : $0 }) == field)
+      for place in name.indices {
+        var other = name
+        other[place] = UInt8(ascii: "~")
+        #expect(known(other) == .other, "\(field) with ~ at \(place)")
+      }
+    }
+  }
+
   /// Whole, cut in two at every place, and byte by byte.
   private func expectLog(_ example: CorpusCase, answering method: HTTPMethod?) {
     #expect(log([example.input[...]], method) == example.expected)

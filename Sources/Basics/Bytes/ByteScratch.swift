@@ -21,7 +21,7 @@ public final class ByteScratch {
   /// Memory for `capacity` bytes, none in use.
   public init(capacity: Int) {
     self.capacity = capacity
-    base = .allocate(capacity: capacity)
+    base = .allocate(capacity: capacity + 8)
   }
 
   deinit { base.deallocate() }
@@ -83,18 +83,32 @@ public final class ByteScratch {
   /// Appends the digits of `number`, which is not negative.
   public func append(decimal number: Int) {
     precondition(number >= 0, "a negative number in a message")
-    var length = 1
-    var bound = 10
-    while number >= bound, length < 19 {
-      length += 1
-      bound = bound.multipliedReportingOverflow(by: 10).partialValue
+    let (upper, lower) = UInt64(number).quotientAndRemainder(dividingBy: 100_000_000)
+    guard upper > 0 else {
+      let digits = ByteScratch.digits(lower)
+      // The first digit stands in the lowest byte; the last one is written even if it is 0.
+      let zeros = min(digits.trailingZeroBitCount / 8, 7)
+      return append(word: (digits | 0x3030_3030_3030_3030) >> UInt64(zeros * 8), 8 - zeros)
     }
+    append(decimal: Int(upper))
+    append(word: ByteScratch.digits(lower) | 0x3030_3030_3030_3030, 8)
+  }
+
+  /// The eight digits of a number below 10^8, a byte each, the first in the lowest one: halves, then quarters, then
+  /// digits are split side by side in one word, each division being a multiplication and a shift that are exact there.
+  private static func digits(_ number: UInt64) -> UInt64 {
+    let halves = number / 10_000 | (number % 10_000) << 32
+    let hundreds = (halves &* 10_486) >> 20 & 0x0000_007F_0000_007F
+    let pairs = hundreds | (halves &- hundreds &* 100) << 16
+    let tens = (pairs &* 103) >> 10 & 0x000F_000F_000F_000F
+    return tens | (pairs &- tens &* 10) << 8
+  }
+
+  /// Appends the lowest `length` bytes of `word`, 1 to 8; the memory has room for a whole word behind its capacity.
+  @inline(__always)
+  private func append(word: UInt64, _ length: Int) {
     precondition(capacity - count >= length, "a scratch is full")
-    var rest = UInt(number)
-    for index in stride(from: count + length - 1, through: count, by: -1) {
-      base[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
-      rest /= 10
-    }
+    UnsafeMutableRawPointer(base + count).storeBytes(of: word.littleEndian, as: UInt64.self)
     used += length
   }
 

@@ -26,9 +26,10 @@ struct ListMembers {
 /// The number that `bytes[start..<end]` spells in decimal digits and nothing else; nil also when it is too long.
 func decimal(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> Int? {
   guard end > start, end - start <= HTTPLimits.contentLengthDigitsMax else { return nil }
+  precondition(start >= 0 && end <= bytes.count, "a number outside the bytes")
   var number = 0
   for index in start..<end {
-    let digit = bytes[index] &- UInt8(ascii: "0")
+    let digit = bytes[unchecked: index] &- UInt8(ascii: "0")
     guard digit <= 9 else { return nil }
     number = number &* 10 &+ Int(digit)
   }

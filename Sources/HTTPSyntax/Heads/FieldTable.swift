@@ -107,18 +107,20 @@ struct FieldTable: ~Copyable {
 
   /// Takes the line `bytes[lineStart..<end]`, whose successor begins at `next`.
   mutating func takeLine(_ bytes: Span<UInt8>, end: Int, next: Int) -> Line {
+    // What is looked at below stands between these two.
+    precondition(lineStart <= end && end < bytes.count, "a line outside the bytes")
     let start = lineStart
     lineStart = next
     if start == end { return .endOfHead }
-    var nameEnd = FieldTable.skipUsualName(bytes, from: start, to: end)
-    while nameEnd < end, ByteClass.token.contains(bytes[nameEnd]) { nameEnd += 1 }
+    var nameEnd = FieldTable.skipUsualName(bytes, from: start)
+    while nameEnd < end, ByteClass.token.contains(bytes[unchecked: nameEnd]) { nameEnd += 1 }
     guard nameEnd > start, nameEnd < end, bytes[nameEnd] == UInt8(ascii: ":") else {
       return .malformed(FieldTable.nameError(bytes, start: start, nameEnd: nameEnd, end: end))
     }
     var valueStart = nameEnd + 1
     var valueEnd = end
-    while valueStart < valueEnd, ByteClass.isBlank(bytes[valueStart]) { valueStart += 1 }
-    while valueEnd > valueStart, ByteClass.isBlank(bytes[valueEnd - 1]) { valueEnd -= 1 }
+    while valueStart < valueEnd, ByteClass.isBlank(bytes[unchecked: valueStart]) { valueStart += 1 }
+    while valueEnd > valueStart, ByteClass.isBlank(bytes[unchecked: valueEnd - 1]) { valueEnd -= 1 }
     if let error = FieldTable.valueError(bytes, valueStart, valueEnd) { return .malformed(error) }
     if count == HTTPLimits.fieldsMax { return .malformed(.tooManyFields) }
     let known = KnownField.recognise(bytes, start, nameEnd)
@@ -132,14 +134,14 @@ struct FieldTable: ~Copyable {
   }
 
   /// Skips letters and `-` eight bytes at a time, which is what nearly all names are made of; what it leaves is looked
-  /// at byte by byte.
+  /// at byte by byte. The line's end is neither, so it stops there at the latest.
   @inline(__always)
-  private static func skipUsualName(_ bytes: Span<UInt8>, from start: Int, to end: Int) -> Int {
+  private static func skipUsualName(_ bytes: Span<UInt8>, from start: Int) -> Int {
     let ones: UInt64 = 0x0101_0101_0101_0101
     let tops: UInt64 = 0x8080_8080_8080_8080
     let raw = bytes.bytes
     var position = start
-    while position + 8 <= end {
+    while position + 8 <= bytes.count {
       let word = raw.unsafeLoadUnaligned(fromByteOffset: position, as: UInt64.self)
       let folded = (word | ones &* 0x20) & ~tops
       // A byte's top bit is set where it is at least `a`, and where it is more than `z`.
@@ -171,8 +173,13 @@ struct FieldTable: ~Copyable {
     let tops: UInt64 = 0x8080_8080_8080_8080
     let raw = bytes.bytes
     var index = start
-    while index + 8 <= end {
-      let word = raw.unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self)
+    while index < end, index + 8 <= bytes.count {
+      var word = raw.unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self)
+      // What stands behind the value does not count: spaces take its place.
+      if end - index < 8 {
+        let behind = ~UInt64(0) &<< UInt64((end - index) * 8)
+        word = word & ~behind | (ones &* 0x20) & behind
+      }
       let control = (word &- ones &* 0x20) & ~word & tops
       let deletion = word ^ (ones &* 0x7F)
       if control | ((deletion &- ones) & ~deletion & tops) != 0 { break }
@@ -223,6 +230,11 @@ struct FieldTable: ~Copyable {
   }
 
   private mutating func noteConnection(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> HeadError? {
+    // Nearly always it is this one word.
+    if equals(bytes, start, end, "keep-alive") {
+      hasKeepAlive = true
+      return nil
+    }
     var members = ListMembers(start: start, end: end)
     while let member = members.next(bytes) {
       for index in member where !ByteClass.token.contains(bytes[index]) { return .invalidConnection }

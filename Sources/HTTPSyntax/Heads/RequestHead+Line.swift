@@ -1,14 +1,15 @@
 extension RequestHead {
   /// Reads `method SP target SP version` from `bytes[start..<end]` (RFC 9112 §3), single spaces and nothing else.
   func parseRequestLine(_ bytes: Span<UInt8>, start: Int, end: Int) -> HeadError? {
+    precondition(start <= end && end <= bytes.count, "a line outside the bytes")
     var position = start
-    while position < end, ByteClass.token.contains(bytes[position]) { position += 1 }
+    while position < end, ByteClass.token.contains(bytes[unchecked: position]) { position += 1 }
     guard position > start, position < end, bytes[position] == UInt8(ascii: " ") else { return .invalidMethod }
     method = HTTPMethod.recognise(bytes, start, position)
     methodName = start..<position
     let target = position + 1
     position = target
-    while position < end, ByteClass.target.contains(bytes[position]) { position += 1 }
+    while position < end, ByteClass.target.contains(bytes[unchecked: position]) { position += 1 }
     guard position < end, bytes[position] == UInt8(ascii: " ") else {
       // A line without a version is either HTTP/0.9 or a target with a character that must be escaped.
       return position == end ? .invalidStartLine : .invalidTarget
@@ -49,8 +50,9 @@ extension RequestHead {
   }
 
   private func split(_ bytes: Span<UInt8>, start: Int, end: Int) {
+    precondition(start <= end && end <= bytes.count, "a target outside the bytes")
     var position = start
-    while position < end, bytes[position] != UInt8(ascii: "?") { position += 1 }
+    while position < end, bytes[unchecked: position] != UInt8(ascii: "?") { position += 1 }
     path = start..<position
     query = position..<end
   }
@@ -85,7 +87,7 @@ func httpVersion(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> (major: Int,
 func isAuthority(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
   var position = range.lowerBound
   let end = range.upperBound
-  guard position < end else { return false }
+  guard position < end, end <= bytes.count else { return false }
   if bytes[position] == UInt8(ascii: "[") {
     let first = position + 1
     position = first
@@ -94,12 +96,12 @@ func isAuthority(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
     position += 1
   } else {
     while position < end {
-      if bytes[position] == UInt8(ascii: "%") {
+      if bytes[unchecked: position] == UInt8(ascii: "%") {
         guard position + 2 < end, hexadecimalValue(bytes[position + 1]) != nil,
           hexadecimalValue(bytes[position + 2]) != nil
         else { return false }
         position += 3
-      } else if ByteClass.registeredName.contains(bytes[position]) {
+      } else if ByteClass.registeredName.contains(bytes[unchecked: position]) {
         position += 1
       } else {
         break
