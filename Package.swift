@@ -10,9 +10,10 @@ let settings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .treatAllWarnings(as: .error),
   // Dynamic exclusivity checks are about 90 % of the cost of touching a class property inside the event loop.
-  // So is asking the runtime in each closure whose executor it runs on; debug builds do ask.
+  // So is asking the runtime in each closure whose executor it runs on; debug builds do ask. Rooms are small, so their
+  // functions are inlined in each other: a tenth of the byte path's own time.
   .unsafeFlags(
-    ["-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-dynamic-actor-isolation"],
+    ["-cross-module-optimization", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-dynamic-actor-isolation"],
     .when(configuration: .release)),
 ]
 
