@@ -68,11 +68,11 @@ public struct Exchange: ~Copyable {
   /// Where the request is.
   public internal(set) var phase = Phase.awaitingHead
   /// How often it was given to a backend.
-  public internal(set) var attempts = 0
+  public internal(set) var attempts: UInt16 = 0
   /// How many of these were retries that cost.
-  var retriesPaid = 0
+  var retriesPaid: UInt8 = 0
   /// How many were sent again of which bytes had left.
-  var resends = 0
+  var resends: UInt8 = 0
   /// What is wrong, once a step says `answer`; nothing for a local answer.
   public internal(set) var refusal: Refusal?
   var request = RequestFacts()
@@ -123,7 +123,7 @@ public struct Exchange: ~Copyable {
       return times.bodyDeadline(startedAt: progress.startedAt, bytes: progress.bodyBytes)
     case .lingering:
       if flags.contains(.clientBlocked) { return progress.since + times.stall }
-      return min(progress.since + times.lingerSilence, progress.endedAt + times.linger)
+      return min(progress.since + times.lingerSilence, progress.startedAt + times.linger)
     }
   }
 }

@@ -34,14 +34,12 @@ public struct ExchangeTimes: Sendable {
 
 /// When an exchange has last come forward; its runner writes it down.
 public struct ExchangeProgress: Sendable {
-  /// When the head's first byte was there.
+  /// When the head's first byte was there; while the connection lingers, when its last answer was whole.
   public var startedAt = MonotonicTime(nanoseconds: 0)
   /// When a phase began, or a peer last gave or took something that is waited for.
   public var since = MonotonicTime(nanoseconds: 0)
   /// When the request first had to wait for a backend.
   public var queuedAt = MonotonicTime(nanoseconds: 0)
-  /// When the last answer was whole.
-  public var endedAt = MonotonicTime(nanoseconds: 0)
   /// Bytes of the body's stream that have come.
   public var bodyBytes = 0
   /// Whether a part of a head has come.

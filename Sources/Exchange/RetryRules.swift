@@ -24,10 +24,10 @@ enum RetryRules {
 
   /// How often one request is sent again of which bytes had left, although nobody has read it. The proof may be wrong
   /// where somebody vouched in vain, and a backend that always reads a part and resets must not get it for ever.
-  static let resendsMax = 3
+  static let resendsMax: UInt8 = 3
 
   /// Retries of one request that cost; those that are free are bounded by the number of backends.
-  static let retriesPaidMax = 2
+  static let retriesPaidMax: UInt8 = 2
 
   //                              nothingSent unacknowledged resetWhole unknown
   private static let idempotent: [[Verdict]] = [

@@ -9,9 +9,9 @@ public enum HTTPLimits {
   /// Decimal digits of a Content-Length: 18 always fit in 63 bits.
   static let contentLengthDigitsMax = 18
   /// Hexadecimal digits of a chunk's size, leading zeros included: 15 always fit in 63 bits.
-  static let chunkSizeDigitsMax = 15
+  static let chunkSizeDigitsMax: UInt8 = 15
   /// Bytes of chunk extensions in a whole body; nobody uses them, so more can only be an attack (CVE-2023-39326).
-  static let chunkExtensionBytesMax = 4096
+  static let chunkExtensionBytesMax: UInt16 = 4096
   /// Bytes of the trailer section of a chunked body.
-  static let trailerBytesMax = 8192
+  static let trailerBytesMax: UInt16 = 8192
 }

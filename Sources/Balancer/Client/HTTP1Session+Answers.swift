@@ -24,7 +24,7 @@ extension HTTP1Session {
     }
     var bytes: [UInt8] = []
     answer.appendHead(
-      to: &bytes, date: proxy.dateLine, requestID: id.bytes, keepsAlive: isKept, minorVersion: head.minorVersion)
+      to: &bytes, date: proxy.dateLine, requestID: id.bytes, keepsAlive: isKept, minorVersion: Int(head.minorVersion))
     if head.method != .head, answer.status != 204 { bytes += answer.body }
     proxy.shared.metrics.count(status: answer.status)
     return bytes.withUnsafeBytes { pump.send($0, on: reactor) }

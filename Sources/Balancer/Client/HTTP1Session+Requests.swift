@@ -18,7 +18,7 @@ extension HTTP1Session {
     switch pump.receive(into: scratch.free, on: reactor) {
     case .bytes(let count):
       scratch.count += count
-      bytesThisTurn += count
+      proxy.bytesThisTurn += count
     case .nothing, .end: break
     case .failed:
       run(exchange.clientLeft(), on: reactor)
@@ -58,7 +58,7 @@ extension HTTP1Session {
     _ parsed: RequestHead, _ headBytes: Int, _ proxy: ProxyReactor, on reactor: isolated Reactor
   ) {
     head.method = parsed.method
-    head.minorVersion = parsed.minorVersion
+    head.minorVersion = UInt8(parsed.minorVersion)
     head.expectsContinue = parsed.expectsContinue
     progress.since = reactor.now
     progress.bodyBytes = 0

@@ -13,7 +13,7 @@ extension HTTP1Session {
     switch link.receive(into: proxy.received, on: reactor) {
     case .nothing: break
     case .bytes:
-      bytesThisTurn += proxy.received.count
+      proxy.bytesThisTurn += proxy.received.count
       let step = responseArrived(link, proxy, on: reactor)
       // A head must be whole in its time, and interim responses do not extend it; a body must only go on.
       if exchange.phase != .sending { progress.since = reactor.now }
@@ -88,7 +88,7 @@ extension HTTP1Session {
         // Nobody asked for another protocol: Upgrade is never passed on.
         if parser.status == 101 { return .malformed }
         if !parser.isInterim {
-          latency = reactor.now.since(link.sentAt)
+          link.answered(with: parser.status, at: reactor.now)
           link.reading = .body(writeHead(parser, at: start, for: link, proxy, on: reactor))
           return .final(bodyStart: start + bytes)
         }
@@ -120,7 +120,6 @@ extension HTTP1Session {
       let value = proxy.received.range(start + given.lowerBound..<start + given.upperBound)
       if let seconds = HeadRewriting.keepAliveTimeout(value) { link.entry.lifetime.announced(seconds) }
     }
-    status = parsed.status
     return writeFraming(parsed, to: proxy.sending)
   }
 

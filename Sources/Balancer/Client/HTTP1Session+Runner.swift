@@ -81,7 +81,7 @@ extension HTTP1Session {
   /// close into a reset that destroys the answer.
   private func linger(on reactor: isolated Reactor) -> Step {
     requestEnded(on: reactor)
-    progress.endedAt = reactor.now
+    progress.startedAt = reactor.now
     guard pump.unsentBytes == 0 else { return [] }
     if exchange.hasClientEnded || pump.sawEnd { return exchange.clientEnded() }
     pump.shutdownWriting()
@@ -173,7 +173,7 @@ extension HTTP1Session {
   /// Settles the account of the backend that has the request, and ends or keeps the link.
   private func settleLink(_ step: Step, on reactor: isolated Reactor) {
     let isSettled: Void? = uncounted(chosen) { entry in
-      if step.contains(.credit) { credit(entry, proxy, on: reactor) }
+      if step.contains(.credit) { uncounted(link) { credit(entry, for: $0, proxy, on: reactor) } }
       if step.contains(.blame) { proxy.blame(entry, isLost: step.contains(.lost), on: reactor) }
       if step.contains(.excuse) { entry.backend.requestAbandoned() }
       if step.contains(.exclude) { tried |= entry.backend.bit }
@@ -194,11 +194,13 @@ extension HTTP1Session {
     link.close(on: reactor)
   }
 
-  private func credit(_ entry: BackendEntry, _ proxy: ProxyReactor, on reactor: isolated Reactor) {
+  private func credit(
+    _ entry: BackendEntry, for link: HTTP1Link, _ proxy: ProxyReactor, on reactor: isolated Reactor
+  ) {
     entry.backend.requestAnswered(
-      latencyUs: Int(latency.nanoseconds / 1000), isBad: Backend.isBad(status: status))
+      latencyUs: Int(link.latency.nanoseconds / 1000), isBad: Backend.isBad(status: link.status))
     entry.latency.observe(reactor.now.since(progress.startedAt))
-    uncounted(proxy.shared) { $0.metrics.count(status: status) }
+    uncounted(proxy.shared) { $0.metrics.count(status: link.status) }
   }
 
   /// Gives the backend what waits of the request. A connection that has ended meanwhile may have answered before, so
@@ -211,7 +213,7 @@ extension HTTP1Session {
 
   private func askLocal(on reactor: isolated Reactor) {
     guard let local else { return }
-    let question = local.question(id: id.bytes, peer: peer)
+    let question = local.question(id: id.bytes, peer: peer.text)
     let operations = proxy.shared.operations
     Task.immediate(executorPreference: reactor.queue) {
       let answer = await operations.answer(question)

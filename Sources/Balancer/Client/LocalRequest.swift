@@ -19,8 +19,8 @@ final class LocalRequest {
   }
 
   /// The request as it goes to the operations' reactor.
-  func question(id: [UInt8], peer: [UInt8]) -> LocalQuestion {
-    LocalQuestion(head: head, body: bytes, id: id, peer: String(decoding: peer, as: UTF8.self))
+  func question(id: [UInt8], peer: String) -> LocalQuestion {
+    LocalQuestion(head: head, body: bytes, id: id, peer: peer)
   }
 
   /// Whether the request is for the balancer itself: one of its own paths, or one that says that nobody behind the

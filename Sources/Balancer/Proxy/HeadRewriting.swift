@@ -56,7 +56,7 @@ enum HeadRewriting {
       }
       out.append(", ")
     }
-    out.append(session.peer)
+    session.peer.write(to: out)
     out.append("\r\nX-Forwarded-Proto: http\r\n")
     if !head.authority.isEmpty {
       out.append("X-Forwarded-Host: ")

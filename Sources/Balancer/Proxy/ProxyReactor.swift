@@ -21,6 +21,8 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   let sending = ByteScratch(capacity: BalancerLimits.sendBytes)
   let requestHead = RequestHead()
   let responseHead = ResponseHead()
+  /// Bytes that the session whose turn it is has read in it.
+  var bytesThisTurn = 0
   /// What was wrong with the head that was refused last.
   var headError = HeadError.invalidStartLine
   let upstreams = UpstreamPool()
@@ -99,7 +101,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
       close(fd)
       return
     }
-    session.position = sessions.count
+    session.position = UInt32(sessions.count)
     sessions.append(session)
     shared.metrics.clients.add(1)
   }
@@ -111,7 +113,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   func closed(_ session: HTTP1Session, on reactor: isolated Reactor) {
     let last = sessions.removeLast()
     if last !== session {
-      sessions[session.position] = last
+      sessions[Int(session.position)] = last
       last.position = session.position
     }
     shared.metrics.clients.add(-1)

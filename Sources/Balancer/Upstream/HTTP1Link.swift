@@ -38,6 +38,9 @@ final class HTTP1Link: EventHandler {
   /// When it had taken all of them that were there.
   private(set) var sentAt = MonotonicTime(nanoseconds: 0)
   private var hadResponse = false
+  /// The response's status, and how long after the request's last byte its head came.
+  private(set) var status = 0
+  private(set) var latency = TimeSpan(nanoseconds: 0)
   /// Why nothing more can be sent, 0 while it can: the backend has closed, but may have answered before.
   private var sendFailure: CInt = 0
 
@@ -87,6 +90,12 @@ final class HTTP1Link: EventHandler {
       pump.lookAgain()
     }
     return amount > 0
+  }
+
+  /// The head of the final response has come.
+  func answered(with status: Int, at now: MonotonicTime) {
+    self.status = status
+    latency = now.since(sentAt)
   }
 
   /// What has come of the response.

@@ -13,11 +13,21 @@ public final class RateLimiter: Sendable {
   public struct Decision: Equatable, Sendable {
     /// Whether it may go on.
     public let isAllowed: Bool
-    /// How many more would be let through now.
-    public let remaining: Int
+    /// How many more would be let through now; four billion for any more than that.
+    public var remaining: Int { Int(narrowRemaining) }
     /// Seconds until there is more room, rounded up: for a refused request until the next one is let through, else
     /// until the window ends.
-    public let resetSeconds: Int
+    public var resetSeconds: Int { Int(narrowResetSeconds) }
+
+    // Every connection keeps one.
+    private let narrowRemaining: UInt32
+    private let narrowResetSeconds: UInt32
+
+    init(isAllowed: Bool, remaining: Int, resetSeconds: Int) {
+      self.isAllowed = isAllowed
+      narrowRemaining = UInt32(clamping: remaining)
+      narrowResetSeconds = UInt32(clamping: resetSeconds)
+    }
   }
 
   /// One client's use of its quota.

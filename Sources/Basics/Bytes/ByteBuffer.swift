@@ -10,9 +10,20 @@ import Glibc
 /// nothing. It is a value without copies: the connection that holds it owns it.
 public struct ByteBuffer: ~Copyable {
   private var storage: UnsafeMutableRawPointer?
-  private var capacity = 0
-  private var head = 0
-  private var tail = 0
+  // Narrow, because every connection has two of these: below 4 GiB, which `reserve` sees to.
+  private var narrowCapacity: UInt32 = 0
+  private var narrowHead: UInt32 = 0
+  private var narrowTail: UInt32 = 0
+
+  private var capacity: Int { Int(narrowCapacity) }
+  private var head: Int {
+    get { Int(narrowHead) }
+    set { narrowHead = UInt32(truncatingIfNeeded: newValue) }
+  }
+  private var tail: Int {
+    get { Int(narrowTail) }
+    set { narrowTail = UInt32(truncatingIfNeeded: newValue) }
+  }
 
   /// An empty buffer without storage.
   public init() {}
@@ -61,7 +72,7 @@ public struct ByteBuffer: ~Copyable {
     guard isEmpty, storage != nil else { return }
     free(storage)
     storage = nil
-    capacity = 0
+    narrowCapacity = 0
   }
 
   /// Makes room for `amount` more bytes behind the readable ones.
@@ -74,11 +85,13 @@ public struct ByteBuffer: ~Copyable {
     } else {
       var larger = max(capacity, 1024)
       while larger < used + amount { larger *= 2 }
-      guard let grown = malloc(larger) else { fatalError("out of memory for a buffer of \(larger) bytes") }
+      guard let narrow = UInt32(exactly: larger), let grown = malloc(larger) else {
+        fatalError("out of memory for a buffer of \(larger) bytes")
+      }
       if used > 0, let storage { memcpy(grown, storage + head, used) }
       free(storage)
       storage = grown
-      capacity = larger
+      narrowCapacity = narrow
     }
     head = 0
     tail = used

@@ -21,6 +21,7 @@ public final class ByteScratch {
   /// Memory for `capacity` bytes, none in use.
   public init(capacity: Int) {
     self.capacity = capacity
+    // Behind it there is room for a word, so that a part of one can be written as a whole.
     base = .allocate(capacity: capacity + 8)
   }
 
@@ -104,9 +105,10 @@ public final class ByteScratch {
     return tens | (pairs &- tens &* 10) << 8
   }
 
-  /// Appends the lowest `length` bytes of `word`, 1 to 8; the memory has room for a whole word behind its capacity.
-  @inline(__always)
-  private func append(word: UInt64, _ length: Int) {
+  /// Appends the lowest `length` bytes of `word`, 0 to 8, the lowest one first.
+  @inlinable @inline(__always)
+  public func append(word: UInt64, _ length: Int) {
+    // The memory has room for a whole word behind its capacity.
     precondition(capacity - count >= length, "a scratch is full")
     UnsafeMutableRawPointer(base + count).storeBytes(of: word.littleEndian, as: UInt64.self)
     used += length

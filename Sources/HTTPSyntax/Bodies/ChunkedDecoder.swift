@@ -14,11 +14,12 @@ public struct ChunkedDecoder: Sendable {
     case over
   }
 
-  private var state = State.size
   private var remaining = 0
-  private var digits = 0
-  private var extensionBytes = 0
-  private var trailerBytes = 0
+  // Narrow, because every connection has one; their bounds are in `HTTPLimits`.
+  private var extensionBytes: UInt16 = 0
+  private var trailerBytes: UInt16 = 0
+  private var digits: UInt8 = 0
+  private var state = State.size
 
   /// What stands at `start` of `bytes`, the piece that came behind all pieces before it.
   public mutating func next(_ bytes: Span<UInt8>, from start: Int) -> BodyDecoder.Event {
