@@ -37,13 +37,17 @@ private final class CrampedBalancer: @unchecked Sendable {
     return fields[11...12].compactMap { Double($0) }.reduce(0, +) / Double(sysconf(Int32(_SC_CLK_TCK)))
   }
 
-  /// Whether it answers on a new connection within `seconds`.
-  func answers(within seconds: UInt64, on reactor: isolated Reactor) async -> Bool {
+  /// What a new connection is answered within `seconds`, or why it is not.
+  func answer(within seconds: UInt64, on reactor: isolated Reactor) async -> String {
     let client = HTTPClient()
     defer { client.closeIdle(on: reactor) }
     let request = HTTPClientRequest(.get, "/livez", fields: [("Connection", "close")])
-    let answer = try? await client.send(request, to: address, until: .current() + .seconds(seconds), on: reactor)
-    return answer?.status == 200
+    do {
+      let answer = try await client.send(request, to: address, until: .current() + .seconds(seconds), on: reactor)
+      return "\(answer.status)"
+    } catch {
+      return "\(error)"
+    }
   }
 
   func end() {
@@ -62,7 +66,7 @@ private final class CrampedBalancer: @unchecked Sendable {
     try await onReactor { reactor in
       var isUp = false
       for _ in 0..<500 where !isUp {
-        isUp = await balancer.answers(within: 1, on: reactor)
+        isUp = await balancer.answer(within: 1, on: reactor) == "200"
         if !isUp { await reactor.sleep(for: .milliseconds(10)) }
       }
       try #require(isUp)
@@ -78,7 +82,7 @@ private final class CrampedBalancer: @unchecked Sendable {
       await reactor.sleep(for: .seconds(1 as UInt64))
       #expect(try #require(balancer.processorSeconds) - before < 0.2)
       for fd in crowd { close(fd) }
-      #expect(await balancer.answers(within: 10, on: reactor))
+      #expect(await balancer.answer(within: 10, on: reactor) == "200", "\(balancer.output)")
     }
   }
 }
