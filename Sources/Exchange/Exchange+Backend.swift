@@ -7,7 +7,7 @@ extension Exchange {
   /// A backend was found, and a connection to it that is there or being made.
   public mutating func backendChosen(isConnected: Bool, isReused: Bool) -> Step {
     require(phase == .choosing, "backendChosen")
-    attempts += 1
+    flags.insert(.attempted)
     if isReused { flags.insert(.linkIsReused) } else { flags.remove(.linkIsReused) }
     phase = isConnected ? .sending : .connecting
     return isConnected ? .forward : []
@@ -47,7 +47,7 @@ extension Exchange {
   /// The connection could not be made; while choosing: not even begun.
   public mutating func connectFailed() -> Step {
     require(phase == .connecting || phase == .choosing, "connectFailed")
-    if phase == .choosing { attempts += 1 }
+    flags.insert(.attempted)
     flags.remove(.linkIsReused)
     return failed(.nothingSent, isReplayable: true, otherwise: .backendRefused)
   }

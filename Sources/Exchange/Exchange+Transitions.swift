@@ -2,7 +2,6 @@
 extension Exchange {
   mutating func begin() {
     flags.formIntersection(.lasting)
-    attempts = 0
     retriesPaid = 0
     resends = 0
     refusal = nil

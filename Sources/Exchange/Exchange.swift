@@ -61,15 +61,15 @@ public struct Exchange: ~Copyable {
     static let closeAnnounced = Flags(rawValue: 256)
     /// The balancer stops.
     static let draining = Flags(rawValue: 512)
+    /// A backend was asked.
+    static let attempted = Flags(rawValue: 1024)
     /// What holds beyond a request.
     static let lasting: Flags = [.clientBlocked, .clientEnded, .draining]
   }
 
   /// Where the request is.
   public internal(set) var phase = Phase.awaitingHead
-  /// How often it was given to a backend.
-  public internal(set) var attempts: UInt16 = 0
-  /// How many of these were retries that cost.
+  /// How many attempts were retries that cost.
   var retriesPaid: UInt8 = 0
   /// How many were sent again of which bytes had left.
   var resends: UInt8 = 0
@@ -102,6 +102,9 @@ public struct Exchange: ~Copyable {
 
   /// Whether a connection to a backend belongs to this request.
   var holdsLink: Bool { phase == .connecting || phase == .sending || phase == .responding }
+
+  /// Whether a backend was asked already.
+  public var wasAttempted: Bool { flags.contains(.attempted) }
 
   /// Whether the client has ended its side.
   public var hasClientEnded: Bool { flags.contains(.clientEnded) }

@@ -26,7 +26,8 @@ enum RetryRules {
   /// where somebody vouched in vain, and a backend that always reads a part and resets must not get it for ever.
   static let resendsMax: UInt8 = 3
 
-  /// Retries of one request that cost; those that are free are bounded by the number of backends.
+  /// Retries of one request that cost. Those that are free are bounded by the number of backends each time that it is
+  /// the request's turn, and by how long it may wait.
   static let retriesPaidMax: UInt8 = 2
 
   //                              nothingSent unacknowledged resetWhole unknown

@@ -1,6 +1,5 @@
 import Balancing
 import Basics
-import Basics
 import Exchange
 import Glibc
 import HTTP
@@ -110,7 +109,7 @@ extension HTTP1Session {
   /// Looks for a backend and a link to it.
   private func choose(_ proxy: ProxyReactor, on reactor: isolated Reactor) -> Step {
     if progress.queuedAt.nanoseconds == 0 {
-      if exchange.attempts == 0 { uncounted(proxy.shared.retries) { $0.requestStarted() } }
+      if !exchange.wasAttempted { uncounted(proxy.shared.retries) { $0.requestStarted() } }
       // Whoever waits already comes first; if there is room by now, the line is served before the loop sleeps.
       if proxy.waiting.count > 0 {
         proxy.serveLine(on: reactor)
@@ -173,14 +172,18 @@ extension HTTP1Session {
   /// Settles the account of the backend that has the request, and ends or keeps the link.
   private func settleLink(_ step: Step, on reactor: isolated Reactor) {
     let isSettled: Void? = uncounted(chosen) { entry in
-      if step.contains(.credit) { uncounted(link) { credit(entry, for: $0, proxy, on: reactor) } }
+      if step.contains(.credit) {
+        let isCredited: Void? = uncounted(link) { credit(entry, for: $0, proxy, on: reactor) }
+        precondition(isCredited != nil, "a backend has answered and there is no link to it")
+      }
       if step.contains(.blame) { proxy.blame(entry, isLost: step.contains(.lost), on: reactor) }
       if step.contains(.excuse) { entry.backend.requestAbandoned() }
       if step.contains(.exclude) { tried |= entry.backend.bit }
     }
     if isSettled != nil {
       chosen = nil
-      proxy.serveLine(on: reactor)
+      // One that could not even be asked has no room for others either; they look again after a pause.
+      if !step.contains(.exclude) { proxy.serveLine(on: reactor) }
     }
     if step.contains(.renew) { wantsFreshLink = true }
     if step.contains(.replay) {
