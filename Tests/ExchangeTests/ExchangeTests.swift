@@ -193,5 +193,11 @@ import Testing
     #expect(body.deadline(progress, times) == progress.since + times.response)
     body.clientBlocked()
     #expect(body.deadline(progress, times) == progress.since + times.stall)
+    // Behind the last answer: silence, but not for ever, counted from when it was whole.
+    var lingering = Exchange()
+    #expect(lingering.headMalformed() == [.answer, .linger])
+    #expect(lingering.deadline(progress, times) == progress.since + times.lingerSilence)
+    progress.since = progress.startedAt + times.linger
+    #expect(lingering.deadline(progress, times) == progress.startedAt + times.linger)
   }
 }

@@ -14,7 +14,8 @@ import Reactor
 /// What it reads goes through memory that the whole reactor shares; only a partial head, pipelined requests and what
 /// the client does not take yet are kept in buffers of its own, which are given back while it is idle.
 ///
-/// Its variables stand in an order that leaves few gaps between them: there are as many of it as connections.
+/// Its variables stand in an order that leaves few gaps between them: there are as many of it as connections. What
+/// every request passes through is handed the `ProxyReactor` as a parameter, whose constants then need no retaining.
 final class HTTP1Session: EventHandler {
   /// Whether the next link of the request in progress must be a fresh one.
   var wantsFreshLink = false
