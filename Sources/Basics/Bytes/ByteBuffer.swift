@@ -83,15 +83,15 @@ public struct ByteBuffer: ~Copyable {
       // The consumed front is large enough to slide into: cheaper than growing.
       if used > 0, let storage { memmove(storage, storage + head, used) }
     } else {
+      let limit = Int(UInt32.max)
+      precondition(used + amount <= limit, "a buffer of 4 GiB or more")
       var larger = max(capacity, 1024)
-      while larger < used + amount { larger *= 2 }
-      guard let narrow = UInt32(exactly: larger), let grown = malloc(larger) else {
-        fatalError("out of memory for a buffer of \(larger) bytes")
-      }
+      while larger < used + amount { larger = min(larger * 2, limit) }
+      guard let grown = malloc(larger) else { fatalError("out of memory for a buffer of \(larger) bytes") }
       if used > 0, let storage { memcpy(grown, storage + head, used) }
       free(storage)
       storage = grown
-      narrowCapacity = narrow
+      narrowCapacity = UInt32(larger)
     }
     head = 0
     tail = used

@@ -108,6 +108,7 @@ public final class ByteScratch {
   /// Appends the lowest `length` bytes of `word`, 0 to 8, the lowest one first.
   @inlinable @inline(__always)
   public func append(word: UInt64, _ length: Int) {
+    precondition(0...8 ~= length, "a word has eight bytes")
     // The memory has room for a whole word behind its capacity.
     precondition(capacity - count >= length, "a scratch is full")
     UnsafeMutableRawPointer(base + count).storeBytes(of: word.littleEndian, as: UInt64.self)

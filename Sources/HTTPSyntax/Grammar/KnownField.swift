@@ -175,12 +175,11 @@ func equals(_ bytes: Span<UInt8>, _ start: Int, _ end: Int, _ text: StaticString
   let expected = UnsafeRawPointer(text.utf8Start)
   guard length >= 8 else {
     if length >= 4 {
-      let fold = UInt32(truncatingIfNeeded: fold)
-      let (first, last) = (0, length - 4)
-      let firstWord = given.unsafeLoadUnaligned(fromByteOffset: start + first, as: UInt32.self) | fold
-      let lastWord = given.unsafeLoadUnaligned(fromByteOffset: start + last, as: UInt32.self) | fold
-      return firstWord == expected.loadUnaligned(fromByteOffset: first, as: UInt32.self) | fold
-        && lastWord == expected.loadUnaligned(fromByteOffset: last, as: UInt32.self) | fold
+      func differs(_ offset: Int) -> Bool {
+        let word = given.unsafeLoadUnaligned(fromByteOffset: start + offset, as: UInt32.self)
+        return (word ^ expected.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) & ~0x2020_2020 != 0
+      }
+      return !differs(0) && !differs(length - 4)
     }
     for offset in 0..<length where bytes[start + offset] | 0x20 != text.utf8Start[offset] | 0x20 { return false }
     return true

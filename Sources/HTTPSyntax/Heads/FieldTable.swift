@@ -107,8 +107,8 @@ struct FieldTable: ~Copyable {
 
   /// Takes the line `bytes[lineStart..<end]`, whose successor begins at `next`.
   mutating func takeLine(_ bytes: Span<UInt8>, end: Int, next: Int) -> Line {
-    // What is looked at below stands between these two.
-    precondition(lineStart <= end && end < bytes.count, "a line outside the bytes")
+    // What is looked at below stands between these two, and a name ends at the carriage return at the latest.
+    precondition(lineStart <= end && end < bytes.count && bytes[end] == UInt8(ascii: "\r"), "no line of these bytes")
     let start = lineStart
     lineStart = next
     if start == end { return .endOfHead }
@@ -230,7 +230,7 @@ struct FieldTable: ~Copyable {
   }
 
   private mutating func noteConnection(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> HeadError? {
-    // Nearly always it is this one word.
+    // Nearly always it is this one word. Values hold no control characters, so none is taken for its `-`.
     if equals(bytes, start, end, "keep-alive") {
       hasKeepAlive = true
       return nil
