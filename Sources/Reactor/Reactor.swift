@@ -29,7 +29,7 @@ public actor Reactor {
   public var now: MonotonicTime {
     @inlinable get { turnBegan }
   }
-  @usableFromInline var turnBegan: MonotonicTime
+  @usableFromInline private(set) var turnBegan: MonotonicTime
 
   /// What a test puts between the pumps of this reactor and the kernel.
   public var socketFaults: SocketFaults?
@@ -120,9 +120,11 @@ public actor Reactor {
       for index in 0..<count {
         let tag = events[index].data.u64
         let fd = CInt(truncatingIfNeeded: tag & 0xFFFF_FFFF)
+        // Safe because: the table keeps its handlers until the end of the turn.
         guard let handler = slots.handler(of: fd, generation: UInt32(truncatingIfNeeded: tag >> 32)),
           handler._withUnsafeGuaranteedRef({ $0.goesFirst })
         else { continue }
+        // Safe because: as above.
         events[index].data.u64 = Reactor.doneTag
         handler._withUnsafeGuaranteedRef { $0.ready(ReadyEvents(rawValue: events[index].events), on: self) }
       }
@@ -137,6 +139,7 @@ public actor Reactor {
       }
       // A descriptor that was closed and reused in this very turn has another generation: its event is stale.
       guard let handler = slots.handler(of: fd, generation: UInt32(truncatingIfNeeded: tag >> 32)) else { continue }
+      // Safe because: the table keeps its handlers until the end of the turn.
       handler._withUnsafeGuaranteedRef { $0.ready(mask, on: self) }
     }
   }

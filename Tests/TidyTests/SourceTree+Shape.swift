@@ -41,7 +41,9 @@ extension SourceTree {
 
   /// Where the compiler's checks are escaped from, and where the reason is missing.
   func escapes() -> (count: Int, withoutReason: [String]) {
-    let escapes = ["@unchecked Sendable", "nonisolated(unsafe)", "unowned(unsafe)", "unsafeBitCast"]
+    let escapes = [
+      "@unchecked Sendable", "nonisolated(unsafe)", "unowned(unsafe)", "unsafeBitCast", "_withUnsafeGuaranteedRef",
+    ]
     var count = 0
     var withoutReason: [String] = []
     for file in sources {
