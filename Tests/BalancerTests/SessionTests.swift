@@ -1,0 +1,27 @@
+@testable import Balancer
+import Basics
+import Glibc
+import Reactor
+import TestSupport
+import Testing
+
+@Suite("Session", .timeLimit(.minutes(1))) struct SessionTests {
+  /// Bytes that malloc(3) has set aside for an instance.
+  private static func size(of object: AnyObject) -> Int {
+    typealias Size = @convention(c) (UnsafeMutableRawPointer) -> Int
+    let size = unsafeBitCast(dlsym(nil, "malloc_usable_size"), to: Size.self)
+    return size(Unmanaged.passUnretained(object).toOpaque())
+  }
+
+  @Test("a session takes no more memory than it has to") func size() async throws {
+    let bytes = try await onReactor { reactor -> Int in
+      let configuration = testConfiguration([])
+      let shared = BalancerShared(configuration, metrics: sharedMetrics, log: silentLog, mail: [])
+      let proxy = ProxyReactor(shared)
+      let session = HTTP1Session(proxy: proxy, fd: -1, peer: SocketAddress("127.0.0.1:1")!, at: reactor.now)
+      return SessionTests.size(of: session)
+    }
+    // There are as many as connections, and one number of the wrong width in the wrong place costs sixteen bytes.
+    #expect((1...296).contains(bytes), "\(bytes) bytes")
+  }
+}
