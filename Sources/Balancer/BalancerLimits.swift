@@ -33,6 +33,8 @@ public enum BalancerLimits {
   static let upstreamIdle = TimeSpan.seconds(45 as UInt64)
   /// Requests' buffers that are kept, by connections between two requests or for the next ones.
   static let requestsKeptMax = 256
+  /// Buffers and sessions that are freed before their memory goes back to the system, once things are quiet.
+  static let freedMax = 1_000
   /// How long a quiet client's connection keeps its buffers.
   static let buffersKept = TimeSpan.seconds(1 as UInt64)
   /// How often unused connections to backends and quiet ones to clients are looked through.

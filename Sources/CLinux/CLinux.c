@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <malloc.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -23,6 +24,8 @@ int clinux_accept4(int fd, struct sockaddr_storage *address, socklen_t *length, 
 }
 
 int clinux_die_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0); }
+
+void clinux_give_back_memory(void) { malloc_trim(0); }
 
 int clinux_unsent_bytes(int fd) {
   int bytes;

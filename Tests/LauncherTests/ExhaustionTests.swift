@@ -37,6 +37,14 @@ private final class CrampedBalancer: @unchecked Sendable {
     return fields[11...12].compactMap { Double($0) }.reduce(0, +) / Double(sysconf(Int32(_SC_CLK_TCK)))
   }
 
+  /// KiB of memory that are its own; nil if it has ended.
+  var ownMemory: Int? {
+    guard let text = try? String(contentsOfFile: "/proc/\(process)/smaps_rollup", encoding: .utf8),
+      let line = text.split(separator: "\n").first(where: { $0.hasPrefix("Private_Dirty:") })
+    else { return nil }
+    return line.split(separator: " ").compactMap { Int($0) }.first
+  }
+
   /// What a new connection is answered within `seconds`, or why it is not.
   func answer(within seconds: UInt64, on reactor: isolated Reactor) async -> String {
     let client = HTTPClient()
@@ -83,6 +91,40 @@ private final class CrampedBalancer: @unchecked Sendable {
       #expect(try #require(balancer.processorSeconds) - before < 0.2)
       for fd in crowd { close(fd) }
       #expect(await balancer.answer(within: 10, on: reactor) == "200", "\(balancer.output)")
+    }
+  }
+
+  @Test func `what a crowd with uploads has taken goes back to the system when it has left`() async throws {
+    let balancer = try CrampedBalancer(descriptors: 4096)
+    defer { balancer.end() }
+    try await onReactor { reactor in
+      var isUp = false
+      for _ in 0..<500 where !isUp {
+        isUp = await balancer.answer(within: 1, on: reactor) == "200"
+        if !isUp { await reactor.sleep(for: .milliseconds(10)) }
+      }
+      try #require(isUp)
+      let before = try #require(balancer.ownMemory)
+      let upload = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n" + String(repeating: "x", count: 3000)
+      var crowd: [CInt] = []
+      for _ in 0..<1500 {
+        let fd = try await Connector.connect(to: balancer.address, until: .never, on: reactor)
+        crowd.append(fd)
+        _ = upload.withCString { send(fd, $0, upload.utf8.count, CInt(MSG_NOSIGNAL)) }
+      }
+      var with = 0
+      for _ in 0..<500 where with - before < 4000 {
+        await reactor.sleep(for: .milliseconds(10))
+        with = try #require(balancer.ownMemory)
+      }
+      #expect(with - before >= 4000, "\(before) KiB before, \(with) with it")
+      for fd in crowd { close(fd) }
+      var after = with
+      for _ in 0..<1000 where after - before > (with - before) / 2 {
+        await reactor.sleep(for: .milliseconds(10))
+        after = try #require(balancer.ownMemory)
+      }
+      #expect(after - before <= (with - before) / 2, "\(before) KiB before, \(with) with it, \(after) after it")
     }
   }
 }

@@ -1,5 +1,6 @@
 import Balancing
 import Basics
+import CLinux
 import Exchange
 import Glibc
 import HTTP
@@ -42,6 +43,8 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   /// Bytes of requests that nobody has now, and how many somebody has.
   private var lent: [RequestBytes] = []
   private var lentOut = 0
+  /// Buffers and sessions that were freed since memory was given back to the system.
+  private var freed = 0
   private lazy var sweepTimer = ReactorTimer(self)
   private lazy var lineTimer = ReactorTimer(self)
   private var servesLine = false
@@ -117,6 +120,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
       last.position = session.position
     }
     shared.metrics.clients.add(-1)
+    freed += 1
     if isDraining, sessions.isEmpty { drained.end() }
   }
 
@@ -133,7 +137,14 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   func takeBack(_ request: RequestBytes) {
     lentOut -= 1
     request.reset()
-    if lent.count < BalancerLimits.requestsKeptMax { lent.append(request) }
+    if lent.count < BalancerLimits.requestsKeptMax { lent.append(request) } else { freed += 1 }
+  }
+
+  /// What a crowd has freed stays with malloc, between what others hold, long after the crowd has left.
+  private func giveBackMemory() {
+    guard freed >= BalancerLimits.freedMax, mayKeepRequest else { return }
+    freed = 0
+    clinux_give_back_memory()
   }
 
   // MARK: Backends
@@ -178,6 +189,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     } else {
       upstreams.sweep(on: reactor)
       for session in sessions { session.releaseIfQuiet(on: reactor) }
+      giveBackMemory()
       reactor.arm(sweepTimer, after: BalancerLimits.sweep)
     }
   }

@@ -58,6 +58,9 @@ int clinux_ignores(int signal);
 /// Names a thread as tools show it; longer names are cut at 15 bytes.
 void clinux_name_thread(unsigned long thread, const char *name);
 
+/// Gives the pages that malloc has no use for back to the system (malloc_trim(3)).
+void clinux_give_back_memory(void);
+
 /// Bytes in the socket's send queue that the peer has not acknowledged (TCP) or read (Unix), or -1.
 int clinux_unsent_bytes(int fd);
 
