@@ -103,6 +103,12 @@ final class QueueHarness {
     try await inspector.execute(statement("select (\(sql))::bigint"), on: reactor).int64(0, 0)
   }
 
+  /// The first column of all rows.
+  func texts(_ sql: String, on reactor: isolated Reactor) async throws -> [String] {
+    let result = try await inspector.execute(statement(sql), on: reactor)
+    return (0..<result.rowCount).compactMap { result.text($0, 0) }
+  }
+
   /// Advisory locks and the like of this database alone.
   var locks: String { "pg_locks where database = (select oid from pg_database where datname = current_database())" }
 

@@ -84,6 +84,26 @@ import Testing
     }
   }
 
+  @Test func `leases are looked through once a batch, however many of its tasks are under way`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("leases", on: reactor)
+      let outcomes = Outcomes()
+      for index in 0..<40 { outcomes.submit(queue.submission("\(index)"), queue.client, on: reactor) }
+      await outcomes.wait(for: 40, on: reactor)
+      #expect(try await queue.worker(on: reactor).claim(16, on: reactor).count == 16)
+      for (name, value) in QueueSchema.submitterSettings { try await queue.run("set \(name) = \(value)", on: reactor) }
+      let find = SubmitStatements.find([]).0.sql
+        .replacing("$1::uuid[]", with: "array(select digest from millrace.unique_key)")
+      let read = TaskReader.byIds.sql.replacing("$1::bigint[]", with: "array(select id from millrace.task)")
+      for sql in [find, read] {
+        let plan = try await queue.texts("explain (analyze, timing off, costs off) \(sql)", on: reactor)
+        let looks = plan.filter { $0.contains(" on lease l ") }
+        #expect(looks.count == 1 && looks[0].contains("rows=1 loops=1)"), "\(plan.joined(separator: "\n"))")
+      }
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `submissions of a crowd wait for each other, a single one leaves at once`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("crowd", on: reactor)

@@ -131,12 +131,12 @@ final class TaskReader: EventHandler {
 
   /// A task is running while its id stands in a lease and it is not waiting for its next attempt. The leases, one row a
   /// batch, are unpacked once a statement: to look into each of them for each task would unpack them again and again.
-  private static let byIds = PostgresStatement(
+  static let byIds = PostgresStatement(
     "queue_read",
     """
     with running as materialized (
       select r.id, l.claimed_at from millrace.lease l cross join unnest(l.ids) as r (id)
-      where r.id = any($1::bigint[]) and not exists (select from millrace.scheduled s where s.id = r.id)
+      where r.id in (select unnest($1::bigint[])) and not exists (select from millrace.scheduled s where s.id = r.id)
     )
     select t.id, t.kind, t.lane, t.state, t.attempt, t.result, t.error, t.created_at, t.started_at, t.finished_at,
       t.max_attempts, case when t.state = 0 then (select max(r.claimed_at) from running r where r.id = t.id) end

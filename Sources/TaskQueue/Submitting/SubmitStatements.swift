@@ -95,18 +95,25 @@ enum SubmitStatements {
       """)
 
   /// Columns: which of the keys, the task's id, and as far as it is not past its state, result, age in seconds, and
-  /// whether it runs.
+  /// whether it runs. The leases are unpacked once a batch, however many of its keys have a task under way.
   private static let find = PostgresStatement(
     "queue_find",
     """
-    select u.ord, k.task_id, t.state, t.result, extract(epoch from now() - t.finished_at)::float8,
-      t.state = 0 and exists (select from millrace.lease l where t.id = any(l.ids))
-    from unnest($1::uuid[]) with ordinality as u (digest, ord)
-      left join lateral (
-        select k.task_id from millrace.unique_key k
-        where k.day >= millrace.today() - 1 and k.day <= millrace.today() and k.digest = u.digest
-        order by k.day desc limit 1) k on true
-      left join lateral (select * from millrace.task t where t.id = k.task_id offset 0) t on true
+    with found as materialized (
+      select u.ord, k.task_id, t.state, t.result, t.finished_at
+      from unnest($1::uuid[]) with ordinality as u (digest, ord)
+        left join lateral (
+          select k.task_id from millrace.unique_key k
+          where k.day >= millrace.today() - 1 and k.day <= millrace.today() and k.digest = u.digest
+          order by k.day desc limit 1) k on true
+        left join lateral (select * from millrace.task t where t.id = k.task_id offset 0) t on true
+    ), running as materialized (
+      select r.id from millrace.lease l cross join unnest(l.ids) as r (id)
+      where r.id in (select task_id from found where state = 0)
+    )
+    select ord, task_id, state, result, extract(epoch from now() - finished_at)::float8,
+      state = 0 and task_id in (select id from running)
+    from found
     """)
 
   private static let findPast = PostgresStatement(
