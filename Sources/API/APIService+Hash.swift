@@ -86,6 +86,7 @@ extension APIService {
       payload: kind.payload(of: input, sealedBy: sealer), isSecret: kind.isSecret,
       key: key.map { TaskKey(high: $0.high, low: $0.low) }, tasksPerWakeUp: slots.tasksPerWakeUp,
       maxAttempts: kind.attemptsMax, trace: String(decoding: request.id, as: UTF8.self))
+    let generation = cache.generation
     do {
       switch try await queue.submit(submission, on: reactor) {
       case .queued(let id): return .task(id: id, state: .queued)
@@ -94,7 +95,8 @@ extension APIService {
         guard let identity else { preconditionFailure("task \(id) was found by a key that it does not have") }
         return .cached(
           cache.promote(
-            identity, result: result, ageSeconds: age, retention: configuration.retention, on: reactor))
+            identity, result: result, ageSeconds: age, retention: configuration.retention, askedIn: generation,
+            on: reactor))
       }
     } catch {
       throw problem(error, request)

@@ -100,6 +100,8 @@ extension APIService {
     if let redis {
       do {
         _ = try await redis.removeAll(prefix: Array(RedisNames.resultPrefix.utf8), on: reactor)
+        // Until now it may have come back from there.
+        cache.clearMemory()
         try await redis.publish(
           Array(configuration.instance.utf8), to: Array(RedisNames.clearChannel.utf8), on: reactor)
       } catch {

@@ -6,7 +6,8 @@ import Tasks
 import Telemetry
 
 /// Results of hash tasks in two levels: this process's memory and the shared Redis. A result never changes, so nothing
-/// has to be invalidated; a promoted entry never outlives the one it came from.
+/// has to be invalidated; a promoted entry never outlives the one it came from, and what was asked for before somebody
+/// told to forget is not put in after it.
 ///
 /// Keys are kind and SHA-256 of the input, compared whole: two inputs with one key would be a collision of SHA-256.
 final class ResultCache {
@@ -25,6 +26,8 @@ final class ResultCache {
   }
 
   private var memory: S3FIFO<TaskIdentity, Entry>
+  /// How often everything was forgotten.
+  private(set) var generation = 0
   private let redis: RedisClient?
   private let ttl: TimeSpan
   private let log: Logger
@@ -50,6 +53,7 @@ final class ResultCache {
   /// Looks into Redis and keeps what it finds in memory; a Redis that is away, slow or full is a miss.
   func inRedis(_ identity: TaskIdentity, on reactor: isolated Reactor) async -> Hit? {
     guard let redis else { return nil }
+    let generation = generation
     do {
       guard let (result, lifetimeMs) = try await redis.getWithLifetime(identity.redisKey, on: reactor), lifetimeMs > 0
       else {
@@ -60,7 +64,9 @@ final class ResultCache {
       // One without an end was not put there by us; it is as old as one that was put there now.
       let remaining = lifetimeMs == .max ? ttl : TimeSpan.milliseconds(UInt64(lifetimeMs))
       let age = ttl > remaining ? TimeSpan(nanoseconds: ttl.nanoseconds - remaining.nanoseconds) : TimeSpan.seconds(0.0)
-      remember(identity, result, age: age, remaining: min(remaining, ttl), at: reactor.now)
+      if generation == self.generation {
+        remember(identity, result, age: age, remaining: min(remaining, ttl), at: reactor.now)
+      }
       return Hit(result: result, level: "L2", ageSeconds: Int(age.seconds))
     } catch {
       l2.misses += 1
@@ -70,13 +76,16 @@ final class ResultCache {
   }
 
   /// Keeps in both levels a result that PostgreSQL had, for as long as it would be kept there at most.
+  /// - Parameter generation: what it was when PostgreSQL was asked.
   func promote(
-    _ identity: TaskIdentity, result: [UInt8], ageSeconds: Double, retention: TimeSpan,
+    _ identity: TaskIdentity, result: [UInt8], ageSeconds: Double, retention: TimeSpan, askedIn generation: Int,
     on reactor: isolated Reactor
   ) -> Hit {
     let age = TimeSpan.seconds(ageSeconds)
     let hit = Hit(result: result, level: "L3", ageSeconds: Int(ageSeconds))
-    guard retention > age, result.count <= Tasks.Limits.cachedResultBytesMax else { return hit }
+    guard retention > age, result.count <= Tasks.Limits.cachedResultBytesMax, generation == self.generation else {
+      return hit
+    }
     let remaining = min(ttl, TimeSpan(nanoseconds: retention.nanoseconds - age.nanoseconds))
     remember(identity, result, age: age, remaining: remaining, at: reactor.now)
     if let redis {
@@ -87,8 +96,9 @@ final class ResultCache {
     return hit
   }
 
-  /// Forgets everything in memory.
+  /// Forgets everything in memory, and what is on its way there.
   func clearMemory() {
+    generation += 1
     memory.removeAll()
   }
 

@@ -5,6 +5,7 @@ import Hashing
 import Postgres
 import Reactor
 import Redis
+import Tasks
 import TestSupport
 import Testing
 
@@ -274,6 +275,35 @@ import HTTPSyntax
     }
   }
 
+  @Test func `I9 what was asked for before the cache was cleared is not put into it afterwards`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("generation", redis: Self.redis, on: reactor)
+      let (cache, identity) = (api.service.cache, TaskIdentity(.named("md5")!, Array("generation".utf8))!)
+      let key = identity.redisKey
+      cache.keep(identity, askedIn: cache.generation, on: reactor)
+      while try await api.service.redis!.getWithLifetime(key, on: reactor) == nil {}
+      cache.clearMemory()
+      // Tasks begin in turn, and nothing is read between them: the answer is on its way when the cache is cleared.
+      var hits: [ResultCache.Hit?] = []
+      let over = Pause()
+      Task.immediate(executorPreference: reactor.queue) {
+        hits.append(await cache.inRedis(identity, on: reactor))
+        over.end()
+      }
+      let before = cache.generation
+      Task.immediate(executorPreference: reactor.queue) { cache.clearMemory() }
+      await over.wait(until: .never, on: reactor)
+      #expect(hits.first??.level.description == "L2" && cache.inMemory(identity, at: reactor.now) == nil)
+      _ = try await api.service.redis!.removeAll(prefix: key, on: reactor)
+      cache.keep(identity, askedIn: before, on: reactor)
+      #expect(cache.inMemory(identity, at: reactor.now) == nil)
+      #expect(try await api.service.redis!.getWithLifetime(key, on: reactor) == nil)
+      cache.keep(identity, askedIn: cache.generation, on: reactor)
+      #expect(cache.inMemory(identity, at: reactor.now) != nil)
+      await api.stop(on: reactor)
+    }
+  }
+
   @Test func `only an admin clears the cache, and then it is empty`() async throws {
     try await onReactor { reactor in
       let api = try await APIHarness.start(
@@ -291,5 +321,12 @@ import HTTPSyntax
       #expect(stats.text.contains(#""current_size":0,"levels""#) && stats.text.contains(#""keys":0"#))
       await api.stop(on: reactor)
     }
+  }
+}
+
+extension ResultCache {
+  fileprivate func keep(_ identity: TaskIdentity, askedIn generation: Int, on reactor: isolated Reactor) {
+    _ = promote(
+      identity, result: Array("{}".utf8), ageSeconds: 0, retention: .seconds(60.0), askedIn: generation, on: reactor)
   }
 }
