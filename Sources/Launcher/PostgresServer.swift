@@ -82,6 +82,9 @@ struct PostgresServer {
 
   /// Puts the data that `initialization` has made in place.
   func finishInitialization() throws(LaunchError) {
+    // What was counted while the data were made: autovacuum visits each database that something is counted of, and
+    // would come to two that nobody uses, three times as often for nothing.
+    unlink(draft + "/pg_stat/pgstat.stat")
     do {
       try TextFile.write("\ninclude 'millrace.conf'\n", to: draft + "/postgresql.conf", appending: true)
       try systemCall("rename") { rename(draft, folder.postgres) }

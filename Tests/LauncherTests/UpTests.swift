@@ -39,6 +39,16 @@ import Testing
     #expect(system.processes().isEmpty)
   }
 
+  @Test func onlyTheDatabaseThatIsUsedIsLookedAfter() async throws {
+    let system = try System()
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    // Autovacuum visits every database that anything was counted of.
+    let counted = "select datname from pg_stat_database where xact_commit > 0"
+    let names = try shell("psql -h \(system.folder)/data/run -U millrace -d millrace -qAtc '\(counted)'")
+    #expect(names.split(separator: "\n") == ["millrace"])
+  }
+
   @Test func aKilledLauncherLeavesNoOrphanAndItsDataStartAgain() async throws {
     let system = try System()
     defer { system.remove() }
