@@ -2,9 +2,10 @@
 //
 // The API submits and reads through a `QueueClient`, workers claim and complete through a `QueueWorker`; both own their
 // connections, and nobody above needs to know that there is a PostgreSQL. It calls `Postgres`. What decides is pure and
-// tested without it: `WakeProtocol` (who sleeps, who is woken), `BatchPolicy` (when submissions leave),
-// `TakeOverPolicy` (who is dead). Leases, schedules and retention go by PostgreSQL's clock alone. All SQL of the queue
-// is in this folder; a change of tables is a new step at the end of `QueueSchema.swift`.
+// tested without it: `WakeProtocol` (who sleeps, who is woken), `BatchPolicy` (when submissions leave), `BeatSchedule`
+// (who says when that it lives), `TakeOverPolicy` (who is dead). Leases, schedules and retention go by PostgreSQL's
+// clock alone. All SQL of the queue is in this folder; a change of tables is a new step at the end of
+// `QueueSchema.swift`.
 //
 //   submit ──► task (until retention) ──► ready ──claim──► lease ──complete──► task.state, result
 //                    ▲                      ▲                │ worker died
@@ -37,6 +38,8 @@ public enum Limits {
   static let tellTries = 20
   /// and how long after the last try.
   static let tellPause = TimeSpan.milliseconds(250)
+  /// So many times as long as one that works a worker at rest may go without a beat.
+  static let restBeats: UInt64 = 3
   /// How much later than a beat was due it has certainly been missed.
   static let beatGrace = TimeSpan.milliseconds(1500)
   /// How long others have, after an outage, to come back before one may take them for dead.

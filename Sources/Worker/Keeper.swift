@@ -13,6 +13,10 @@ final class Keeper {
   private let log: Logger
   private var policy: TakeOverPolicy
   private var isStopping = false
+  private let alarm = Pause()
+  /// How many tasks had been claimed at the last beat.
+  private var claimedAtBeat: UInt64 = 0
+  private var nextSelfTest = MonotonicTime(nanoseconds: 0)
   private var random = SeededRandom.fromSystem()
   private let promotion = Pause()
   /// When the next scheduled task is due, as far as this worker knows.
@@ -29,6 +33,7 @@ final class Keeper {
   /// Begins, until `stop`.
   func start(on reactor: isolated Reactor) {
     room.retryDue = { self.scheduled(at: reactor.now + $0) }
+    room.beatOrdered = { self.alarm.end() }
     Task.immediate(executorPreference: reactor.queue) { await self.beat(on: reactor) }
     Task.immediate(executorPreference: reactor.queue) { await self.promote(on: reactor) }
     Task.immediate(executorPreference: reactor.queue) { await self.maintain(on: reactor) }
@@ -38,33 +43,53 @@ final class Keeper {
   func stop() {
     isStopping = true
     promotion.end()
+    alarm.end()
   }
 
-  /// Beats every few seconds, and earlier if there is somebody to look after.
+  /// Another worker has looked on behalf of all that are at rest, or this one has.
+  func othersLooked(on reactor: isolated Reactor) { room.beats.othersLooked(at: reactor.now) }
+
+  /// Nothing has been claimed since the last beat, and all slots sleep.
+  private var isAtRest: Bool {
+    room.metrics.claimed.value == claimedAtBeat && gates.allSatisfy { $0.isAsleep }
+  }
+
+  /// Beats as the schedule has it, and earlier if there is somebody to look after.
   private func beat(on reactor: isolated Reactor) async {
-    var nextSelfTest = reactor.now
     while !isStopping {
-      let selfTest = reactor.now >= nextSelfTest
-      if selfTest { nextSelfTest = reactor.now + configuration.selfTest }
-      var pause = configuration.heartbeat.nanoseconds
-      do {
-        if let sooner = try await beatOnce(selfTest: selfTest, on: reactor) { pause = min(pause, sooner.nanoseconds) }
-      } catch {
-        log.warning("heartbeat failed", [("reason", error.message)])
+      let due = room.beats.due(isAtRest: isAtRest)
+      if reactor.now < due {
+        room.isAtRest = isAtRest
+        await alarm.wait(until: due, on: reactor)
+        continue
       }
-      await reactor.sleep(for: TimeSpan(nanoseconds: UInt64.random(in: pause * 9 / 10...pause, using: &random)))
+      do {
+        if let again = try await beatOnce(due: due, on: reactor) { room.beats.order(at: reactor.now + again) }
+      } catch {
+        policy.failed()
+        log.warning("heartbeat failed", [("reason", error.message)])
+        await reactor.sleep(for: Limits.secondTry)
+      }
+      room.beatEnded()
     }
   }
 
   /// Returns how soon to look again, nil for the usual time.
-  private func beatOnce(selfTest: Bool, on reactor: isolated Reactor) async throws(QueueError) -> TimeSpan? {
+  private func beatOnce(due: MonotonicTime, on reactor: isolated Reactor) async throws(QueueError) -> TimeSpan? {
     let asleep = gates.filter { $0.sleeperCount > 0 }
+    let selfTest = reactor.now >= nextSelfTest
+    if selfTest { nextSelfTest = reactor.now + configuration.selfTest }
+    let notice = room.beats.sent(isAtRest: isAtRest, share: Double.random(in: 0...1, using: &random), at: reactor.now)
+    policy.sent(due: due, at: reactor.now)
+    claimedAtBeat = room.metrics.claimed.value
     let beat = try await room.queue.beat(
       held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds, idleGroups: asleep.map(\.slots.group),
-      selfTest: selfTest, on: reactor)
+      notice: notice, selfTest: selfTest, on: reactor)
+    room.beats.answered()
     if let seconds = beat.nextDueSeconds { scheduled(at: reactor.now + .seconds(seconds)) }
-    let verdict = policy.answered(beat.suspects, serverSeconds: beat.serverSeconds, at: reactor.now)
-    let rescued = try await room.queue.carryOut(verdict, on: reactor)
+    let verdict = policy.answered(
+      beat.suspects, clockSeconds: beat.clockSeconds, serverSeconds: beat.serverSeconds, at: reactor.now)
+    let rescued = try await room.queue.carryOut(verdict, seenAt: beat.clockSeconds, on: reactor)
     if rescued > 0 { log.warning("took over tasks of a lost worker", [("tasks", "\(rescued)")]) }
     if !beat.waiting.isEmpty {
       // Their notification may be on its way, or others may come for them: only what is left then is a find.

@@ -56,6 +56,9 @@ final class Slot {
 
   /// Completes what there is, and claims; returns what comes next, nil if the turn failed.
   private func turn(_ claim: WakeProtocol.Claim?, on reactor: isolated Reactor) async -> WakeProtocol.Order? {
+    if let claim, !work.isStopping, !work.beats.mayClaim(at: reactor.now) {
+      return await turnAfterBeat(claim, on: reactor)
+    }
     if reactor.now >= nextSweep {
       floor = 0
       nextSweep = reactor.now + .seconds(1 as UInt64)
@@ -97,6 +100,17 @@ final class Slot {
     }
     return gate.claimCameBack(
       claim, turn, fromStart: fromStart, tasks: tasksSinceSleep, rests: rests, on: reactor)
+  }
+
+  /// Claims nothing, for others may believe this worker dead, and waits until it has said that it lives. What it has
+  /// computed it reports: should somebody else have taken it over, that changes nothing.
+  private func turnAfterBeat(
+    _ claim: WakeProtocol.Claim, on reactor: isolated Reactor
+  ) async -> WakeProtocol.Order? {
+    gate.claimFailed(claim, on: reactor)
+    if !completions.isEmpty { _ = await turn(nil, on: reactor) }
+    if !work.isStopping { await work.beat(on: reactor) }
+    return nil
   }
 
   /// Counts what was accepted and passes it on; what was not is somebody else's now.

@@ -7,18 +7,23 @@ import Tasks
 final class SlotGate {
   let slots: SlotClass
   private let queue: QueueWorker
+  private let count: Int
   private var wake: WakeProtocol
   private var sleeping = RingQueue<UnsafeContinuation<Void, Never>>()
 
   init(_ slots: SlotClass, count: Int, queue: QueueWorker) {
     self.slots = slots
     self.queue = queue
+    self.count = count
     let flow = slots.isInFlows ? WakeProtocol.Flow(tasksMin: Limits.flowTasksMin, restsMax: Limits.flowRests) : .none
     wake = WakeProtocol(slots: count, flow: flow)
   }
 
   /// How many slots sleep.
   var sleeperCount: Int { wake.sleepers }
+
+  /// Whether all slots sleep.
+  var isAsleep: Bool { wake.sleepers == count }
 
   /// What a slot does next that is awake and has nothing to do.
   func slotFree(on reactor: isolated Reactor) -> WakeProtocol.Order {

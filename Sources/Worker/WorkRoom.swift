@@ -17,6 +17,13 @@ final class WorkRoom {
   var isListening = false
   private(set) var isStopping = false
   private(set) var heldLeases: Set<Int64> = []
+  /// When this worker says that it lives.
+  var beats: BeatSchedule
+  /// Whether the next beat is as far away as it is for a worker at rest,
+  var isAtRest = false
+  /// and who has to know when that changes, or when a beat is wanted at once.
+  var beatOrdered: () -> Void = {}
+  private var awaitingBeat: [UnsafeContinuation<Void, Never>] = []
   /// When a task of this worker's is due again that is to be tried once more.
   var retryDue: (TimeSpan) -> Void = { _ in }
 
@@ -29,22 +36,47 @@ final class WorkRoom {
 
   init(
     _ configuration: WorkerConfiguration, queue: QueueWorker, publisher: ResultPublisher, quickPool: ComputePool,
-    heavyPool: ComputePool, log: Logger, metrics: WorkerCounters
+    heavyPool: ComputePool, log: Logger, metrics: WorkerCounters, at now: MonotonicTime
   ) {
     self.configuration = configuration
     self.queue = queue
     self.publisher = publisher
     self.log = log
     self.metrics = metrics
+    beats = BeatSchedule(beat: configuration.heartbeat, leaseSeconds: configuration.leaseSeconds, at: now)
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
     self.quickPool = quickPool
     self.heavyPool = heavyPool
     admission = MemoryAdmission(bytesMax: configuration.memoryBytesMax)
   }
 
-  func hold(_ lease: Int64) { heldLeases.insert(lease) }
+  func hold(_ lease: Int64) {
+    heldLeases.insert(lease)
+    guard isAtRest else { return }
+    isAtRest = false
+    beatOrdered()
+  }
+
   func letGo(_ lease: Int64) { heldLeases.remove(lease) }
-  func stop() { isStopping = true }
+
+  /// Nothing more is claimed from now on.
+  func stop() {
+    isStopping = true
+    beatEnded()
+  }
+
+  /// Waits for a beat, which is sent at once, or for the stop.
+  func beat(on reactor: isolated Reactor) async {
+    beats.order(at: reactor.now)
+    beatOrdered()
+    await withUnsafeContinuation { awaitingBeat.append($0) }
+  }
+
+  /// A beat was answered, or has failed.
+  func beatEnded() {
+    for waiter in awaitingBeat { waiter.resume() }
+    awaitingBeat.removeAll()
+  }
 
   /// Passes accepted results on to the cache and to waiting clients, and remembers when those are due that are to be
   /// tried again.

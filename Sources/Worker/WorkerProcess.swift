@@ -34,7 +34,7 @@ public final class WorkerProcess: Role {
     let heavy = try ComputePool(width: configuration.heavySlots, name: "heavy")
     try RoleProcess.run { (reactor) throws(SystemError) in
       let process = WorkerProcess(
-        configuration, pool: pool, quick: quick, heavy: heavy, log: log, metrics: metrics)
+        configuration, pool: pool, quick: quick, heavy: heavy, log: log, metrics: metrics, at: reactor.now)
       try process.start(on: reactor)
       return process
     }
@@ -42,7 +42,7 @@ public final class WorkerProcess: Role {
 
   private init(
     _ configuration: WorkerConfiguration, pool: ComputePool, quick: ComputePool, heavy: ComputePool, log: Logger,
-    metrics: Metrics
+    metrics: Metrics, at now: MonotonicTime
   ) {
     self.configuration = configuration
     self.log = log
@@ -54,7 +54,7 @@ public final class WorkerProcess: Role {
     publisher = ResultPublisher(configuration, log: log.named("redis"), metrics: metrics)
     room = WorkRoom(
       configuration, queue: queue, publisher: publisher, quickPool: quick, heavyPool: heavy, log: log,
-      metrics: WorkerCounters(metrics))
+      metrics: WorkerCounters(metrics), at: now)
     keeper = Keeper(room, gates: gates, log: log)
   }
 
@@ -111,12 +111,18 @@ extension WorkerProcess: QueueListener {
   /// Slots begin when the worker is registered and hears of tasks.
   public func listening(on reactor: isolated Reactor) {
     room.isListening = true
+    // Others may have seen it without a session.
+    room.beats.order(at: reactor.now)
+    room.beatOrdered()
     for gate in gates { gate.listening(on: reactor) }
     if !hasStarted, !isStopping {
       hasStarted = true
       startSlots(on: reactor)
     }
   }
+
+  /// The next look is put off.
+  public func looked(on reactor: isolated Reactor) { keeper.othersLooked(on: reactor) }
 
   /// Slots do not rely on being told.
   public func deafened(on reactor: isolated Reactor) {

@@ -26,7 +26,11 @@ extension QueueHarness {
       for index in 0..<3 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
       #expect(try await dead.claim(16, on: reactor).count == 3)
       // It is late, but its session stands.
-      try await queue.run("update millrace.worker set heartbeat_at = now() - interval '7 s'", on: reactor)
+      let age = "now() - interval '7 s'"
+      try await queue.run("update millrace.worker set heartbeat_at = \(age)", on: reactor)
+      // To claim is a sign of life, too.
+      #expect(try await alive.beat(on: reactor).suspects.isEmpty)
+      try await queue.run("update millrace.lease set claimed_at = \(age)", on: reactor)
       let late = try await alive.beat(on: reactor).suspects
       #expect(late.count == 1 && !late[0].isSessionGone && late[0].silentSeconds > 6)
       dead.queue.lifeline.stop(on: reactor)
@@ -36,9 +40,14 @@ extension QueueHarness {
       var verdict = TakeOverPolicy.Verdict()
       verdict.dead = suspects
       _ = try await dead.beat(on: reactor)
-      #expect(try await alive.queue.carryOut(verdict, on: reactor) == 0)
-      verdict.dead = try await alive.beat(on: reactor).suspects
-      #expect(try await alive.queue.carryOut(verdict, on: reactor) == 3)
+      #expect(try await alive.queue.carryOut(verdict, seenAt: .infinity, on: reactor) == 0)
+      let look = try await alive.beat(on: reactor)
+      verdict.dead = look.suspects
+      try await queue.run("update millrace.lease set claimed_at = now()", on: reactor)
+      #expect(try await alive.queue.carryOut(verdict, seenAt: look.clockSeconds, on: reactor) == 0)
+      #expect(
+        try await alive.queue.carryOut(
+          verdict, seenAt: try await alive.beat(on: reactor).clockSeconds, on: reactor) == 3)
       // Everybody looks: the dead may have been told of tasks.
       await alive.hears(1, on: reactor)
       #expect(alive.heard == [WakeUp(payload: "")])
@@ -61,11 +70,13 @@ extension QueueHarness {
       var (sawGone, isBack) = (false, false)
       // Until it has its lock back, others look as often as they like.
       while !isBack {
-        let suspects = try await other.beat(on: reactor).suspects
-        sawGone = sawGone || suspects.contains(where: \.isSessionGone)
-        let verdict = policy.answered(suspects, serverSeconds: 3600, at: reactor.now)
+        policy.sent(due: reactor.now, at: reactor.now)
+        let beat = try await other.beat(on: reactor)
+        sawGone = sawGone || beat.suspects.contains(where: \.isSessionGone)
+        let verdict = policy.answered(
+          beat.suspects, clockSeconds: beat.clockSeconds, serverSeconds: 3600, at: reactor.now)
         #expect(verdict.dead.isEmpty)
-        #expect(try await other.queue.carryOut(verdict, on: reactor) == 0)
+        #expect(try await other.queue.carryOut(verdict, seenAt: beat.clockSeconds, on: reactor) == 0)
         let isHeld = try await queue.count(holder, on: reactor) > 0
         isBack = sawGone && isHeld
       }
@@ -83,7 +94,7 @@ extension QueueHarness {
       try await queue.run("update millrace.worker set heartbeat_at = now() - interval '9 s'", on: reactor)
       var verdict = TakeOverPolicy.Verdict()
       verdict.mute = try await alive.beat(on: reactor).suspects
-      #expect(try await alive.queue.carryOut(verdict, on: reactor) == 0)
+      #expect(try await alive.queue.carryOut(verdict, seenAt: .infinity, on: reactor) == 0)
       await silent.hears(2, on: reactor)
       await alive.hears(1, on: reactor)
       #expect(silent.heard.flatMap(\.words) == [WakeUp.Word(group: 0, tasks: 1, row: 4)])
@@ -101,9 +112,27 @@ extension QueueHarness {
       let known = try await worker.claim(1, on: reactor)
       let lost = try await worker.claim(1, on: reactor)
       _ = try await worker.queue.beat(
-        held: [known[0].lease], leaseSeconds: 0, idleGroups: [], selfTest: false, on: reactor)
+        held: [known[0].lease], leaseSeconds: 0, idleGroups: [], notice: .working, selfTest: false, on: reactor)
       #expect(try await worker.complete(known, on: reactor) == [known[0].id])
       #expect(try await worker.claim(16, on: reactor).map(\.id) == [lost[0].id])
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `whoever looks on behalf of all tells them`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("looks", on: reactor)
+      let (one, two) = (await queue.worker("one", on: reactor), await queue.worker("two", on: reactor))
+      _ = try await two.beat(on: reactor)
+      let notice = BeatSchedule.Notice(promisedSeconds: 15, looksForAll: true)
+      _ = try await one.queue.beat(
+        held: [], leaseSeconds: 30, idleGroups: [], notice: notice, selfTest: false, on: reactor)
+      try await queue.run("notify millrace_ready", on: reactor)
+      await two.hears(1, on: reactor)
+      #expect(two.looks == 1 && two.heard == [WakeUp(payload: "")])
+      // It has promised less than others and is not late yet.
+      try await queue.run("update millrace.worker set heartbeat_at = now() - interval '8 s'", on: reactor)
+      #expect(try await two.beat(on: reactor).suspects.isEmpty)
       queue.close(on: reactor)
     }
   }

@@ -132,6 +132,7 @@ final class TestWorker: QueueListener {
   let queue: QueueWorker
   let listens = Pause()
   private(set) var heard: [WakeUp] = []
+  private(set) var looks = 0
   private let news = Pause()
 
   init(_ queue: QueueWorker) {
@@ -140,6 +141,7 @@ final class TestWorker: QueueListener {
 
   func listening(on reactor: isolated Reactor) { listens.end() }
   func deafened(on reactor: isolated Reactor) {}
+  func looked(on reactor: isolated Reactor) { looks += 1 }
   func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {
     heard.append(wakeUp)
     news.end()
@@ -168,8 +170,12 @@ final class TestWorker: QueueListener {
   }
 
   func beat(on reactor: isolated Reactor) async throws -> QueueWorker.Beat {
-    try await queue.beat(held: [], leaseSeconds: 30, idleGroups: [], selfTest: false, on: reactor)
+    try await queue.beat(held: [], leaseSeconds: 30, idleGroups: [], notice: .working, selfTest: false, on: reactor)
   }
+}
+
+extension BeatSchedule.Notice {
+  static let working = BeatSchedule.Notice(promisedSeconds: 5, looksForAll: false)
 }
 
 extension ClaimedTask {

@@ -3,58 +3,193 @@ import Testing
 
 @testable import TaskQueue
 
+/// Beats of one worker: what it sends, when, and what time it is at PostgreSQL then.
+private struct Story {
+  var policy = TakeOverPolicy(beat: .seconds(5.0), leaseSeconds: 30)
+  private var now = 1000.0
+  private var due = 1000.0
+  /// By how much PostgreSQL's clock is ahead of ours.
+  var ahead = 1_700_000_000.0
+
+  private func time(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: UInt64(seconds * 1e9)) }
+
+  /// The beat is sent `late` seconds after it was due, reaches PostgreSQL `latency` seconds later, and is answered as
+  /// long after that; the next is due 5 s after it was sent.
+  mutating func beat(
+    _ suspects: [TakeOverPolicy.Suspect] = [], late: Double = 0, latency: Double = 0.001, serverSeconds: Double = 3600
+  ) -> TakeOverPolicy.Verdict {
+    now = max(now, due) + late
+    policy.sent(due: time(due), at: time(now))
+    due = now + 5
+    let clock = now + latency + ahead
+    now += 2 * latency
+    return policy.answered(suspects, clockSeconds: clock, serverSeconds: serverSeconds, at: time(now))
+  }
+
+  /// It is sent in time and not answered.
+  mutating func failedBeat() {
+    now = max(now, due)
+    policy.sent(due: time(due), at: time(now))
+    due = now + 5
+    policy.failed()
+  }
+
+  /// One that has beaten for a while.
+  static var settled: Story {
+    var story = Story()
+    for _ in 0..<3 { _ = story.beat() }
+    return story
+  }
+}
+
+private func suspect(_ silent: Double, gone: Bool, promised: Double = 5) -> TakeOverPolicy.Suspect {
+  TakeOverPolicy.Suspect(
+    worker: 2, beats: 7, silentSeconds: silent, promisedSeconds: promised, isSessionGone: gone)
+}
+
 @Suite(.timeLimit(.minutes(2))) struct TakeOverPolicyTests {
-  private let start = MonotonicTime(nanoseconds: 1_000_000_000_000)
-
-  private func suspect(_ silent: Double, gone: Bool) -> TakeOverPolicy.Suspect {
-    TakeOverPolicy.Suspect(worker: 2, beats: 7, silentSeconds: silent, isSessionGone: gone)
-  }
-
-  /// The policy of a worker that has beaten for a while.
-  private func policy() -> TakeOverPolicy {
-    var policy = TakeOverPolicy(beat: .seconds(5 as UInt64), leaseSeconds: 30)
-    for before in [10, 5] as [UInt64] {
-      let then = MonotonicTime(nanoseconds: start.nanoseconds - before * 1_000_000_000)
-      _ = policy.answered([], serverSeconds: 3600, at: then)
-    }
-    return policy
-  }
+  private let dead = suspect(20, gone: true)
 
   @Test func `who has just come waits for a sign of life before it judges, and looks again when it may`() {
-    var policy = TakeOverPolicy(beat: .seconds(5 as UInt64), leaseSeconds: 30)
-    let silent = suspect(300, gone: true)
-    let first = policy.answered([silent], serverSeconds: 3600, at: start)
+    var story = Story()
+    let first = story.beat([dead])
     #expect(first.dead.isEmpty && abs((first.looksAgainAfter?.seconds ?? 0) - 6.5) < 0.01)
-    #expect(policy.answered([silent], serverSeconds: 3600, at: start + .seconds(5 as UInt64)).dead.isEmpty)
-    #expect(policy.answered([silent], serverSeconds: 3600, at: start + .seconds(7 as UInt64)).dead == [silent])
+    #expect(story.beat([dead]).dead.isEmpty)
+    #expect(story.beat([dead]).dead == [dead])
   }
 
-  @Test(arguments: [
-    (0.4, true, "again"), (4.9, true, "again"), (6.4, true, "again"), (6.6, true, "dead"), (6.6, false, "mute"),
-    (29.0, false, "mute"), (30.1, false, "dead"), (0.1, false, "none"),
-  ])
+  @Test(
+    arguments: [
+      (0.4, 5, true, "again"), (4.9, 5, true, "again"), (6.4, 5, true, "again"), (6.6, 5, true, "dead"),
+      (6.6, 5, false, "mute"), (29, 5, false, "mute"), (30.1, 5, false, "dead"), (0.1, 5, false, "none"),
+      // One at rest has promised less, and is missed later; but without a session it is dead as early as others.
+      (6.6, 15, false, "none"), (16.4, 15, false, "none"), (16.6, 15, false, "mute"), (6.4, 15, true, "again"),
+      (6.6, 15, true, "dead"), (30.1, 15, false, "dead"),
+    ] as [(Double, Double, Bool, String)])
   func `a session that breaks for a moment is no death, and neither is a late beat alone`(
-    silent: Double, gone: Bool, expected: String
+    silent: Double, promised: Double, gone: Bool, expected: String
   ) {
-    var policy = policy()
-    let verdict = policy.answered([suspect(silent, gone: gone)], serverSeconds: 3600, at: start)
+    var story = Story.settled
+    let verdict = story.beat([suspect(silent, gone: gone, promised: promised)])
     #expect(verdict.dead.isEmpty != (expected == "dead") && verdict.mute.isEmpty != (expected == "mute"))
     #expect((verdict.looksAgainAfter != nil) == (expected == "again"))
     // The next look comes as soon as it can be told.
     if let after = verdict.looksAgainAfter { #expect(abs(silent + after.seconds - 6.5) < 0.1) }
   }
 
-  @Test func `who was cut off itself, or sees a new server, does not judge for a while`() {
-    var policy = policy()
-    let dead = suspect(20, gone: true)
-    #expect(policy.answered([dead], serverSeconds: 3, at: start).dead.isEmpty)
-    #expect(policy.answered([dead], serverSeconds: 11, at: start + .seconds(5 as UInt64)).dead == [dead])
-    // Its own beat is late now.
-    var now = start + .seconds(20 as UInt64)
-    for seconds in [0, 4, 8] as [UInt64] {
-      now = start + .seconds(20 + seconds)
-      #expect(policy.answered([dead], serverSeconds: 3600, at: now).dead.isEmpty, "\(seconds)")
+  @Test func `who sees a new server does not judge for a while`() {
+    var story = Story.settled
+    #expect(story.beat([dead], serverSeconds: 3).dead.isEmpty)
+    #expect(story.beat([dead], serverSeconds: 8).dead.isEmpty)
+    #expect(story.beat([dead], serverSeconds: 13).dead == [dead])
+  }
+
+  @Test func `a slow PostgreSQL keeps nobody from being judged`() {
+    for latency in [0.9, 2, 4, 9] {
+      var story = Story.settled
+      for _ in 0..<4 { #expect(story.beat([dead], latency: latency).dead == [dead], "\(latency)") }
+      // Neither when it is slow, nor when it comes to itself again.
+      #expect(story.beat([dead]).dead == [dead], "\(latency)")
     }
-    #expect(policy.answered([dead], serverSeconds: 3600, at: now + .seconds(4 as UInt64)).dead == [dead])
+  }
+
+  @Test(arguments: ["a beat failed", "it was stopped", "the host was suspended", "the clock was set"])
+  func `after an outage of its own it waits for the others`(outage: String) {
+    var story = Story.settled
+    func settles(_ first: TakeOverPolicy.Verdict) {
+      #expect(first.dead.isEmpty && first.mute.isEmpty)
+      #expect(abs((first.looksAgainAfter?.seconds ?? 0) - 10) < 0.01)
+      #expect(story.beat([dead]).dead.isEmpty)
+      _ = story.beat([dead])
+      #expect(story.beat([dead]).dead == [dead])
+    }
+    switch outage {
+    case "a beat failed":
+      story.failedBeat()
+      settles(story.beat([dead]))
+    case "it was stopped": settles(story.beat([dead], late: 2))
+    case "the host was suspended":
+      // Our clock stood while PostgreSQL's went on.
+      story.ahead += 60
+      settles(story.beat([dead]))
+    default:
+      story.ahead -= 60
+      settles(story.beat([dead]))
+    }
+  }
+
+  @Test func `a clock that runs a little faster is no outage, and neither is a slot of time that others took`() {
+    var story = Story.settled
+    for _ in 0..<20 {
+      story.ahead += 0.05
+      #expect(story.beat([dead], late: 0.4).dead == [dead])
+    }
+  }
+}
+
+@Suite(.timeLimit(.minutes(2))) struct BeatScheduleTests {
+  private static let start = 1000.0
+
+  private static func time(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: UInt64(seconds * 1e9)) }
+
+  private func schedule() -> BeatSchedule {
+    BeatSchedule(beat: .seconds(5.0), leaseSeconds: 30, at: Self.time(Self.start))
+  }
+
+  private func due(_ schedule: BeatSchedule, isAtRest: Bool) -> Double {
+    Double(schedule.due(isAtRest: isAtRest).nanoseconds) / 1e9 - Self.start
+  }
+
+  @Test func `who works beats every five seconds, who rests puts that off while others look, to fifteen at most`() {
+    var schedule = schedule()
+    #expect(due(schedule, isAtRest: false) == 0)
+    #expect(
+      schedule.sent(isAtRest: true, share: 0, at: Self.time(Self.start))
+        == BeatSchedule.Notice(promisedSeconds: 15, looksForAll: true))
+    schedule.answered()
+    #expect(due(schedule, isAtRest: false) == 5 && due(schedule, isAtRest: true) == 5)
+    for heard in [3.0, 8, 12.9] { schedule.othersLooked(at: Self.time(Self.start + heard)) }
+    #expect(due(schedule, isAtRest: true) == 15 && due(schedule, isAtRest: false) == 5)
+    // As soon as it works it is due.
+    let notice = schedule.sent(isAtRest: false, share: 1, at: Self.time(Self.start + 13))
+    #expect(notice == BeatSchedule.Notice(promisedSeconds: 5, looksForAll: false))
+    #expect(due(schedule, isAtRest: false) == 17.5)
+    schedule.order(at: Self.time(Self.start + 14))
+    #expect(due(schedule, isAtRest: true) == 14)
+  }
+
+  @Test func `nothing is claimed by a worker that was not heard for almost a lease`() {
+    var schedule = schedule()
+    #expect(schedule.mayClaim(at: Self.time(Self.start + 23.4)))
+    #expect(!schedule.mayClaim(at: Self.time(Self.start + 23.6)))
+    // It was stopped: what it sent before proves nothing until it is answered.
+    _ = schedule.sent(isAtRest: false, share: 0, at: Self.time(Self.start + 60))
+    #expect(!schedule.mayClaim(at: Self.time(Self.start + 60)))
+    schedule.answered()
+    #expect(schedule.mayClaim(at: Self.time(Self.start + 60)))
+  }
+
+  @Test func `however many workers rest, somebody looks every five seconds, each beats in fifteen, and few do`() {
+    for (workers, beatsMax) in [(1, 14), (3, 17), (8, 36)] {
+      var random = SeededRandom(seed: UInt64(workers))
+      var schedules = (0..<workers).map { _ in schedule() }
+      var (now, beats, lastLook) = (0.0, 0, 0.0)
+      var lastBeat = [Double](repeating: 0, count: workers)
+      while now < 60 {
+        let next = schedules.indices.min { due(schedules[$0], isAtRest: true) < due(schedules[$1], isAtRest: true) }!
+        now = due(schedules[next], isAtRest: true)
+        if beats >= workers {
+          #expect(now - lastLook <= 5 && now - lastBeat[next] <= 15)
+        }
+        (lastLook, lastBeat[next]) = (now, now)
+        let share = Double.random(in: 0...1, using: &random)
+        _ = schedules[next].sent(isAtRest: true, share: share, at: Self.time(Self.start + now))
+        schedules[next].answered()
+        for index in schedules.indices { schedules[index].othersLooked(at: Self.time(Self.start + now + 0.001)) }
+        beats += 1
+      }
+      // At their start all beat at once.
+      #expect(beats - workers <= beatsMax, "\(workers) workers at rest: \(beats) beats in a minute")
+    }
   }
 }

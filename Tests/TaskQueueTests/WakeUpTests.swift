@@ -115,7 +115,7 @@ import Testing
       let worker = await queue.worker(on: reactor)
       for index in 0..<2 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
       let beat = try await worker.queue.beat(
-        held: [], leaseSeconds: 30, idleGroups: [0, 2], selfTest: false, on: reactor)
+        held: [], leaseSeconds: 30, idleGroups: [0, 2], notice: .working, selfTest: false, on: reactor)
       #expect(beat.waiting.map(\.group) == [0])
       #expect(try await worker.queue.stillWaiting(beat.waiting, on: reactor) == beat.waiting)
       _ = try await worker.claim(1, on: reactor)

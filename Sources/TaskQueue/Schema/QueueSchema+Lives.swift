@@ -33,7 +33,13 @@ extension QueueSchema {
 
   /// Step 3, who lives. A lane's last three bits are its priority; 7 is that of tasks whose worker was lost.
   static let lives = [
-    "alter table millrace.worker add column beats bigint not null default 0",
+    // `promised` is in how many seconds at the latest the next beat comes. Nothing depends on statistics of so small a
+    // table.
+    """
+    alter table millrace.worker add column beats bigint not null default 0,
+      add column promised double precision not null default 5,
+      set (autovacuum_analyze_threshold = 1000000)
+    """,
     "alter table millrace.lease add column lane smallint not null default 1",
     // Takes leases away from whoever held them. The row lock of the delete waits for a completion that holds the lease
     // and is then too late, or wins and makes the completion find nothing: exactly one result is stored.
@@ -70,25 +76,31 @@ extension QueueSchema {
     end $$
     """,
     // Says "alive" and tells what to worry about: workers whose session is gone or whose beat is late, when the next
-    // scheduled task is due, and the oldest tasks in lanes of groups that sleep here.
+    // scheduled task is due, and the oldest tasks in lanes of groups that sleep here. A claim is a sign of life, too.
     """
     create function millrace.beat(
       me bigint, my_name text, held bigint[], lease_seconds double precision, idle_groups smallint[],
-      self_test boolean)
-    returns table (uptime double precision, workers text, beats text, silent text, gone text,
-      next_due double precision, ready_lanes text, ready_seqs text, rescued bigint)
+      promises double precision, self_test boolean, looks_for_all boolean)
+    returns table (clock double precision, uptime double precision, workers text, beats text, silent text,
+      promised text, gone text, next_due double precision, ready_lanes text, ready_seqs text, rescued bigint)
     language plpgsql as $$
+    #variable_conflict use_column
     begin
-      insert into millrace.worker (id, name) overriding system value values (me, my_name)
-        on conflict (id) do update set heartbeat_at = now(), beats = millrace.worker.beats + 1;
+      insert into millrace.worker as w (id, name, promised) overriding system value values (me, my_name, promises)
+        on conflict (id) do update set heartbeat_at = now(), beats = w.beats + 1, promised = excluded.promised;
+      clock := extract(epoch from now());
       uptime := extract(epoch from now() - pg_postmaster_start_time());
-      select string_agg(id::text, ','), string_agg(count::text, ','), string_agg(since::text, ','),
-          string_agg(is_gone::integer::text, ',')
-        into workers, beats, silent, gone
-        from (select w.id, w.beats as count, extract(epoch from now() - w.heartbeat_at) as since,
+      select string_agg(v.id::text, ','), string_agg(v.count::text, ','), string_agg(v.since::text, ','),
+          string_agg(v.promised::text, ','), string_agg(v.is_gone::integer::text, ',')
+        into workers, beats, silent, promised, gone
+        from (select w.id, w.beats as count, w.promised,
+            extract(epoch from now() - greatest(w.heartbeat_at, c.claimed_at)) as since,
             pg_try_advisory_xact_lock_shared(1296649047, w.id::integer) as is_gone
-          from millrace.worker w where w.id <> me) w
-        where is_gone or since > 6;
+          from millrace.worker w left join (
+            select worker_id, max(claimed_at) as claimed_at from millrace.lease group by worker_id) c
+            on c.worker_id = w.id
+          where w.id <> me) v
+        where v.is_gone or v.since > v.promised + 1;
       -- A lease of our own that we do not know of comes from a claim whose answer was lost, one of nobody from a worker
       -- that has left or was taken for dead.
       -- One that lives and was taken for dead is in the table again with its next beat.
@@ -103,17 +115,22 @@ extension QueueSchema {
           select r.lane, r.seq from millrace.ready r where r.lane = (g * 8 + p)::smallint
           order by r.lane, r.seq limit 1) oldest;
       if self_test then perform pg_notify('millrace_worker_' || me, 'self'); end if;
+      if looks_for_all then perform pg_notify('millrace_ready', 'looked'); end if;
       return next;
     end $$
     """,
     // Takes over from workers that are judged to be dead, unless they have given a sign of life since. All others look:
     // the dead may have been told of tasks.
     """
-    create function millrace.take_over(dead bigint[], seen_beats bigint[]) returns bigint language plpgsql as $$
+    create function millrace.take_over(dead bigint[], seen_beats bigint[], seen_at double precision) returns bigint
+    language plpgsql as $$
     declare rescued bigint := 0;
     begin
       dead := array(select w.id from unnest(dead, seen_beats) as d (id, beats) join millrace.worker w
-        on w.id = d.id and w.beats = d.beats order by w.id for update of w skip locked);
+        on w.id = d.id and w.beats = d.beats
+          and not exists (select from millrace.lease l
+            where l.worker_id = w.id and l.claimed_at > to_timestamp(seen_at))
+        order by w.id for update of w skip locked);
       if dead <> '{}' then
         -- One that lives all the same must know that its row is gone.
         perform millrace.mute(dead);

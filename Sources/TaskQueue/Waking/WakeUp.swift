@@ -25,5 +25,7 @@ public struct WakeUp: Equatable, Sendable {
   }
 
   /// What a worker sends to itself.
-  public static let selfTest = "self"
+  static let selfTest = "self"
+  /// What a worker sends to all others when it has looked on behalf of all.
+  static let looked = "looked"
 }

@@ -9,6 +9,8 @@ public protocol QueueListener: AnyObject {
   func listening(on reactor: isolated Reactor)
   /// Notifications do not arrive any more, and some may be lost.
   func deafened(on reactor: isolated Reactor)
+  /// Another worker, or this one, has looked for what went wrong on behalf of all that are at rest.
+  func looked(on reactor: isolated Reactor)
   /// Somebody has tasks.
   func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor)
 }
@@ -126,6 +128,8 @@ final class Lifeline: PostgresNotificationReceiver {
   func notified(channel: String, payload: String, on reactor: isolated Reactor) {
     if payload == WakeUp.selfTest {
       selfTestSent = false
+    } else if payload == WakeUp.looked {
+      listener?.looked(on: reactor)
     } else if isListening {
       listener?.heard(WakeUp(payload: payload), on: reactor)
     }

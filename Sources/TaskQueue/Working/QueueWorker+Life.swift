@@ -5,6 +5,8 @@ import Telemetry
 extension QueueWorker {
   /// What a beat was answered.
   public struct Beat: Sendable {
+    /// What time it was, by PostgreSQL's clock, in seconds since the Unix epoch.
+    public let clockSeconds: Double
     /// How long the server has been up.
     public let serverSeconds: Double
     /// Other workers that there is something to say about.
@@ -28,10 +30,13 @@ extension QueueWorker {
   ///   - held: the leases that slots know of; older ones in this worker's name come from lost answers and are given up.
   ///   - leaseSeconds: how old those are at least.
   ///   - idleGroups: groups whose slots sleep.
+  ///   - notice: in how many seconds the next beat comes at the latest, and whether other workers are told that this
+  ///     one has looked.
   ///   - selfTest: whether to send a notification to this worker, which proves that listening works.
   /// - Throws: `QueueError`.
   public func beat(
-    held: [Int64], leaseSeconds: Double, idleGroups: [Int16], selfTest: Bool, on reactor: isolated Reactor
+    held: [Int64], leaseSeconds: Double, idleGroups: [Int16], notice: BeatSchedule.Notice, selfTest: Bool,
+    on reactor: isolated Reactor
   ) async throws(QueueError) -> Beat {
     guard let id else { throw QueueError(.unavailable, "the worker is not registered") }
     if selfTest { lifeline.beginSelfTest(on: reactor) }
@@ -41,7 +46,9 @@ extension QueueWorker {
     parameters.add(held)
     parameters.add(leaseSeconds)
     parameters.add(idleGroups)
+    parameters.add(notice.promisedSeconds)
     parameters.add(Int16(selfTest ? 1 : 0))
+    parameters.add(Int16(notice.looksForAll ? 1 : 0))
     do {
       return QueueWorker.read(try await client.execute(QueueWorker.beatStatement, parameters, on: reactor))
     } catch {
@@ -55,19 +62,21 @@ extension QueueWorker {
     func list<T: LosslessStringConvertible>(_ column: Int) -> [T] {
       (result.text(0, column) ?? "").split(separator: ",").compactMap { T(String($0)) }
     }
-    let workers: [Int64] = list(1)
-    let beats: [Int64] = list(2)
-    let silent: [Double] = list(3)
-    let gone: [Int] = list(4)
-    let lanes: [Int16] = list(6)
-    let seqs: [Int64] = list(7)
+    let workers: [Int64] = list(2)
+    let beats: [Int64] = list(3)
+    let silent: [Double] = list(4)
+    let promised: [Double] = list(5)
+    let gone: [Int] = list(6)
+    let lanes: [Int16] = list(8)
+    let seqs: [Int64] = list(9)
     return Beat(
-      serverSeconds: result.double(0, 0),
+      clockSeconds: result.double(0, 0), serverSeconds: result.double(0, 1),
       suspects: workers.indices.map {
         TakeOverPolicy.Suspect(
-          worker: workers[$0], beats: beats[$0], silentSeconds: silent[$0], isSessionGone: gone[$0] == 1)
+          worker: workers[$0], beats: beats[$0], silentSeconds: silent[$0], promisedSeconds: promised[$0],
+          isSessionGone: gone[$0] == 1)
       },
-      nextDueSeconds: result.isNull(0, 5) ? nil : result.double(0, 5),
+      nextDueSeconds: result.isNull(0, 7) ? nil : result.double(0, 7),
       waiting: zip(lanes, seqs).map { WaitingTask(lane: $0, seq: $1) })
   }
 
@@ -86,10 +95,10 @@ extension QueueWorker {
     return tasks.filter { found.contains($0.seq) }
   }
 
-  /// Carries a verdict out, and tells how many tasks were taken over.
+  /// Carries out a verdict on what was seen at `clockSeconds`, and tells how many tasks were taken over.
   /// - Throws: `QueueError`.
   public func carryOut(
-    _ verdict: TakeOverPolicy.Verdict, on reactor: isolated Reactor
+    _ verdict: TakeOverPolicy.Verdict, seenAt clockSeconds: Double, on reactor: isolated Reactor
   ) async throws(QueueError) -> Int64 {
     try await asQueue { () throws(PostgresError) in
       if !verdict.mute.isEmpty {
@@ -101,6 +110,7 @@ extension QueueWorker {
       var parameters = PostgresParameters()
       parameters.add(verdict.dead.map(\.worker))
       parameters.add(verdict.dead.map(\.beats))
+      parameters.add(clockSeconds)
       return try await client.execute(QueueWorker.takeOverStatement, parameters, on: reactor).int64(0, 0)
     }
   }
@@ -145,8 +155,9 @@ extension QueueWorker {
   private static let beatStatement = PostgresStatement(
     "worker_beat",
     """
-    select uptime, workers, beats, silent, gone, next_due, ready_lanes, ready_seqs
-    from millrace.beat($1::bigint, $2::text, $3::bigint[], $4::float8, $5::smallint[], $6::smallint = 1)
+    select clock, uptime, workers, beats, silent, promised, gone, next_due, ready_lanes, ready_seqs
+    from millrace.beat($1::bigint, $2::text, $3::bigint[], $4::float8, $5::smallint[], $6::float8, $7::smallint = 1,
+      $8::smallint = 1)
     """)
 
   private static let stillWaitingStatement = PostgresStatement(
@@ -157,7 +168,7 @@ extension QueueWorker {
     """)
 
   private static let takeOverStatement = PostgresStatement(
-    "worker_take_over", "select millrace.take_over($1::bigint[], $2::bigint[])")
+    "worker_take_over", "select millrace.take_over($1::bigint[], $2::bigint[], $3::float8)")
 
   private static let muteStatement = PostgresStatement("worker_mute", "select millrace.mute($1::bigint[])")
 
