@@ -119,6 +119,38 @@ extension QueueHarness {
     }
   }
 
+  @Test func `who has left stays away, also if a beat of its comes late`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("leaves", on: reactor)
+      let (leaver, other) = (await queue.worker("leaver", on: reactor), await queue.worker("other", on: reactor))
+      _ = try await queue.queue(queue.submission("x"), on: reactor)
+      _ = try await leaver.claim(1, on: reactor)
+      #expect(try await queue.client.livingWorkers(on: reactor) == 2)
+      try await leaver.queue.leave(on: reactor)
+      _ = try await leaver.beat(on: reactor)
+      #expect(try await queue.client.livingWorkers(on: reactor) == 1)
+      leaver.queue.close(on: reactor)
+      #expect(try await other.beat(on: reactor).suspects.isEmpty)
+      // What it held belongs to nobody.
+      try await queue.run("update millrace.lease set claimed_at = now() - interval '8 s'", on: reactor)
+      _ = try await other.beat(on: reactor)
+      #expect(try await other.claim(1, on: reactor).count == 1)
+      // Whoever was taken for dead by mistake is there again, and can leave.
+      try await queue.run("delete from millrace.worker", on: reactor)
+      _ = try await other.beat(on: reactor)
+      #expect(try await queue.client.livingWorkers(on: reactor) == 1)
+      try await queue.run("delete from millrace.worker", on: reactor)
+      try await other.queue.leave(on: reactor)
+      _ = try await other.beat(on: reactor)
+      #expect(try await queue.client.livingWorkers(on: reactor) == 0)
+      // The mark goes when nothing of the worker's can be under way.
+      try await queue.run("update millrace.worker set heartbeat_at = now() - interval '11 min'", on: reactor)
+      try await queue.run("select millrace.maintain(60)", on: reactor)
+      #expect(try await queue.count("millrace.worker", on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `whoever looks on behalf of all tells them`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("looks", on: reactor)

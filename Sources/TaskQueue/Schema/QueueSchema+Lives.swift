@@ -33,11 +33,12 @@ extension QueueSchema {
 
   /// Step 3, who lives. A lane's last three bits are its priority; 7 is that of tasks whose worker was lost.
   static let lives = [
-    // `promised` is in how many seconds at the latest the next beat comes. Nothing depends on statistics of so small a
+    // `promised` is in how many seconds at the latest the next beat comes. One that has left keeps its row for a while,
+    // so that a beat of its that comes late does not put it in again. Nothing depends on statistics of so small a
     // table.
     """
     alter table millrace.worker add column beats bigint not null default 0,
-      add column promised double precision not null default 5,
+      add column promised double precision not null default 5, add column has_left boolean not null default false,
       set (autovacuum_analyze_threshold = 1000000)
     """,
     "alter table millrace.lease add column lane smallint not null default 1",
@@ -87,7 +88,8 @@ extension QueueSchema {
     #variable_conflict use_column
     begin
       insert into millrace.worker as w (id, name, promised) overriding system value values (me, my_name, promises)
-        on conflict (id) do update set heartbeat_at = now(), beats = w.beats + 1, promised = excluded.promised;
+        on conflict (id) do update set heartbeat_at = now(), beats = w.beats + 1, promised = excluded.promised
+        where not w.has_left;
       clock := extract(epoch from now());
       uptime := extract(epoch from now() - pg_postmaster_start_time());
       select string_agg(v.id::text, ','), string_agg(v.count::text, ','), string_agg(v.since::text, ','),
@@ -99,7 +101,7 @@ extension QueueSchema {
           from millrace.worker w left join (
             select worker_id, max(claimed_at) as claimed_at from millrace.lease group by worker_id) c
             on c.worker_id = w.id
-          where w.id <> me) v
+          where w.id <> me and not w.has_left) v
         where v.is_gone or v.since > v.promised + 1;
       -- A lease of our own that we do not know of comes from a claim whose answer was lost, one of nobody from a worker
       -- that has left or was taken for dead.
@@ -107,7 +109,7 @@ extension QueueSchema {
       rescued := millrace.rescue(array(select l.id from millrace.lease l
         where l.worker_id = me and l.id <> all(held) and l.claimed_at < now() - make_interval(secs => lease_seconds)
           or l.claimed_at < now() - interval '7 seconds'
-            and not exists (select from millrace.worker w where w.id = l.worker_id)));
+            and not exists (select from millrace.worker w where w.id = l.worker_id and not w.has_left)));
       if rescued > 0 then perform pg_notify('millrace_ready', ''); end if;
       select extract(epoch from min(run_at) - now()) into next_due from millrace.scheduled;
       select string_agg(oldest.lane::text, ','), string_agg(oldest.seq::text, ',') into ready_lanes, ready_seqs
@@ -127,7 +129,7 @@ extension QueueSchema {
     declare rescued bigint := 0;
     begin
       dead := array(select w.id from unnest(dead, seen_beats) as d (id, beats) join millrace.worker w
-        on w.id = d.id and w.beats = d.beats
+        on w.id = d.id and w.beats = d.beats and not w.has_left
           and not exists (select from millrace.lease l
             where l.worker_id = w.id and l.claimed_at > to_timestamp(seen_at))
         order by w.id for update of w skip locked);

@@ -90,6 +90,8 @@ extension QueueSchema {
       perform set_config('lock_timeout', '200ms', true);
       moved := 0;
       dropped := 0;
+      -- No statement of theirs is under way any more.
+      delete from millrace.worker where has_left and heartbeat_at < now() - interval '10 minutes';
       for part in
         select number from millrace.task_part
         where past_since < now() - make_interval(secs => retention_seconds) order by number limit 8

@@ -80,5 +80,6 @@ public final class QueueClient {
   }
 
   private static let living = PostgresStatement(
-    "worker_count", "select count(*) from millrace.worker where heartbeat_at > now() - interval '30 seconds'")
+    "worker_count",
+    "select count(*) from millrace.worker where heartbeat_at > now() - interval '30 seconds' and not has_left")
 }

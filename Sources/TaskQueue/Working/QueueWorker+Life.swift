@@ -141,12 +141,13 @@ extension QueueWorker {
     }
   }
 
-  /// Leaves: the row goes, and with it the place among the sleepers.
+  /// Leaves: the row says so, and the place among the sleepers goes.
   /// - Throws: `QueueError`.
   public func leave(on reactor: isolated Reactor) async throws(QueueError) {
     guard let id else { return }
     var parameters = PostgresParameters()
     parameters.add(id)
+    parameters.add(text: name)
     try await asQueue { () throws(PostgresError) in
       _ = try await client.execute(QueueWorker.leaveStatement, parameters, on: reactor)
     }
@@ -182,7 +183,10 @@ extension QueueWorker {
   private static let leaveStatement = PostgresStatement(
     "worker_leave",
     """
-    with gone as (delete from millrace.worker where id = $1::bigint)
+    with gone as (
+      insert into millrace.worker (id, name, has_left) overriding system value values ($1::bigint, $2::text, true)
+      on conflict (id) do update set has_left = true
+    )
     delete from millrace.idle_worker where worker_id = $1::bigint
     """)
 }
