@@ -38,6 +38,8 @@ public enum Limits {
   static let tellTries = 20
   /// and how long after the last try.
   static let tellPause = TimeSpan.milliseconds(250)
+  /// Rounds of maintenance at a time, each a short transaction.
+  static let maintenanceRounds = 64
   /// So many times as long as one that works a worker at rest may go without a beat.
   static let restBeats: UInt64 = 3
   /// How much later than a beat was due it has certainly been missed.

@@ -14,6 +14,7 @@ final class Keeper {
   private var policy: TakeOverPolicy
   private var isStopping = false
   private let alarm = Pause()
+  private var complaints = LogBudget(linesPerSecond: 1)
   /// How many tasks had been claimed at the last beat.
   private var claimedAtBeat: UInt64 = 0
   private var nextSelfTest = MonotonicTime(nanoseconds: 0)
@@ -129,11 +130,19 @@ final class Keeper {
   private func maintain(on reactor: isolated Reactor) async {
     while !isStopping {
       do {
-        try await room.queue.maintain(retentionSeconds: configuration.retention.seconds, on: reactor)
+        let blocked = try await room.queue.maintain(retentionSeconds: configuration.retention.seconds, on: reactor)
+        if blocked > 0 { complain("others are in the way", on: reactor) }
       } catch {
-        log.debug("partitions could not be looked after", [("reason", error.message)])
+        complain(error.message, on: reactor)
       }
       await reactor.sleep(for: configuration.maintenance)
     }
+  }
+
+  /// Partitions that nobody looks after make the queue slower from day to day.
+  private func complain(_ reason: String, on reactor: isolated Reactor) {
+    room.metrics.maintenanceFailures.increment()
+    guard let suppressed = complaints.admit(at: reactor.now) else { return }
+    log.warning("partitions could not be looked after", [("reason", reason), ("suppressed", "\(suppressed)")])
   }
 }

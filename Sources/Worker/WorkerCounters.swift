@@ -8,6 +8,7 @@ struct WorkerCounters {
   let stale: Counter
   let released: Counter
   let sweepFinds: Counter
+  let maintenanceFailures: Counter
 
   init(_ metrics: Metrics) {
     claimed = metrics.counter("millrace_worker_claimed_tasks_total", "Tasks claimed.")
@@ -18,5 +19,7 @@ struct WorkerCounters {
     released = metrics.counter("millrace_worker_released_tasks_total", "Tasks given back unbegun.")
     sweepFinds = metrics.counter(
       "millrace_worker_safety_sweep_finds_total", "Tasks that no notification had told of: this should stay 0.")
+    maintenanceFailures = metrics.counter(
+      "millrace_worker_maintenance_failures_total", "Looks after partitions that failed or found others in the way.")
   }
 }

@@ -1,5 +1,24 @@
 extension QueueSchema {
-  /// Step 3, what ages. A statement under a generic plan opens and locks every partition of its table, so `task` keeps
+  /// Step 3. With a bound of its own that is known to hold, moving a partition needs no look at its rows. To find that
+  /// it holds needs one, while everybody may go on working, and there may be hundreds of partitions of millions of
+  /// rows.
+  static let nextBound = """
+    with part as (
+      select c.relname, substring(c.relname from '\\d+$')::bigint as number, k.convalidated as is_valid
+      from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        left join pg_constraint k on k.conrelid = c.oid and k.conname = 'bound'
+      where i.inhparent = 'millrace.task'::regclass
+    )
+    select format(
+        case when is_valid is null
+          then 'alter table millrace.%I add constraint bound check (id >= %s and id < %s) not valid'
+          else 'alter table millrace.%I validate constraint bound' end,
+        relname, number * 5000000, (number + 1) * 5000000),
+      (select count(*) from part where is_valid), (select count(*) from part)
+    from part where is_valid is not true order by number limit 1
+    """
+
+  /// Step 4, what ages. A statement under a generic plan opens and locks every partition of its table, so `task` keeps
   /// only those partitions in which something may still happen, two or three of them; whole partitions of tasks that
   /// are over go to `task_past`, which no claim, no completion and no submission ever names, and from there they are
   /// dropped. Keys live in partitions of a day each, of which the last two are asked.
@@ -8,7 +27,12 @@ extension QueueSchema {
     "drop function millrace.rescue(bigint[])",
     "drop function millrace.ensure_partitions()",
     "alter table millrace.task add column secret boolean not null default false",
-    "update millrace.task set secret = true where kind = 'argon2' and state = 0",
+    // Those that are not over stand in one of these three.
+    """
+    update millrace.task set secret = true where kind = 'argon2' and state = 0 and id in (
+      select id from millrace.ready union select unnest(ids) from millrace.lease
+      union select id from millrace.scheduled)
+    """,
     "create table millrace.task_past (like millrace.task including defaults, primary key (id)) partition by range (id)",
     // A partition under its number: tasks from number times five million on.
     """
@@ -16,17 +40,22 @@ extension QueueSchema {
       number bigint primary key, opened_at timestamptz not null default now(), past_since timestamptz
     )
     """,
-    // With a bound of its own that is known to hold, moving a partition needs no look at its rows.
+    // Some may have come since the bounds were put on all others.
     """
     do $$
     declare part bigint;
     begin
-      for part in 0 .. (select last_value from millrace.task_id) / 5000000 + 2 loop
-        if to_regclass('millrace.task_' || part) is not null then
+      for part in
+        select substring(c.relname from '\\d+$')::bigint
+        from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'millrace.task'::regclass
+      loop
+        if not exists (select from pg_constraint
+          where conname = 'bound' and conrelid = format('millrace.task_%s', part)::regclass)
+        then
           execute format('alter table millrace.task_%s add constraint bound check (id >= %s and id < %s)',
             part, part * 5000000, (part + 1) * 5000000);
-          insert into millrace.task_part (number) values (part);
         end if;
+        insert into millrace.task_part (number) values (part);
       end loop;
     end $$
     """,
@@ -75,21 +104,25 @@ extension QueueSchema {
     ) partition by list (day)
     """,
     "select millrace.ensure_partitions()",
-    // Once every few seconds, by one worker: new partitions in time, old ones out of the way and finally away. Locks
-    // that are not to be had at once are tried for again next time.
+    // Once a minute, by one worker, and again at once while it says that there is more: new partitions in time, old
+    // ones out of the way and finally away. Each call locks the partitions of one table only, so that it and a
+    // submission, which needs two of them, never wait for each other. Locks that are not to be had at once are asked
+    // for again next time, and counted.
     """
     create function millrace.maintain(retention_seconds double precision)
-    returns table (moved bigint, dropped bigint, deleted bigint)
+    returns table (moved bigint, dropped bigint, deleted bigint, blocked bigint, is_more boolean)
     language plpgsql as $$
     declare
       size constant bigint := 5000000;
       part bigint;
       key text;
     begin
-      perform millrace.ensure_partitions();
       perform set_config('lock_timeout', '200ms', true);
-      moved := 0;
-      dropped := 0;
+      moved := 0; dropped := 0; deleted := 0; blocked := 0; is_more := false;
+      begin
+        perform millrace.ensure_partitions();
+      exception when lock_not_available or deadlock_detected then blocked := blocked + 1;
+      end;
       -- No statement of theirs is under way any more.
       delete from millrace.worker where has_left and heartbeat_at < now() - interval '10 minutes';
       for part in
@@ -100,9 +133,11 @@ extension QueueSchema {
           execute format('drop table millrace.task_%s', part);
           delete from millrace.task_part where number = part;
           dropped := dropped + 1;
-        exception when lock_not_available then exit;
+        exception when lock_not_available or deadlock_detected then blocked := blocked + 1; exit;
         end;
       end loop;
+      is_more := dropped > 0;
+      if is_more then return next; return; end if;
       for key in
         select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
         where i.inhparent = 'millrace.unique_key'::regclass
@@ -110,9 +145,11 @@ extension QueueSchema {
       loop
         begin
           execute format('drop table millrace.%I', key);
-        exception when lock_not_available then exit;
+          is_more := true;
+        exception when lock_not_available or deadlock_detected then blocked := blocked + 1; exit;
         end;
       end loop;
+      if is_more then return next; return; end if;
       -- Where tasks are so few that a partition takes longer to fill than they are kept, the oldest go one by one.
       with oldest as materialized (
         select id from millrace.task order by id limit 2000
@@ -122,6 +159,8 @@ extension QueueSchema {
         returning 1
       )
       select count(*) into deleted from gone;
+      is_more := deleted = 2000;
+      if is_more then return next; return; end if;
       -- Moving comes last: whoever moves keeps everybody from the table until the commit.
       for part in
         select number from millrace.task_part
@@ -140,9 +179,10 @@ extension QueueSchema {
             part, part * size, (part + 1) * size);
           update millrace.task_part set past_since = now() where number = part;
           moved := moved + 1;
-        exception when lock_not_available then exit;
+        exception when lock_not_available or deadlock_detected then blocked := blocked + 1; exit;
         end;
       end loop;
+      is_more := moved > 0;
       return next;
     end $$
     """,

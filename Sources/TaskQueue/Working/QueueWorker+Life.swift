@@ -126,19 +126,29 @@ extension QueueWorker {
 
   /// Makes partitions in time and drops those that are older than `retentionSeconds`, if this worker is the one of all
   /// that does it: whose lifeline holds the lock for it.
-  /// - Throws: `QueueError`.
-  public func maintain(retentionSeconds: Double, on reactor: isolated Reactor) async throws(QueueError) {
-    guard try await lifeline.leads(on: reactor) else { return }
+  /// - Returns: how often others were in the way, so that something was left for next time.
+  /// - Throws: `QueueError`; what was done until then is done.
+  public func maintain(retentionSeconds: Double, on reactor: isolated Reactor) async throws(QueueError) -> Int64 {
+    guard try await lifeline.leads(on: reactor) else { return 0 }
     var parameters = PostgresParameters()
     parameters.add(retentionSeconds)
-    let result = try await asQueue { () throws(PostgresError) in
-      try await client.execute(QueueWorker.maintainStatement, parameters, on: reactor)
+    var (moved, dropped, deleted, blocked) = (0, 0, 0, 0) as (Int64, Int64, Int64, Int64)
+    var isMore = true
+    for _ in 0..<Limits.maintenanceRounds where isMore {
+      let result = try await asQueue { () throws(PostgresError) in
+        try await client.execute(QueueWorker.maintainStatement, parameters, on: reactor)
+      }
+      moved += result.int64(0, 0)
+      dropped += result.int64(0, 1)
+      deleted += result.int64(0, 2)
+      blocked += result.int64(0, 3)
+      isMore = result.bool(0, 4)
     }
-    let (moved, dropped, deleted) = (result.int64(0, 0), result.int64(0, 1), result.int64(0, 2))
     if moved + dropped + deleted > 0 {
       log.info(
         "old tasks made room", [("moved", "\(moved)"), ("dropped", "\(dropped)"), ("deleted", "\(deleted)")])
     }
+    return blocked
   }
 
   /// Leaves: the row says so, and the place among the sleepers goes.
@@ -177,7 +187,7 @@ extension QueueWorker {
     "worker_promote", "select promoted, next_due from millrace.promote()")
 
   private static let maintainStatement = PostgresStatement(
-    "worker_maintain", "select moved, dropped, deleted from millrace.maintain($1::float8)")
+    "worker_maintain", "select moved, dropped, deleted, blocked, is_more from millrace.maintain($1::float8)")
 
   /// What the worker held and could not give back is taken over at once by whoever looks next: nobody owns it.
   private static let leaveStatement = PostgresStatement(
