@@ -2,21 +2,36 @@ import Basics
 public import Reactor
 public import Telemetry
 
-/// One step of a schema: a number that is never reused, a name, and the statements, each run on its own in the step's
-/// one transaction.
+/// One step of a schema: a number that is never reused, a name, and what it does.
+///
+/// Most steps are statements in one transaction. One whose work is too long for that, because it reads through all
+/// tasks there are, says with each look what is to be done next; what was done stays done, whatever happens meanwhile.
 public struct Migration: Sendable {
   /// Its place in the order, from 1 without gaps.
   public let number: Int32
   /// What it does, in a few words.
   public let name: String
-  /// The statements, without terminating semicolons.
-  public let statements: [String]
+  let content: Content
 
-  /// Step `number`.
+  enum Content: Sendable {
+    case statements([String])
+    case pieces(String)
+  }
+
+  /// Step `number`, of `statements` without terminating semicolons, each run on its own in one transaction.
   public init(_ number: Int32, _ name: String, _ statements: [String]) {
     self.number = number
     self.name = name
-    self.statements = statements
+    content = .statements(statements)
+  }
+
+  /// Step `number`, in pieces: `nextPiece` is a query that returns one row with the next statement to be run, how many
+  /// pieces are done, and how many there are, and no row when all are done. Each piece is a transaction of its own, so
+  /// the step can be broken off and begun again.
+  public init(_ number: Int32, _ name: String, nextPiece: String) {
+    self.number = number
+    self.name = name
+    content = .pieces(nextPiece)
   }
 }
 
@@ -35,29 +50,32 @@ public struct Migrator {
     self.log = log
   }
 
-  /// Runs what is missing and returns the numbers that were run.
+  /// Runs what is missing and returns the numbers that were run. What meets another transaction that is in its way is
+  /// tried again; it waits for a lock only briefly, for whoever comes behind it waits for that long as well.
   /// - Throws: `PostgresError`; the schema is then at the last step that was committed. Also if the database is at a
   ///   later step than this program knows.
   public func run(on connection: PostgresConnection, on reactor: isolated Reactor) async throws(PostgresError)
     -> [Int32]
   {
-    let deadline = reactor.now + .seconds(300 as UInt64)
-    _ = try await connection.execute(
-      PostgresStatement("migrate_lock", "select pg_advisory_lock(\(Migrator.lockKey))"), until: deadline, on: reactor)
+    _ = try await execute([("migrate_lock", "select pg_advisory_lock(\(Migrator.lockKey))")], connection, on: reactor)
     let result: Result<[Int32], PostgresError>
     do {
-      result = .success(try await runLocked(on: connection, until: deadline, on: reactor))
+      let patience = "set lock_timeout = \(Limits.migrationLockMs)"
+      _ = try await execute([("migrate_patience", patience)], connection, on: reactor)
+      result = .success(try await runLocked(on: connection, on: reactor))
     } catch {
       result = .failure(error)
     }
     // Where this fails the connection is gone, and the lock with it; why the migration failed is worth more.
-    _ = try? await connection.execute(
-      PostgresStatement("migrate_unlock", "select pg_advisory_unlock(\(Migrator.lockKey))"), on: reactor)
+    let ends = [
+      ("migrate_unlock", "select pg_advisory_unlock(\(Migrator.lockKey))"), ("migrate_reset", "reset lock_timeout"),
+    ]
+    for end in ends { _ = try? await execute([end], connection, on: reactor) }
     return try result.get()
   }
 
   private func runLocked(
-    on connection: PostgresConnection, until deadline: MonotonicTime, on reactor: isolated Reactor
+    on connection: PostgresConnection, on reactor: isolated Reactor
   ) async throws(PostgresError) -> [Int32] {
     let create = [
       "create schema if not exists millrace",
@@ -67,11 +85,10 @@ public struct Migrator {
       """,
     ]
     for (index, sql) in create.enumerated() {
-      _ = try await connection.execute(PostgresStatement("migrate_create_\(index)", sql), until: deadline, on: reactor)
+      _ = try await execute([("migrate_create_\(index)", sql)], connection, on: reactor)
     }
-    let latest = try await connection.execute(
-      PostgresStatement("migrate_latest", "select coalesce(max(number), 0) from millrace.migration"),
-      until: deadline, on: reactor
+    let latest = try await execute(
+      [("migrate_latest", "select coalesce(max(number), 0) from millrace.migration")], connection, on: reactor
     ).int32(0, 0)
     guard latest <= migrations.count else {
       throw PostgresError(
@@ -80,18 +97,51 @@ public struct Migrator {
     }
     var applied: [Int32] = []
     for migration in migrations[Int(latest)...] {
-      var steps = migration.statements.enumerated().map { index, sql in
-        (PostgresStatement("migrate_\(migration.number)_\(index)", sql), PostgresParameters())
+      var steps: [(name: String, sql: String)] = []
+      switch migration.content {
+      case .statements(let statements):
+        steps = statements.enumerated().map { ("migrate_\(migration.number)_\($0)", $1) }
+      case .pieces(let query): try await runPieces(of: migration, query, connection, on: reactor)
       }
-      var parameters = PostgresParameters()
-      parameters.add(migration.number)
-      parameters.add(text: migration.name)
-      let record = PostgresStatement("migrate_record", "insert into millrace.migration (number, name) values ($1, $2)")
-      steps.append((record, parameters))
-      _ = try await connection.execute(steps, until: deadline, on: reactor)
+      let name = migration.name.replacing("'", with: "''")
+      let record = "insert into millrace.migration (number, name) values (\(migration.number), '\(name)')"
+      _ = try await execute(steps + [("migrate_record_\(migration.number)", record)], connection, on: reactor)
       log.info("migrated", [("step", "\(migration.number)"), ("name", migration.name)])
       applied.append(migration.number)
     }
     return applied
+  }
+
+  private func runPieces(
+    of migration: Migration, _ query: String, _ connection: PostgresConnection, on reactor: isolated Reactor
+  ) async throws(PostgresError) {
+    var count = 0
+    while true {
+      let next = try await execute([("migrate_\(migration.number)_next", query)], connection, on: reactor)
+      guard next.rowCount > 0, let sql = next.text(0, 0) else { return }
+      log.info(
+        "migrating",
+        [("step", "\(migration.number)"), ("done", "\(next.int64(0, 1))"), ("of", "\(next.int64(0, 2))")])
+      _ = try await execute([("migrate_\(migration.number)_piece_\(count)", sql)], connection, on: reactor)
+      count += 1
+    }
+  }
+
+  /// Runs `steps` as one transaction, again if another one was in its way, and returns the rows of the last.
+  private func execute(
+    _ steps: [(name: String, sql: String)], _ connection: PostgresConnection, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> PostgresResult {
+    let statements = steps.map { (PostgresStatement($0.name, $0.sql), PostgresParameters()) }
+    var tries = 1
+    while true {
+      do {
+        let deadline = reactor.now + .seconds(Limits.migrationSeconds)
+        return try await connection.execute(statements, until: deadline, on: reactor).last!
+      } catch  where error.isConflict && tries < Limits.migrationTries {
+        log.info("another transaction is in the way, trying again", [("reason", error.message)])
+        tries += 1
+        await reactor.sleep(for: .milliseconds(Limits.migrationPauseMs))
+      }
+    }
   }
 }

@@ -20,4 +20,10 @@ public enum Limits {
   static let backoffCapSeconds: UInt64 = 5
   /// How long after its deadline a cancelled request may keep the server silent before the connection is given up.
   static let silenceSeconds: UInt64 = 10
+  /// How long one statement of a migration may take: it may read through a partition of millions of tasks.
+  static let migrationSeconds: UInt64 = 3600
+  /// How long it waits for a lock, in milliseconds, how often it is tried, and after what pause.
+  static let migrationLockMs = 2000
+  static let migrationTries = 60
+  static let migrationPauseMs: UInt64 = 500
 }

@@ -36,6 +36,13 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     }
   }
 
+  /// Whether another transaction was in the way: a deadlock (40P01), one that cannot be put in order (40001), or a lock
+  /// that was not to be had in time (55P03).
+  var isConflict: Bool {
+    guard case .server(let state) = code else { return false }
+    return ["40P01", "40001", "55P03"].contains(state)
+  }
+
   /// Whether the tables are not those that the program knows: 42P01, 42703, 42883 (no such table, column, function)
   /// and 3F000 (no such schema). Its migrations have not been run.
   public var lacksMigration: Bool {

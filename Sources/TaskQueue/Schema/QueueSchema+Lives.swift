@@ -1,5 +1,5 @@
 extension QueueSchema {
-  /// Step 3, who sleeps. Idle rows bear the number of their announcement; see `WakeProtocol`.
+  /// Step 4, who sleeps. Idle rows bear the number of their announcement; see `WakeProtocol`.
   static let wakeUps = [
     "alter table millrace.idle_worker add column number bigint not null default 0",
     // Tells as many sleeping workers as wanted, each on a channel of its own: of those who do not listen there nobody
@@ -31,7 +31,7 @@ extension QueueSchema {
     """,
   ]
 
-  /// Step 3, who lives. A lane's last three bits are its priority; 7 is that of tasks whose worker was lost.
+  /// Step 4, who lives. A lane's last three bits are its priority; 7 is that of tasks whose worker was lost.
   static let lives = [
     // `promised` is in how many seconds at the latest the next beat comes. One that has left keeps its row for a while,
     // so that a beat of its that comes late does not put it in again. Nothing depends on statistics of so small a

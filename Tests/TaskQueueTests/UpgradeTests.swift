@@ -1,0 +1,129 @@
+import Basics
+import Postgres
+import Reactor
+import TestSupport
+import Testing
+
+@testable import TaskQueue
+
+extension QueueHarness {
+  /// Fills tables of the first two steps as their program would have: twenty partitions, of which the old ones hold
+  /// tasks that are over; a secret task that waits, one that runs, one that is to be tried again; and their keys.
+  fileprivate func fill(on reactor: isolated Reactor) async throws {
+    for number in 0..<20 {
+      try await run("select setval('millrace.task_id', \(number * 5_000_000 + 1))", on: reactor)
+      try await run("select millrace.ensure_partitions()", on: reactor)
+    }
+    try await run(
+      """
+      insert into millrace.task (id, kind, lane, state, result, finished_at)
+      select n * 5000000 + i, 'md5', 1, 2, '{}', now() from generate_series(1, 18) n, generate_series(1, 5) i
+      """, on: reactor)
+    try await run(
+      """
+      insert into millrace.task (id, kind, lane, payload)
+      values (95000002, 'argon2', 1, 'sealed'), (95000003, 'md5', 1, 'b'), (95000004, 'md5', 1, 'c')
+      """, on: reactor)
+    try await run("insert into millrace.ready (lane, seq, id) values (1, 1000, 95000002)", on: reactor)
+    try await run("select setval('millrace.ready_seq', 1000)", on: reactor)
+    try await run("insert into millrace.worker (name) values ('old')", on: reactor)
+    try await run("insert into millrace.lease (worker_id, ids) values (1, array[95000003])", on: reactor)
+    try await run(
+      "insert into millrace.scheduled (id, run_at, lane) values (95000004, now() + interval '1 hour', 1)", on: reactor)
+    try await run(
+      "insert into millrace.unique_key values ('\\x01', 95000003, now() + interval '1 day')", on: reactor)
+    try await run("select setval('millrace.task_id', 95000004)", on: reactor)
+  }
+
+  fileprivate func migrate(on reactor: isolated Reactor) async throws(QueueError) -> [Int32] {
+    try await QueueSchema.migrate(configuration, pool: pool, log: quiet, on: reactor)
+  }
+
+  fileprivate func bounds(_ condition: String, on reactor: isolated Reactor) async throws -> Int64 {
+    try await count("pg_constraint where conname = 'bound' and \(condition)", on: reactor)
+  }
+}
+
+@Suite(.serialized, .timeLimit(.minutes(2))) struct UpgradeTests {
+  @Test func `tables of the second step are taken over with everything that is open in them`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("upgrade", steps: 2, on: reactor)
+      try await queue.fill(on: reactor)
+      #expect(try await queue.migrate(on: reactor) == [3, 4])
+      #expect(try await queue.migrate(on: reactor) == [])
+      let worker = await queue.worker(on: reactor)
+      // The secret is forgotten when its task is over.
+      let secret = try await worker.claim(1, on: reactor)
+      #expect(secret.map(\.id) == [95_000_002] && secret[0].payload == Array("sealed".utf8))
+      _ = try await worker.complete([secret[0].failed("no")], on: reactor)
+      #expect(try await queue.count("millrace.task where secret and payload is null", on: reactor) == 1)
+      #expect(try await queue.count("millrace.task where secret", on: reactor) == 1)
+      // The running one is completed under its old lease.
+      #expect(try await queue.client.task(95_000_003, on: reactor)?.state == .running)
+      let lease = try await queue.number("select id from millrace.lease", on: reactor)
+      let running = Completion(id: 95_000_003, lease: lease, outcome: .completed(result: []))
+      #expect(try await worker.complete([running], on: reactor) == [95_000_003])
+      // The scheduled one comes.
+      try await queue.run("update millrace.scheduled set run_at = now()", on: reactor)
+      _ = try await worker.queue.promote(on: reactor)
+      #expect(try await worker.claim(16, on: reactor).map(\.id) == [95_000_004])
+      // Places in line go on behind the old ones, and so do ids; keys begin anew.
+      let new = try await queue.queue(queue.submission("new"), on: reactor)
+      #expect(new > 95_000_004)
+      #expect(try await queue.client.submit(queue.submission("new"), on: reactor) == .underWay(id: new, state: .queued))
+      // What is full makes room, however much there is, and is still read.
+      #expect(try await worker.queue.maintain(retentionSeconds: 1_000_000, on: reactor) == 0)
+      #expect(try await queue.count("pg_inherits where inhparent = 'millrace.task'::regclass", on: reactor) == 4)
+      #expect(try await queue.client.task(5_000_001, on: reactor)?.state == .completed)
+      #expect(try await queue.strays(on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `an upgrade waits for who is in its way, and goes on where it was broken off`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("broken", steps: 2, on: reactor)
+      try await queue.fill(on: reactor)
+      // Somebody reads a partition in the middle, for longer than one try takes.
+      try await queue.run("begin", on: reactor)
+      try await queue.run("lock table millrace.task_9 in access share mode", on: reactor)
+      let upgrades = Upgrades()
+      upgrades.begin(queue, on: reactor)
+      let waiting = "\(queue.locks) and not granted"
+      while try await queue.count(waiting, on: reactor) == 0 { await reactor.sleep(for: .milliseconds(5)) }
+      #expect(try await queue.bounds("convalidated", on: reactor) == 9)
+      try await queue.run("select pg_terminate_backend(pid) from \(waiting)", on: reactor)
+      await upgrades.wait(for: 1, on: reactor)
+      #expect(throws: QueueError.self) { try upgrades.outcomes[0].get() }
+      #expect(try await queue.bounds("true", on: reactor) == 9)
+      upgrades.begin(queue, on: reactor)
+      // It waits for a moment, tries again, and gets on when the way is free.
+      while try await queue.count(waiting, on: reactor) == 0 { await reactor.sleep(for: .milliseconds(5)) }
+      while try await queue.count(waiting, on: reactor) > 0 { await reactor.sleep(for: .milliseconds(5)) }
+      try await queue.run("commit", on: reactor)
+      await upgrades.wait(for: 2, on: reactor)
+      #expect(try upgrades.outcomes[1].get() == [3, 4])
+      queue.close(on: reactor)
+    }
+  }
+}
+
+private final class Upgrades {
+  var outcomes: [Result<[Int32], QueueError>] = []
+  private let news = Pause()
+
+  func begin(_ queue: QueueHarness, on reactor: isolated Reactor) {
+    Task.immediate(executorPreference: reactor.queue) {
+      do throws(QueueError) {
+        outcomes.append(.success(try await queue.migrate(on: reactor)))
+      } catch {
+        outcomes.append(.failure(error))
+      }
+      news.end()
+    }
+  }
+
+  func wait(for count: Int, on reactor: isolated Reactor) async {
+    while outcomes.count < count { await news.wait(until: .never, on: reactor) }
+  }
+}
