@@ -38,7 +38,8 @@ final class SlotGate {
     _ claim: WakeProtocol.Claim, _ turn: Turn, fromStart: Bool, tasks: Int, rests: Int, on reactor: isolated Reactor
   ) -> WakeProtocol.Order {
     let step = wake.claimCameBack(
-      claim, found: turn.claimed.count, isFull: turn.isFull, fromStart: fromStart, tasks: tasks, rests: rests)
+      claim, found: turn.claimed.count, isFull: turn.isFull, isAnnounced: turn.isAnnounced, fromStart: fromStart,
+      tasks: tasks, rests: rests)
     return perform(step, on: reactor) ?? .leave
   }
 

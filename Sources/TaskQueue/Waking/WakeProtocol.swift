@@ -124,12 +124,13 @@ public struct WakeProtocol: Sendable {
   /// - Parameters:
   ///   - found: how many tasks it brought.
   ///   - isFull: whether that is as many as it asked for.
+  ///   - isAnnounced: whether its row is in place; a claim that found nothing without it has failed.
   ///   - fromStart: whether it looked at all tasks.
   ///   - tasks, rests: what the slot has claimed since it slept, and how often it has rested in a row.
   public mutating func claimCameBack(
-    _ claim: Claim, found: Int, isFull: Bool, fromStart: Bool, tasks: Int = 0, rests: Int = 0
+    _ claim: Claim, found: Int, isFull: Bool, isAnnounced: Bool, fromStart: Bool, tasks: Int = 0, rests: Int = 0
   ) -> Step {
-    if let row = claim.announces { rowSeen = max(rowSeen, row) }
+    if let row = claim.announces, isAnnounced { rowSeen = max(rowSeen, row) }
     mistrustLateRow(of: claim)
     if found > 0 { return took(isFull: isFull) }
     if isStopping { return leave() }

@@ -147,6 +147,16 @@ struct QueueModel {
     return true
   }
 
+  /// Completes one task of the lease `id`, which goes on with the others.
+  mutating func completeOne(_ id: Int, _ task: Int) {
+    guard let index = leases.firstIndex(where: { $0.id == id && $0.isCommitted }) else { return }
+    guard let place = leases[index].tasks.firstIndex(of: task) else { return }
+    leases[index].tasks.remove(at: place)
+    states[task] = .done
+    completions[task] += 1
+    if leases[index].tasks.isEmpty { leases.remove(at: index) }
+  }
+
   /// Takes the leases of `owner` away, those that a completion holds at this moment and those in `known` excepted;
   /// returns the groups of the tasks that are ready again.
   mutating func takeLeases(of owner: Int, except known: [Int] = []) -> [Int] {
@@ -169,12 +179,11 @@ struct QueueModel {
     if let index = leases.firstIndex(where: { $0.id == lease }) { leases[index].isLocked = isLocked }
   }
 
-  /// Gives the tasks of a lease back; returns their groups.
-  mutating func release(_ lease: Int) -> [Int] {
-    guard let index = leases.firstIndex(where: { $0.id == lease }) else { return [] }
-    let tasks = leases.remove(at: index).tasks
-    for task in tasks { makeReady(task, seq: nextSeq()) }
-    return tasks.map { groups[$0] }
+  /// Gives the tasks of a lease back; false if it is somebody else's by now.
+  mutating func release(_ lease: Int) -> Bool {
+    guard let index = leases.firstIndex(where: { $0.id == lease }) else { return false }
+    for task in leases.remove(at: index).tasks { makeReady(task, seq: nextSeq()) }
+    return true
   }
 
   /// The session of `owner` is gone: its lock is free, and what lies in its box is lost.

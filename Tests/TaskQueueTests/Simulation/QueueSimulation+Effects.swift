@@ -14,14 +14,20 @@ extension QueueSimulation {
       let before = table.boxes.map(\.count)
       table.notify(group: group, tasks: tasks, workers: group == 0 ? 1 : tasks)
       for worker in before.indices where table.boxes[worker].count > before[worker] { pending.append(.deliver(worker)) }
-    case .promote(let task):
+    // Between the statement and its commit others announce and look, and do not see what is to come.
+    case .promote(let task): pending.append(.promoted(task: task))
+    case .promoted(let task):
       table.makeReady(task, seq: table.nextSeq())
-      pending.append(.notify(group: table.groups[task], tasks: 1))
+      tellAll()
     case .begin(let worker, let slot): begin(worker, slot)
     case .announce(let worker, let slot):
       if isCut(worker) { return pending.append(.fail(worker, slot: slot)) }
-      let (group, number) = (workers[worker].slots[slot].group, workers[worker].slots[slot].claim!.announces!)
-      table.announce(worker, group, number)
+      // It may fail alone, for it is a transaction of its own: the claim behind it looks all the same.
+      workers[worker].slots[slot].isAnnounced = !fault(16)
+      if workers[worker].slots[slot].isAnnounced {
+        let (group, number) = (workers[worker].slots[slot].group, workers[worker].slots[slot].claim!.announces!)
+        table.announce(worker, group, number)
+      }
       pending.append(fault(16) ? .fail(worker, slot: slot) : .look(worker, slot: slot))
     case .look(let worker, let slot): look(worker, slot)
     case .settle(let worker, let slot): settle(worker, slot)
@@ -36,9 +42,9 @@ extension QueueSimulation {
       workers[worker].gates[workers[worker].slots[slot].group].computed()
       pending.append(.begin(worker, slot: slot))
     case .release(let worker, let slot, let lease):
-      let freed = table.release(lease)
-      for group in freed { pending.append(.notify(group: group, tasks: 1)) }
+      pending.append(.released(lease: lease))
       pending.append(.begin(worker, slot: slot))
+    case .released(let lease): if table.release(lease) { tellAll() }
     default: performForProcess(effect)
     }
   }
@@ -94,6 +100,7 @@ extension QueueSimulation {
     switch step.order {
     case .claim(let claim):
       workers[worker].slots[slot].claim = claim
+      workers[worker].slots[slot].isAnnounced = claim.announces == nil
       pending.append(claim.announces == nil ? .look(worker, slot: slot) : .announce(worker, slot: slot))
     case .compute: pending.append(.compute(worker, slot: slot))
     case .release:
@@ -145,6 +152,7 @@ extension QueueSimulation {
       if let taken = state.taken { table.rollBackClaim(taken.lease) }
       return pending.append(.fail(worker, slot: slot))
     }
+    if state.held != nil, fault(12) { return settleOneByOne(worker, slot) }
     if let held = state.held {
       table.unlock(held)
       let tasks = table.leases.first { $0.id == held }?.tasks ?? []
@@ -160,6 +168,21 @@ extension QueueSimulation {
     pending.append(fault(16) ? .fail(worker, slot: slot) : .answer(worker, slot: slot))
   }
 
+  /// A result was refused, and with it the whole transaction: each task is completed in one of its own, and nothing is
+  /// claimed. That may be cut short anywhere, and is then tried again with what is left.
+  private mutating func settleOneByOne(_ worker: Int, _ slot: Int) {
+    let state = workers[worker].slots[slot]
+    if let taken = state.taken { table.rollBackClaim(taken.lease) }
+    workers[worker].slots[slot].taken = nil
+    table.unlock(state.held!)
+    for task in table.leases.first(where: { $0.id == state.held })?.tasks ?? [] {
+      if fault(4) { return pending.append(.fail(worker, slot: slot)) }
+      table.completeOne(state.held!, task)
+    }
+    workers[worker].slots[slot].held = nil
+    pending.append(.fail(worker, slot: slot))
+  }
+
   private mutating func answer(_ worker: Int, _ slot: Int) {
     var state = workers[worker].slots[slot]
     if state.completed { state.held = nil }
@@ -168,6 +191,10 @@ extension QueueSimulation {
       return pending.append(.begin(worker, slot: slot))
     }
     let found = state.taken == nil ? 0 : state.takenCount
+    if !state.isAnnounced, found == 0 {
+      workers[worker].slots[slot] = state
+      return pending.append(.fail(worker, slot: slot))
+    }
     let fromStart = claim.fromStart || state.floor == 0
     if let taken = state.taken {
       state.held = taken.lease
@@ -178,8 +205,8 @@ extension QueueSimulation {
     state.claim = nil
     workers[worker].slots[slot] = state
     let step = workers[worker].gates[state.group].claimCameBack(
-      claim, found: found, isFull: found == Self.batch[state.group], fromStart: fromStart, tasks: state.tasks,
-      rests: state.rests)
+      claim, found: found, isFull: found == Self.batch[state.group], isAnnounced: state.isAnnounced,
+      fromStart: fromStart, tasks: state.tasks, rests: state.rests)
     obey(step, worker, slot)
   }
 }

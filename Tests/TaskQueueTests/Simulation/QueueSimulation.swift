@@ -25,6 +25,8 @@ struct QueueSimulation {
     case reconnect(Int)
     case listen(Int)
     case promote(task: Int)
+    case promoted(task: Int)
+    case released(lease: Int)
 
     /// The worker without whose process it cannot happen.
     var process: Int? {
@@ -56,6 +58,8 @@ struct QueueSimulation {
     var taken: (lease: Int, firstSeq: Int)?
     var takenCount = 0
     var completed = false
+    /// Whether the row that the claim under way is to put in place is there.
+    var isAnnounced = false
     var floor = 0
     var tasks = 0
     var rests = 0
@@ -181,6 +185,11 @@ struct QueueSimulation {
     for other in workers.indices where other != worker { tell(other, nil) }
   }
 
+  /// At a commit everybody is told to look.
+  mutating func tellAll() {
+    for worker in workers.indices { tell(worker, nil) }
+  }
+
   private mutating func tell(_ worker: Int, _ note: QueueModel.Note?) {
     if table.tell(worker, note) { pending.append(.deliver(worker)) }
   }
@@ -222,9 +231,10 @@ struct QueueSimulation {
         return true
       }
       let known = workers[worker].slots.compactMap { $0.held }
-      let freed = table.takeLeases(of: worker, except: known)
-      for group in freed { pending.append(.notify(group: group, tasks: 1)) }
-      if !freed.isEmpty { return true }
+      if !table.takeLeases(of: worker, except: known).isEmpty {
+        tellAll()
+        return true
+      }
     }
     return false
   }
