@@ -99,7 +99,6 @@ private final class Deaf: QueueListener {
   let ready = Pause()
   func listening(on reactor: isolated Reactor) { ready.end() }
   func deafened(on reactor: isolated Reactor) {}
-  func looked(on reactor: isolated Reactor) {}
   func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {}
 }
 

@@ -17,7 +17,6 @@ final class Keeper {
   private var complaints = LogBudget(linesPerSecond: 1)
   /// How many tasks had been claimed at the last beat.
   private var claimedAtBeat: UInt64 = 0
-  private var nextSelfTest = MonotonicTime(nanoseconds: 0)
   private var random = SeededRandom.fromSystem()
   private let promotion = Pause()
   /// When the next scheduled task is due, as far as this worker knows.
@@ -47,9 +46,6 @@ final class Keeper {
     alarm.end()
   }
 
-  /// Another worker has looked on behalf of all that are at rest, or this one has.
-  func othersLooked(on reactor: isolated Reactor) { room.beats.othersLooked(at: reactor.now) }
-
   /// Nothing has been claimed since the last beat, and all slots sleep.
   private var isAtRest: Bool {
     room.metrics.claimed.value == claimedAtBeat && gates.allSatisfy { $0.isAsleep }
@@ -78,15 +74,14 @@ final class Keeper {
   /// Returns how soon to look again, nil for the usual time.
   private func beatOnce(due: MonotonicTime, on reactor: isolated Reactor) async throws(QueueError) -> TimeSpan? {
     let asleep = gates.filter { $0.sleeperCount > 0 }
-    let selfTest = reactor.now >= nextSelfTest
-    if selfTest { nextSelfTest = reactor.now + configuration.selfTest }
-    let notice = room.beats.sent(isAtRest: isAtRest, share: Double.random(in: 0...1, using: &random), at: reactor.now)
+    let wasAtRest = isAtRest
+    room.beats.sent(share: Double.random(in: 0...1, using: &random), at: reactor.now)
     policy.sent(due: due, at: reactor.now)
     claimedAtBeat = room.metrics.claimed.value
     let beat = try await room.queue.beat(
       held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds, idleGroups: asleep.map(\.slots.group),
-      notice: notice, selfTest: selfTest, on: reactor)
-    room.beats.answered()
+      schedule: room.beats, isAtRest: wasAtRest, testAfter: configuration.selfTest, on: reactor)
+    room.beats.answered(promisedSeconds: beat.promisedSeconds)
     if let seconds = beat.nextDueSeconds { scheduled(at: reactor.now + .seconds(seconds)) }
     let verdict = policy.answered(
       beat.suspects, clockSeconds: beat.clockSeconds, serverSeconds: beat.serverSeconds, at: reactor.now)

@@ -42,10 +42,11 @@ public struct WorkerConfiguration: Sendable {
   public var resultTTL = TimeSpan.seconds(3600 as UInt64)
   /// Silence after which other workers take over.
   public var leaseSeconds = 30.0
-  /// How often it says that it lives; also how often it looks for tasks that no notification told of.
+  /// How often it says that it lives while it works; also how often some worker looks for tasks that no notification
+  /// told of.
   public var heartbeat = TimeSpan.seconds(5 as UInt64)
-  /// How often it tests that it hears notifications.
-  public var selfTest = TimeSpan.seconds(10 as UInt64)
+  /// How long it may hear no notification until it tests whether it hears them.
+  var selfTest = TimeSpan.seconds(30 as UInt64)
   /// How long tasks that are over are kept.
   public var retention = TimeSpan.seconds(604_800 as UInt64)
   /// How often partitions are looked after.

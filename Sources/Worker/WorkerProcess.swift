@@ -121,9 +121,6 @@ extension WorkerProcess: QueueListener {
     }
   }
 
-  /// The next look is put off.
-  public func looked(on reactor: isolated Reactor) { keeper.othersLooked(on: reactor) }
-
   /// Slots do not rely on being told.
   public func deafened(on reactor: isolated Reactor) {
     room.isListening = false

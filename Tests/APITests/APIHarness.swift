@@ -74,7 +74,6 @@ final class APIHarness: QueueListener {
 
   func listening(on reactor: isolated Reactor) { listens.end() }
   func deafened(on reactor: isolated Reactor) {}
-  func looked(on reactor: isolated Reactor) {}
   func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {}
 
   func send(

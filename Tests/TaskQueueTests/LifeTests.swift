@@ -116,8 +116,7 @@ extension QueueHarness {
       for index in 0..<2 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
       let known = try await worker.claim(1, on: reactor)
       let lost = try await worker.claim(1, on: reactor)
-      _ = try await worker.queue.beat(
-        held: [known[0].lease], leaseSeconds: 0, idleGroups: [], notice: .working, selfTest: false, on: reactor)
+      _ = try await worker.beat(held: [known[0].lease], leaseSeconds: 0, on: reactor)
       #expect(try await worker.complete(known, on: reactor) == [known[0].id])
       #expect(try await worker.claim(16, on: reactor).map(\.id) == [lost[0].id])
       queue.close(on: reactor)
@@ -156,20 +155,52 @@ extension QueueHarness {
     }
   }
 
-  @Test func `whoever looks on behalf of all tells them`() async throws {
+  @Test func `workers at rest take turns, so that one of them looks every five seconds`() async throws {
     try await onReactor { reactor in
-      let queue = try await QueueHarness.make("looks", on: reactor)
-      let (one, two) = (await queue.worker("one", on: reactor), await queue.worker("two", on: reactor))
-      _ = try await two.beat(on: reactor)
-      let notice = BeatSchedule.Notice(promisedSeconds: 15, looksForAll: true)
-      _ = try await one.queue.beat(
-        held: [], leaseSeconds: 30, idleGroups: [], notice: notice, selfTest: false, on: reactor)
-      try await queue.run("notify millrace_ready", on: reactor)
-      await two.hears(1, on: reactor)
-      #expect(two.looks == 1 && two.heard == [WakeUp(payload: "")])
-      // It has promised less than others and is not late yet.
+      let queue = try await QueueHarness.make("turns", on: reactor)
+      var workers: [TestWorker] = []
+      for name in ["one", "two", "three", "four"] { workers.append(await queue.worker(name, on: reactor)) }
+      func turn(_ index: Int, after seconds: Double) async throws -> Double {
+        try await queue.run(
+          "update millrace.worker set heartbeat_at = heartbeat_at - make_interval(secs => \(seconds))", on: reactor)
+        return (try await workers[index].beat(isAtRest: true, on: reactor).promisedSeconds).rounded()
+      }
+      // One that works is no help to those at rest.
+      _ = try await workers[3].beat(on: reactor)
+      #expect(try await turn(0, after: 0) == 5)
+      #expect(try await turn(1, after: 0) == 10)
+      #expect(try await turn(2, after: 0) == 15)
+      #expect(try await turn(0, after: 5) == 15)
+      #expect(try await turn(1, after: 5) == 15)
+      // It has missed its turn, and nobody counts on it any more.
+      #expect(try await turn(0, after: 10) == 10)
+      #expect(try await turn(3, after: 0) == 15)
+      // The longest there is, however many there are.
+      #expect(try await turn(2, after: 0) == 15)
+      // One that works beats as before; one at rest is not late before the time it has promised.
+      #expect(try await workers[1].beat(on: reactor).promisedSeconds == 5)
       try await queue.run("update millrace.worker set heartbeat_at = now() - interval '8 s'", on: reactor)
-      #expect(try await two.beat(on: reactor).suspects.isEmpty)
+      #expect(try await workers[0].beat(on: reactor).suspects.map(\.worker) == [workers[1].queue.id!])
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `one worker tests the hearing of all, and who does not hear makes a new lifeline`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("tests", on: reactor)
+      let (one, two) = (await queue.worker("one", on: reactor), await queue.worker("two", on: reactor))
+      let before = [one, two].map(\.queue.lifeline.lastHeard)
+      _ = try await one.beat(testAfter: .seconds(0.0), on: reactor)
+      for (worker, time) in zip([one, two], before) {
+        while worker.queue.lifeline.lastHeard == time { await reactor.sleep(for: .milliseconds(1)) }
+      }
+      #expect(one.heard.isEmpty && two.heard.isEmpty)
+      // A test that is on its way when the next beat is due has not been heard.
+      let lifeline = one.queue.lifeline
+      let tests = [0, 1].map { _ in lifeline.beginTest(afterQuiet: .seconds(0.0), on: reactor) }
+      #expect(tests == [true, false])
+      await one.deafens.wait(until: .never, on: reactor)
+      await one.listens.wait(until: .never, on: reactor)
       queue.close(on: reactor)
     }
   }

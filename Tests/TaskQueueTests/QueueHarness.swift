@@ -131,8 +131,8 @@ final class QueueHarness {
 final class TestWorker: QueueListener {
   let queue: QueueWorker
   let listens = Pause()
+  let deafens = Pause()
   private(set) var heard: [WakeUp] = []
-  private(set) var looks = 0
   private let news = Pause()
 
   init(_ queue: QueueWorker) {
@@ -140,8 +140,7 @@ final class TestWorker: QueueListener {
   }
 
   func listening(on reactor: isolated Reactor) { listens.end() }
-  func deafened(on reactor: isolated Reactor) {}
-  func looked(on reactor: isolated Reactor) { looks += 1 }
+  func deafened(on reactor: isolated Reactor) { deafens.end() }
   func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {
     heard.append(wakeUp)
     news.end()
@@ -169,13 +168,15 @@ final class TestWorker: QueueListener {
     try await complete(tasks.map { $0.completed() }, on: reactor)
   }
 
-  func beat(on reactor: isolated Reactor) async throws -> QueueWorker.Beat {
-    try await queue.beat(held: [], leaseSeconds: 30, idleGroups: [], notice: .working, selfTest: false, on: reactor)
+  func beat(
+    held: [Int64] = [], leaseSeconds: Double = 30, idleGroups: [Int16] = [], isAtRest: Bool = false,
+    testAfter: TimeSpan = .seconds(1000.0), on reactor: isolated Reactor
+  ) async throws -> QueueWorker.Beat {
+    try await queue.beat(
+      held: held, leaseSeconds: leaseSeconds, idleGroups: idleGroups,
+      schedule: BeatSchedule(beat: .seconds(5.0), leaseSeconds: 30, at: reactor.now), isAtRest: isAtRest,
+      testAfter: testAfter, on: reactor)
   }
-}
-
-extension BeatSchedule.Notice {
-  static let working = BeatSchedule.Notice(promisedSeconds: 5, looksForAll: false)
 }
 
 extension ClaimedTask {

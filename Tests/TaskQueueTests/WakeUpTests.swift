@@ -109,13 +109,30 @@ import Testing
     }
   }
 
+  @Test func `a worker that announces itself and looks while a promotion is under way is told of it`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("promotion", on: reactor)
+      _ = try await queue.queue(queue.submission("x"), on: reactor)
+      let worker = await queue.worker(on: reactor)
+      let task = try await worker.claim(1, on: reactor)[0]
+      let retry = Completion(id: task.id, lease: task.lease, outcome: .retry(error: "later", afterSeconds: 0))
+      _ = try await worker.complete([retry], on: reactor)
+      try await queue.run("begin", on: reactor)
+      #expect(try await queue.number("select promoted from millrace.promote()", on: reactor) == 1)
+      let sleeper = try await sleepers(1, queue, on: reactor)[0]
+      try await queue.run("commit", on: reactor)
+      await sleeper.hears(1, on: reactor)
+      #expect(try await sleeper.claim(1, on: reactor).map(\.id) == [task.id])
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `a beat finds a task that no sleeper was told of, until somebody claims it`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("untold", on: reactor)
       let worker = await queue.worker(on: reactor)
       for index in 0..<2 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
-      let beat = try await worker.queue.beat(
-        held: [], leaseSeconds: 30, idleGroups: [0, 2], notice: .working, selfTest: false, on: reactor)
+      let beat = try await worker.beat(idleGroups: [0, 2], on: reactor)
       #expect(beat.waiting.map(\.group) == [0])
       #expect(try await worker.queue.stillWaiting(beat.waiting, on: reactor) == beat.waiting)
       _ = try await worker.claim(1, on: reactor)

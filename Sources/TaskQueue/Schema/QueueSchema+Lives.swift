@@ -33,12 +33,13 @@ extension QueueSchema {
 
   /// Step 4, who lives. A lane's last three bits are its priority; 7 is that of tasks whose worker was lost.
   static let lives = [
-    // `promised` is in how many seconds at the latest the next beat comes. One that has left keeps its row for a while,
-    // so that a beat of its that comes late does not put it in again. Nothing depends on statistics of so small a
-    // table.
+    // `promised` is in how many seconds at the latest the next beat comes, for one at rest so as others' beats leave
+    // it. One that has left keeps its row for a while, so that a beat of its that comes late does not put it in again.
+    // Nothing depends on statistics of so small a table.
     """
     alter table millrace.worker add column beats bigint not null default 0,
-      add column promised double precision not null default 5, add column has_left boolean not null default false,
+      add column promised double precision not null default 5, add column rests boolean not null default false,
+      add column has_left boolean not null default false,
       set (autovacuum_analyze_threshold = 1000000)
     """,
     "alter table millrace.lease add column lane smallint not null default 1",
@@ -78,17 +79,33 @@ extension QueueSchema {
     """,
     // Says "alive" and tells what to worry about: workers whose session is gone or whose beat is late, when the next
     // scheduled task is due, and the oldest tasks in lanes of groups that sleep here. A claim is a sign of life, too.
+    //
+    // One at rest beats next where the first gap of more than a usual pause is between the beats that others at rest
+    // have promised, so that somebody looks that often and nobody more often than needed.
     """
     create function millrace.beat(
       me bigint, my_name text, held bigint[], lease_seconds double precision, idle_groups smallint[],
-      promises double precision, self_test boolean, looks_for_all boolean)
-    returns table (clock double precision, uptime double precision, workers text, beats text, silent text,
-      promised text, gone text, next_due double precision, ready_lanes text, ready_seqs text, rescued bigint)
+      usual double precision, longest double precision, at_rest boolean, self_test boolean)
+    returns table (promise double precision, clock double precision, uptime double precision, workers text,
+      beats text, silent text, promised text, gone text, next_due double precision, ready_lanes text, ready_seqs text,
+      rescued bigint)
     language plpgsql as $$
     #variable_conflict use_column
+    declare other_due double precision;
     begin
-      insert into millrace.worker as w (id, name, promised) overriding system value values (me, my_name, promises)
-        on conflict (id) do update set heartbeat_at = now(), beats = w.beats + 1, promised = excluded.promised
+      promise := 0;
+      for other_due in
+        select extract(epoch from w.heartbeat_at - now()) + w.promised as due from millrace.worker w
+        where at_rest and w.rests and w.id <> me and not w.has_left order by due
+      loop
+        exit when other_due > promise + usual * 1.2;
+        promise := greatest(promise, other_due);
+      end loop;
+      promise := case when at_rest then least(promise + usual, longest) else usual end;
+      insert into millrace.worker as w (id, name, promised, rests) overriding system value
+        values (me, my_name, promise, at_rest)
+        on conflict (id) do update set heartbeat_at = now(), beats = w.beats + 1, promised = excluded.promised,
+          rests = excluded.rests
         where not w.has_left;
       clock := extract(epoch from now());
       uptime := extract(epoch from now() - pg_postmaster_start_time());
@@ -116,8 +133,7 @@ extension QueueSchema {
         from unnest(idle_groups) g cross join generate_series(0, 7) p cross join lateral (
           select r.lane, r.seq from millrace.ready r where r.lane = (g * 8 + p)::smallint
           order by r.lane, r.seq limit 1) oldest;
-      if self_test then perform pg_notify('millrace_worker_' || me, 'self'); end if;
-      if looks_for_all then perform pg_notify('millrace_ready', 'looked'); end if;
+      if self_test then perform pg_notify('millrace_ready', 'test'); end if;
       return next;
     end $$
     """,

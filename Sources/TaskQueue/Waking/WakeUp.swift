@@ -1,5 +1,5 @@
 /// What a NOTIFY tells: how many tasks wait for which group of slots, and the number of the idle row that was taken for
-/// it (`0:12:7,2:1:3`). An empty payload means "look everywhere"; `self` is a worker's test of its own hearing.
+/// it (`0:12:7,2:1:3`). An empty payload means "look everywhere"; `test` is a test of everybody's hearing.
 public struct WakeUp: Equatable, Sendable {
   /// Tasks for one group.
   public struct Word: Equatable, Sendable {
@@ -24,8 +24,6 @@ public struct WakeUp: Equatable, Sendable {
     }
   }
 
-  /// What a worker sends to itself.
-  static let selfTest = "self"
-  /// What a worker sends to all others when it has looked on behalf of all.
-  static let looked = "looked"
+  /// What a worker sends to all, itself among them, to prove that they hear.
+  static let test = "test"
 }

@@ -9,15 +9,13 @@ public protocol QueueListener: AnyObject {
   func listening(on reactor: isolated Reactor)
   /// Notifications do not arrive any more, and some may be lost.
   func deafened(on reactor: isolated Reactor)
-  /// Another worker, or this one, has looked for what went wrong on behalf of all that are at rest.
-  func looked(on reactor: isolated Reactor)
   /// Somebody has tasks.
   func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor)
 }
 
 /// The connection that proves a worker alive and hears what there is to do. It holds the worker's advisory lock, so
 /// that a killed process is known within milliseconds and without any clock; it is replaced when it breaks or when a
-/// notification to itself does not come back.
+/// notification that tests it does not arrive.
 final class Lifeline: PostgresNotificationReceiver {
   static let lockClass: Int32 = 1_296_649_047
   /// Held by the one worker that looks after partitions.
@@ -30,7 +28,9 @@ final class Lifeline: PostgresNotificationReceiver {
   private weak var listener: (any QueueListener)?
   private var connection: PostgresConnection?
   private var isStopping = false
-  private var selfTestSent = false
+  /// When it last heard anything, and whether it has been tested since.
+  private(set) var lastHeard = MonotonicTime(nanoseconds: 0)
+  private var isTested = false
   private var isListening = false
   private var isLeader = false
   private var lacksMigration = false
@@ -94,7 +94,8 @@ final class Lifeline: PostgresNotificationReceiver {
       PostgresStatement("worker_listen_own", "listen millrace_worker_\(id)"),
     ]
     for statement in statements { _ = try await connection.execute(statement, on: reactor) }
-    selfTestSent = false
+    lastHeard = reactor.now
+    isTested = false
     isListening = true
   }
 
@@ -111,28 +112,27 @@ final class Lifeline: PostgresNotificationReceiver {
     return self.isLeader
   }
 
-  /// Called before a beat that sends a notification to this worker: the previous one must have come back.
-  func beginSelfTest(on reactor: isolated Reactor) {
-    guard isListening else { return }
-    if selfTestSent {
+  /// Called before a beat. Tells whether it has to send a notification to all: a lifeline that has been quiet for
+  /// `quiet` may be deaf. Should it have been tested by the last beat and still have heard nothing, it is.
+  func beginTest(afterQuiet quiet: TimeSpan, on reactor: isolated Reactor) -> Bool {
+    guard isListening, reactor.now.since(lastHeard) >= quiet else { return false }
+    if isTested {
       log.warning("the lifeline did not hear a notification to itself")
       connection?.close(on: reactor)
+      return false
     }
-    selfTestSent = true
+    isTested = true
+    return true
   }
 
   /// The beat that was to send the notification has failed.
-  func abandonSelfTest() { selfTestSent = false }
+  func abandonTest() { isTested = false }
 
-  /// Somebody has submitted tasks, or has promoted or rescued some, or this is the self-test.
+  /// Somebody has submitted tasks, or has promoted or rescued some, or tests.
   func notified(channel: String, payload: String, on reactor: isolated Reactor) {
-    if payload == WakeUp.selfTest {
-      selfTestSent = false
-    } else if payload == WakeUp.looked {
-      listener?.looked(on: reactor)
-    } else if isListening {
-      listener?.heard(WakeUp(payload: payload), on: reactor)
-    }
+    lastHeard = reactor.now
+    isTested = false
+    if isListening, payload != WakeUp.test { listener?.heard(WakeUp(payload: payload), on: reactor) }
   }
 
   func stop(on reactor: isolated Reactor) {

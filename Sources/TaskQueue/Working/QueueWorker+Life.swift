@@ -1,3 +1,4 @@
+public import Basics
 import Postgres
 public import Reactor
 import Telemetry
@@ -5,6 +6,8 @@ import Telemetry
 extension QueueWorker {
   /// What a beat was answered.
   public struct Beat: Sendable {
+    /// In how many seconds this worker beats again at the latest.
+    public let promisedSeconds: Double
     /// What time it was, by PostgreSQL's clock, in seconds since the Unix epoch.
     public let clockSeconds: Double
     /// How long the server has been up.
@@ -30,30 +33,31 @@ extension QueueWorker {
   ///   - held: the leases that slots know of; older ones in this worker's name come from lost answers and are given up.
   ///   - leaseSeconds: how old those are at least.
   ///   - idleGroups: groups whose slots sleep.
-  ///   - notice: in how many seconds the next beat comes at the latest, and whether other workers are told that this
-  ///     one has looked.
-  ///   - selfTest: whether to send a notification to this worker, which proves that listening works.
+  ///   - schedule: how often this worker beats.
+  ///   - isAtRest: whether it may beat as seldom as others' beats allow.
+  ///   - testAfter: how long nothing may have been heard until a notification tests whether listening works.
   /// - Throws: `QueueError`.
   public func beat(
-    held: [Int64], leaseSeconds: Double, idleGroups: [Int16], notice: BeatSchedule.Notice, selfTest: Bool,
-    on reactor: isolated Reactor
+    held: [Int64], leaseSeconds: Double, idleGroups: [Int16], schedule: BeatSchedule, isAtRest: Bool,
+    testAfter: TimeSpan, on reactor: isolated Reactor
   ) async throws(QueueError) -> Beat {
     guard let id else { throw QueueError(.unavailable, "the worker is not registered") }
-    if selfTest { lifeline.beginSelfTest(on: reactor) }
+    let tests = lifeline.beginTest(afterQuiet: testAfter, on: reactor)
     var parameters = PostgresParameters()
     parameters.add(id)
     parameters.add(text: name)
     parameters.add(held)
     parameters.add(leaseSeconds)
     parameters.add(idleGroups)
-    parameters.add(notice.promisedSeconds)
-    parameters.add(Int16(selfTest ? 1 : 0))
-    parameters.add(Int16(notice.looksForAll ? 1 : 0))
+    parameters.add(schedule.beat.seconds)
+    parameters.add(schedule.longest.seconds)
+    parameters.add(Int16(isAtRest ? 1 : 0))
+    parameters.add(Int16(tests ? 1 : 0))
     do {
       return QueueWorker.read(try await client.execute(QueueWorker.beatStatement, parameters, on: reactor))
     } catch {
       // What was not sent cannot come back; a test that was sent all the same is answered early, which does no harm.
-      if selfTest { lifeline.abandonSelfTest() }
+      if tests { lifeline.abandonTest() }
       throw QueueError(error)
     }
   }
@@ -62,21 +66,21 @@ extension QueueWorker {
     func list<T: LosslessStringConvertible>(_ column: Int) -> [T] {
       (result.text(0, column) ?? "").split(separator: ",").compactMap { T(String($0)) }
     }
-    let workers: [Int64] = list(2)
-    let beats: [Int64] = list(3)
-    let silent: [Double] = list(4)
-    let promised: [Double] = list(5)
-    let gone: [Int] = list(6)
-    let lanes: [Int16] = list(8)
-    let seqs: [Int64] = list(9)
+    let workers: [Int64] = list(3)
+    let beats: [Int64] = list(4)
+    let silent: [Double] = list(5)
+    let promised: [Double] = list(6)
+    let gone: [Int] = list(7)
+    let lanes: [Int16] = list(9)
+    let seqs: [Int64] = list(10)
     return Beat(
-      clockSeconds: result.double(0, 0), serverSeconds: result.double(0, 1),
+      promisedSeconds: result.double(0, 0), clockSeconds: result.double(0, 1), serverSeconds: result.double(0, 2),
       suspects: workers.indices.map {
         TakeOverPolicy.Suspect(
           worker: workers[$0], beats: beats[$0], silentSeconds: silent[$0], promisedSeconds: promised[$0],
           isSessionGone: gone[$0] == 1)
       },
-      nextDueSeconds: result.isNull(0, 7) ? nil : result.double(0, 7),
+      nextDueSeconds: result.isNull(0, 8) ? nil : result.double(0, 8),
       waiting: zip(lanes, seqs).map { WaitingTask(lane: $0, seq: $1) })
   }
 
@@ -166,9 +170,9 @@ extension QueueWorker {
   private static let beatStatement = PostgresStatement(
     "worker_beat",
     """
-    select clock, uptime, workers, beats, silent, promised, gone, next_due, ready_lanes, ready_seqs
-    from millrace.beat($1::bigint, $2::text, $3::bigint[], $4::float8, $5::smallint[], $6::float8, $7::smallint = 1,
-      $8::smallint = 1)
+    select promise, clock, uptime, workers, beats, silent, promised, gone, next_due, ready_lanes, ready_seqs
+    from millrace.beat($1::bigint, $2::text, $3::bigint[], $4::float8, $5::smallint[], $6::float8, $7::float8,
+      $8::smallint = 1, $9::smallint = 1)
     """)
 
   private static let stillWaitingStatement = PostgresStatement(
