@@ -36,15 +36,16 @@ enum ClaimStatements {
     """
     ctid = any(array(
       select r.ctid from millrace.ready r where r.lane = \(lane)
-      order by r.lane, r.seq limit \(limit) for update skip locked)) returning id, seq, lane
+      order by r.lane, r.seq limit \(limit) for update skip locked)) returning id, seq
     """
   }
 
-  private static func lease(_ picking: String) -> String {
+  /// `lane` is what the lease says of all that were picked.
+  private static func lease(_ picking: String, lane: String) -> String {
     """
     with \(picking), leased as materialized (
       insert into millrace.lease (worker_id, lane, ids)
-      select $1::bigint, min(lane), array_agg(id) from picked having count(*) > 0
+      select $1::bigint, \(lane), array_agg(id) from picked having count(*) > 0
       returning id, lane
     )
     select l.id, p.seq, t.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, l.lane
@@ -53,16 +54,18 @@ enum ClaimStatements {
     """
   }
 
+  private static let others = "$2::smallint"
+  private static let suspects = "($2::smallint / 8 * 8 + 7)::smallint"
+
   private static let plain = sizes.map { size in
     PostgresStatement(
       "queue_claim_\(size)",
       lease(
         """
         picked as materialized (
-          delete from millrace.ready where \(pick("$2::smallint and r.seq >= $3::bigint", size))
+          delete from millrace.ready where \(pick("\(others) and r.seq >= $3::bigint", size))
         )
-        """
-      ))
+        """, lane: others))
   }
 
   /// The same from the start of the line; a task whose worker was lost is taken first, and alone.
@@ -72,12 +75,12 @@ enum ClaimStatements {
       lease(
         """
         suspect as materialized (
-          delete from millrace.ready where \(pick("($2::smallint / 8 * 8 + 7)::smallint", 1))
+          delete from millrace.ready where \(pick(suspects, 1))
         ), others as materialized (
           delete from millrace.ready where (select count(*) from suspect) = 0
-            and \(pick("$2::smallint and r.seq >= $3::bigint", size))
+            and \(pick("\(others) and r.seq >= $3::bigint", size))
         ), picked as materialized (select * from suspect union all select * from others)
-        """))
+        """, lane: "case when (select count(*) from suspect) = 0 then \(others) else \(suspects) end"))
   }
 
   static let announce = PostgresStatement(

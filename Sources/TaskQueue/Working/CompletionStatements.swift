@@ -4,8 +4,8 @@ import Postgres
 /// in it. Taking the lease away is also what locks it, so a completion and a take-over that meet come one after the
 /// other, and the later one finds nothing.
 enum CompletionStatements {
-  /// The parameters of `completeAll`, of `recognise` likewise.
-  static func parameters(_ completions: [Completion]) -> PostgresParameters {
+  /// The parameters of `completeOne`, of `recognise` likewise.
+  private static func parameters(_ completions: [Completion]) -> PostgresParameters {
     var parameters = PostgresParameters()
     parameters.add(completions.map(\.id))
     parameters.add(completions.map(\.lease))
@@ -15,17 +15,25 @@ enum CompletionStatements {
     return parameters
   }
 
-  static func completeAll(_ completions: [Completion]) -> (PostgresStatement, PostgresParameters) {
-    var parameters = parameters(completions)
-    parameters.add(completions.map(\.outcome.delaySeconds))
-    parameters.add(Array(Set(completions.map(\.lease))))
-    return (all, parameters)
+  /// A statement for each lease that ends with its tasks, in an order that is the same for all, so that two that meet
+  /// wait for each other in one direction only.
+  static func completeAll(_ completions: [Completion]) -> [(PostgresStatement, PostgresParameters)] {
+    Dictionary(grouping: completions, by: \.lease).sorted { $0.key < $1.key }.map { lease, completions in
+      var parameters = PostgresParameters()
+      parameters.add(lease)
+      parameters.add(completions.map(\.id))
+      parameters.add(byteArrays: completions.map(\.outcome.result))
+      if completions.allSatisfy({ $0.outcome.state == .completed }) { return (good, parameters) }
+      parameters.add(completions.map { $0.outcome.state.rawValue })
+      parameters.add(texts: completions.map(\.outcome.error))
+      parameters.add(completions.map(\.outcome.delaySeconds))
+      return (mixed, parameters)
+    }
   }
 
   static func completeOne(_ completion: Completion) -> (PostgresStatement, PostgresParameters) {
     var parameters = parameters([completion])
     parameters.add([completion.outcome.delaySeconds])
-    parameters.add([completion.lease])
     return (one, parameters)
   }
 
@@ -33,52 +41,65 @@ enum CompletionStatements {
     (recognised, parameters(completions))
   }
 
-  /// `held` are the leases as they are while nobody else can take them.
-  private static func statement(_ name: String, held: String, afterwards: String) -> PostgresStatement {
-    PostgresStatement(
-      name,
-      """
-      with input as materialized (
-        select * from unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bytea[], $5::text[], $6::float8[])
-          as u (id, lease, state, result, error, delay)
-      ), held as materialized (
-        \(held)
-      ), members as materialized (
-        select u.id, h.id as lease from held h cross join unnest(h.ids) as u (id)
-      ), done as (
-        update millrace.task t set state = i.state, result = i.result, error = i.error, attempt = t.attempt + 1,
-          started_at = (select h.claimed_at from held h where h.id = i.lease),
-          finished_at = case when i.state <> 0 then now() end,
-          payload = case when i.state = 0 or i.state = 3 and not t.secret then t.payload end
-        from input i
-        where t.id = i.id and t.state = 0 and ((i.id, i.lease) in (select id, lease from members)) is true
-        returning t.id, t.lane, t.state, i.delay
-      ), retried as (
-        insert into millrace.scheduled (id, run_at, lane)
-        select id, now() + make_interval(secs => delay), lane from done where state = 0
-        on conflict (id) do nothing
-      )\(afterwards)
-      select id from done
-      """)
-  }
+  /// A lease whose tasks have all been completed, as almost all are. `is true` makes a hashed subplan of the look into
+  /// the lease; as a join it would be quadratic under a generic plan.
+  private static let good = PostgresStatement(
+    "queue_complete",
+    """
+    with held as materialized (
+      delete from millrace.lease where id = $1::bigint returning claimed_at, ids
+    ), done as (
+      update millrace.task t set state = 2, result = i.result, error = null, attempt = t.attempt + 1,
+        started_at = h.claimed_at, finished_at = now(), payload = null
+      from held h cross join unnest($2::bigint[], $3::bytea[]) as i (id, result)
+      where t.id = i.id and t.state = 0 and (i.id in (select unnest(k.ids) from held k)) is true
+      returning t.id
+    )
+    select id from done
+    """)
 
-  /// A whole lease, or several: they end with their tasks.
-  private static let all = statement(
-    "queue_complete", held: "delete from millrace.lease where id = any($7::bigint[]) returning id, claimed_at, ids",
-    afterwards: "")
+  /// A lease of which some tasks failed or are to be tried again.
+  private static let mixed = PostgresStatement(
+    "queue_complete_mixed",
+    update(
+      held: "delete from millrace.lease where id = $1::bigint returning id, claimed_at, ids",
+      input: "$2::bigint[], $4::smallint[], $3::bytea[], $5::text[], $6::float8[]", afterwards: ""))
 
   /// One task; the lease goes on with the others, and ends only with the last of its own.
-  private static let one = statement(
+  private static let one = PostgresStatement(
     "queue_complete_one",
-    held: "select id, claimed_at, ids from millrace.lease where id = any($7::bigint[]) for update",
-    afterwards: """
-      , shrunk as (
-        update millrace.lease l set ids = array_remove(l.ids, ($1::bigint[])[1])
-        where l.id in (select id from held) and (select count(*) from done) >= 0 and not l.ids <@ $1::bigint[]
-      ), ended as (
-        delete from millrace.lease l where l.id in (select id from held) and l.ids <@ $1::bigint[]
-      )
-      """)
+    update(
+      held: "select id, claimed_at, ids from millrace.lease where id = ($2::bigint[])[1] for update",
+      input: "$1::bigint[], $3::smallint[], $4::bytea[], $5::text[], $6::float8[]",
+      afterwards: """
+        , shrunk as (
+          update millrace.lease l set ids = array_remove(l.ids, ($1::bigint[])[1])
+          where l.id in (select id from held) and (select count(*) from done) >= 0 and not l.ids <@ $1::bigint[]
+        ), ended as (
+          delete from millrace.lease l where l.id in (select id from held) and l.ids <@ $1::bigint[]
+        )
+        """))
+
+  /// `held` is the lease as it is while nobody else can take it.
+  private static func update(held: String, input: String, afterwards: String) -> String {
+    """
+    with held as materialized (
+      \(held)
+    ), done as (
+      update millrace.task t set state = i.state, result = i.result, error = i.error, attempt = t.attempt + 1,
+        started_at = h.claimed_at, finished_at = case when i.state <> 0 then now() end,
+        payload = case when i.state = 0 or i.state = 3 and not t.secret then t.payload end
+      from held h cross join unnest(\(input)) as i (id, state, result, error, delay)
+      where t.id = i.id and t.state = 0 and (i.id in (select unnest(k.ids) from held k)) is true
+      returning t.id, t.lane, t.state, i.delay
+    ), retried as (
+      insert into millrace.scheduled (id, run_at, lane)
+      select id, now() + make_interval(secs => delay), lane from done where state = 0
+      on conflict (id) do nothing
+    )\(afterwards)
+    select id from done
+    """
+  }
 
   /// Which of these completions were stored before, by a statement whose answer was lost.
   private static let recognised = PostgresStatement(

@@ -81,7 +81,8 @@ public final class QueueWorker {
         }
       }
     }
-    var steps = completions.isEmpty ? [] : [CompletionStatements.completeAll(completions)]
+    let completing = CompletionStatements.completeAll(completions)
+    var steps = completing
     if let wish { steps.append(ClaimStatements.step(wish, worker: id)) }
     guard !steps.isEmpty else { return turn }
     let results: [PostgresResult]
@@ -94,7 +95,9 @@ public final class QueueWorker {
       return turn
     }
     turn.isAnnounced = isAnnounced
-    if !completions.isEmpty { turn.accepted = (0..<results[0].rowCount).map { results[0].int64($0, 0) } }
+    for result in results.prefix(completing.count) {
+      turn.accepted += (0..<result.rowCount).map { result.int64($0, 0) }
+    }
     if let wish { ClaimStatements.read(results[results.count - 1], wish, into: &turn) }
     return turn
   }
