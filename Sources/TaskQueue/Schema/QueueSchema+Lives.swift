@@ -11,6 +11,8 @@ extension QueueSchema {
     declare told bigint[];
       notes text[];
     begin
+      -- Under load nobody sleeps, and every batch asks.
+      if not exists (select from millrace.idle_worker where slot_group = any(groups)) then return; end if;
       with wanted as materialized (
         select * from unnest(groups, tasks, workers) as w (slot_group, tasks, workers)
       ), chosen as materialized (
