@@ -80,7 +80,7 @@ extension APIService {
     on reactor: isolated Reactor
   ) async throws(Problem) -> Answer {
     let slots = kind.slots(input.count)
-    let key = identity?.key(under: keySecret)
+    let key = identity?.key(under: taskKeys)
     let submission = Submission(
       kind: kind.name, lane: Lane(group: slots.group, priority: .normal),
       payload: kind.payload(of: input, sealedBy: sealer), isSecret: kind.isSecret,

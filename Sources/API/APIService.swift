@@ -19,7 +19,7 @@ final class APIService {
   let cache: ResultCache
   let board: CompletionBoard
   let sealer: Sealer
-  let keySecret: SecretKey
+  let taskKeys: HMACSHA256
   let pool: ComputePool
   let admin: AdminAccess
   var flights = SingleFlight<TaskIdentity, FlightWaiter>()
@@ -40,7 +40,7 @@ final class APIService {
       redis: redis, log: log.named("cache"))
     board = CompletionBoard()
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
-    keySecret = configuration.secret.derived(for: "task keys")
+    taskKeys = HMACSHA256(configuration.secret.derived(for: "task keys"))
     admin = AdminAccess(token: configuration.adminToken, trustsLoopback: configuration.trustsLoopback)
   }
 

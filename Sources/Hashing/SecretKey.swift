@@ -1,5 +1,4 @@
 import Basics
-import CCrypto
 import Glibc
 
 /// A 32-byte key that never shows itself: printing, reflecting and interpolating it give a placeholder.
@@ -64,12 +63,6 @@ public struct SecretKey: Sendable, CustomStringConvertible, CustomDebugStringCon
     return try load(path: path)
   }
 
-  /// The key for one purpose: HMAC-SHA-256 of the purpose's name under this key.
-  public func derived(for purpose: StaticString) -> SecretKey {
-    let name = purpose.withUTF8Buffer { Array($0) }
-    return SecretKey(bytes: HMACSHA256.code(of: name, key: self).bytes)!
-  }
-
   /// A placeholder.
   public var description: String { "<secret>" }
 
@@ -78,17 +71,4 @@ public struct SecretKey: Sendable, CustomStringConvertible, CustomDebugStringCon
 
   /// Nothing.
   public var customMirror: Mirror { Mirror(self, children: EmptyCollection()) }
-}
-
-/// HMAC-SHA-256 after RFC 2104.
-public enum HMACSHA256 {
-  /// The authentication code of `message` under `key`.
-  public static func code(of message: [UInt8], key: SecretKey) -> Digest256 {
-    withUnsafeTemporaryAllocation(byteCount: Int(EVP_MAX_MD_SIZE), alignment: 8) { output in
-      let start = output.bindMemory(to: UInt8.self).baseAddress
-      let done = HMAC(EVP_sha256(), key.bytes, CInt(key.bytes.count), message, message.count, start, nil)
-      precondition(done != nil, "libcrypto refused to authenticate")
-      return Digest256(bytes: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(output)[..<32]))
-    }
-  }
 }

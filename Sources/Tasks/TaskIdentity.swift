@@ -23,10 +23,11 @@ public struct TaskIdentity: Hashable, Sendable {
   /// The key of the result in Redis, `millrace:hash:<kind>:<hex of SHA-256(input)>`.
   public var redisKey: [UInt8] { Array((RedisNames.resultPrefix + kind + ":").utf8) + input.hex }
 
-  /// 128 bits that stand for the task in the queue. With `secret` in them nobody can make two tasks that share them.
-  public func key(under secret: SecretKey) -> (high: UInt64, low: UInt64) {
+  /// 128 bits that stand for the task in the queue. With the secret of `codes` in them nobody can make two tasks that
+  /// share them.
+  public func key(under codes: HMACSHA256) -> (high: UInt64, low: UInt64) {
     // The digest at the end has a fixed length, so that nothing can be moved from it to the kind's name or back.
-    let digest = HMACSHA256.code(of: Array(kind.utf8) + input.bytes, key: secret).bytes
+    let digest = codes.code(of: Array(kind.utf8) + input.bytes).bytes
     func word(_ start: Int) -> UInt64 { digest[start..<start + 8].reduce(0) { $0 << 8 | UInt64($1) } }
     return (word(0), word(8))
   }
