@@ -8,6 +8,7 @@ import TaskQueue
 import Tasks
 import Telemetry
 import TestSupport
+import Testing
 
 @testable import API
 import HTTPSyntax
@@ -26,6 +27,7 @@ final class APIHarness: QueueListener {
   let client = HTTPClient()
   private let server: HTTPServer
   private let listens = Pause()
+  private let isTold = Pause()
 
   private init(
     _ service: APIService, _ server: HTTPServer, _ address: SocketAddress, _ inspector: PostgresConnection,
@@ -74,7 +76,7 @@ final class APIHarness: QueueListener {
 
   func listening(on reactor: isolated Reactor) { listens.end() }
   func deafened(on reactor: isolated Reactor) {}
-  func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {}
+  func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) { isTold.end() }
 
   func send(
     _ method: HTTPMethod, _ target: String, _ body: String = "", fields: [(name: String, value: String)] = [],
@@ -83,6 +85,17 @@ final class APIHarness: QueueListener {
     try await client.send(
       HTTPClientRequest(method, target, fields: fields, body: Array(body.utf8)), to: address,
       until: reactor.now + .seconds(20 as UInt64), on: reactor)
+  }
+
+  /// Sleeps like a worker for the tasks of `kind`, until it is told of one, and then does it.
+  func workWhenTold(of kind: TaskKind, on reactor: isolated Reactor) async throws {
+    let wish = ClaimWish(group: kind.slots(0).group, count: 1, floor: 0, announces: 1)
+    let turn = try await worker.turn(completing: [], isRepeated: false, claiming: wish, on: reactor)
+    precondition(turn.claimed.isEmpty, "a task was there already")
+    Task.immediate(executorPreference: reactor.queue) {
+      await isTold.wait(until: .never, on: reactor)
+      do { try await work(on: reactor) } catch { Issue.record("\(error)") }
+    }
   }
 
   /// Does what workers do with everything that is ready.

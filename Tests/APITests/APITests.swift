@@ -156,10 +156,8 @@ import HTTPSyntax
       let api = try await APIHarness.start("waiting", redis: nil, on: reactor)
       let late = try await api.send(.post, "/hash/md5?wait=1", #"{"string":"late"}"#, on: reactor)
       #expect(late.status == 202)
-      Task.immediate(executorPreference: reactor.queue) {
-        while api.service.board.count == 0 { await reactor.sleep(for: .milliseconds(1)) }
-        do { try await api.work(on: reactor) } catch { Issue.record("\(error)") }
-      }
+      try await api.work(on: reactor)
+      try await api.workWhenTold(of: .named("md5")!, on: reactor)
       let prefer = [(name: "Prefer", value: "respond-async, wait=20")]
       let done = try await api.send(.post, "/hash/md5", #"{"string":"soon"}"#, fields: prefer, on: reactor)
       #expect(done.status == 200 && done.field("preference-applied") == "wait=20")
