@@ -116,12 +116,17 @@ public struct Migrator {
     of migration: Migration, _ query: String, _ connection: PostgresConnection, on reactor: isolated Reactor
   ) async throws(PostgresError) {
     var count = 0
+    var told = reactor.now
     while true {
       let next = try await execute([("migrate_\(migration.number)_next", query)], connection, on: reactor)
       guard next.rowCount > 0, let sql = next.text(0, 0) else { return }
-      log.info(
-        "migrating",
-        [("step", "\(migration.number)"), ("done", "\(next.int64(0, 1))"), ("of", "\(next.int64(0, 2))")])
+      // Whoever waits wants to know how long; where there is little to do nobody waits.
+      if reactor.now.since(told) >= .milliseconds(Limits.migrationProgressMs) {
+        told = reactor.now
+        log.info(
+          "migrating",
+          [("step", "\(migration.number)"), ("done", "\(next.int64(0, 1))"), ("of", "\(next.int64(0, 2))")])
+      }
       _ = try await execute([("migrate_\(migration.number)_piece_\(count)", sql)], connection, on: reactor)
       count += 1
     }

@@ -26,4 +26,6 @@ public enum Limits {
   static let migrationLockMs = 2000
   static let migrationTries = 60
   static let migrationPauseMs: UInt64 = 500
+  /// How often it says how far it is.
+  static let migrationProgressMs: UInt64 = 1000
 }
