@@ -108,7 +108,9 @@ let package = Package(
     tests("BalancingTests", ["Basics", "Balancing"]),
     tests("ExchangeTests", ["Basics", "Exchange"]),
     tests("CachingTests", ["Basics", "Caching"]),
-    tests("WorkerTests", ["Basics", "Reactor", "Worker", "TestSupport"]),
+    tests(
+      "WorkerTests",
+      ["Basics", "Hashing", "Postgres", "Reactor", "TaskQueue", "Tasks", "Telemetry", "TestSupport", "Worker"]),
     tests("TidyTests", []),
     tests(
       "LauncherTests", ["Basics", "HTTP", "Hashing", "Launcher", "Millrace", "Reactor", "Redis", "TestSupport"]),
