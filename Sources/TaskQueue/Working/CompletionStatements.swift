@@ -16,19 +16,25 @@ enum CompletionStatements {
   }
 
   /// A statement for each lease that ends with its tasks, in an order that is the same for all, so that two that meet
-  /// wait for each other in one direction only.
+  /// wait for each other in one direction only. Almost always there is one.
   static func completeAll(_ completions: [Completion]) -> [(PostgresStatement, PostgresParameters)] {
-    Dictionary(grouping: completions, by: \.lease).sorted { $0.key < $1.key }.map { lease, completions in
-      var parameters = PostgresParameters()
-      parameters.add(lease)
-      parameters.add(completions.map(\.id))
-      parameters.add(byteArrays: completions.map(\.outcome.result))
-      if completions.allSatisfy({ $0.outcome.state == .completed }) { return (good, parameters) }
-      parameters.add(completions.map { $0.outcome.state.rawValue })
-      parameters.add(texts: completions.map(\.outcome.error))
-      parameters.add(completions.map(\.outcome.delaySeconds))
-      return (mixed, parameters)
-    }
+    guard let first = completions.first else { return [] }
+    if completions.allSatisfy({ $0.lease == first.lease }) { return [complete(first.lease, completions)] }
+    return Dictionary(grouping: completions, by: \.lease).sorted { $0.key < $1.key }.map { complete($0.key, $0.value) }
+  }
+
+  private static func complete(
+    _ lease: Int64, _ completions: [Completion]
+  ) -> (PostgresStatement, PostgresParameters) {
+    var parameters = PostgresParameters()
+    parameters.add(lease)
+    parameters.add(completions.map(\.id))
+    parameters.add(byteArrays: completions.map(\.outcome.result))
+    if completions.allSatisfy({ $0.outcome.state == .completed }) { return (good, parameters) }
+    parameters.add(completions.map { $0.outcome.state.rawValue })
+    parameters.add(texts: completions.map(\.outcome.error))
+    parameters.add(completions.map(\.outcome.delaySeconds))
+    return (mixed, parameters)
   }
 
   static func completeOne(_ completion: Completion) -> (PostgresStatement, PostgresParameters) {

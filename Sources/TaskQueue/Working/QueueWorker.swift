@@ -96,7 +96,7 @@ public final class QueueWorker {
     }
     turn.isAnnounced = isAnnounced
     for result in results.prefix(completing.count) {
-      turn.accepted += (0..<result.rowCount).map { result.int64($0, 0) }
+      for row in 0..<result.rowCount { turn.accepted.append(result.int64(row, 0)) }
     }
     if let wish { ClaimStatements.read(results[results.count - 1], wish, into: &turn) }
     return turn
