@@ -2,36 +2,27 @@ import Basics
 public import Reactor
 public import Telemetry
 
-/// One step of a schema: a number that is never reused, a name, and what it does.
+/// One step of a schema: a number that is never reused, a name, and what it does: statements in one transaction.
 ///
-/// Most steps are statements in one transaction. One whose work is too long for that, because it reads through all
-/// tasks there are, says with each look what is to be done next; what was done stays done, whatever happens meanwhile.
+/// What takes too long for that, because it reads through all tasks there are, goes before them in pieces; what was
+/// done stays done, whatever happens meanwhile.
 public struct Migration: Sendable {
   /// Its place in the order, from 1 without gaps.
   public let number: Int32
   /// What it does, in a few words.
   public let name: String
-  let content: Content
+  let nextPiece: String?
+  let statements: [String]
 
-  enum Content: Sendable {
-    case statements([String])
-    case pieces(String)
-  }
-
-  /// Step `number`, of `statements` without terminating semicolons, each run on its own in one transaction.
-  public init(_ number: Int32, _ name: String, _ statements: [String]) {
+  /// Step `number`, of `statements` without terminating semicolons.
+  /// - Parameter nextPiece: a query that returns one row with the next statement to be run before the others, how many
+  ///   of them are done, and how many there are, and no row when all are done. Each is a transaction of its own, so the
+  ///   step can be broken off and begun again.
+  public init(_ number: Int32, _ name: String, preparedBy nextPiece: String? = nil, _ statements: [String]) {
     self.number = number
     self.name = name
-    content = .statements(statements)
-  }
-
-  /// Step `number`, in pieces: `nextPiece` is a query that returns one row with the next statement to be run, how many
-  /// pieces are done, and how many there are, and no row when all are done. Each piece is a transaction of its own, so
-  /// the step can be broken off and begun again.
-  public init(_ number: Int32, _ name: String, nextPiece: String) {
-    self.number = number
-    self.name = name
-    content = .pieces(nextPiece)
+    self.nextPiece = nextPiece
+    self.statements = statements
   }
 }
 
@@ -97,12 +88,8 @@ public struct Migrator {
     }
     var applied: [Int32] = []
     for migration in migrations[Int(latest)...] {
-      var steps: [(name: String, sql: String)] = []
-      switch migration.content {
-      case .statements(let statements):
-        steps = statements.enumerated().map { ("migrate_\(migration.number)_\($0)", $1) }
-      case .pieces(let query): try await runPieces(of: migration, query, connection, on: reactor)
-      }
+      if let query = migration.nextPiece { try await runPieces(of: migration, query, connection, on: reactor) }
+      let steps = migration.statements.enumerated().map { ("migrate_\(migration.number)_\($0)", $1) }
       let name = migration.name.replacing("'", with: "''")
       let record = "insert into millrace.migration (number, name) values (\(migration.number), '\(name)')"
       _ = try await execute(steps + [("migrate_record_\(migration.number)", record)], connection, on: reactor)

@@ -39,6 +39,17 @@ extension QueueHarness {
     try await QueueSchema.migrate(configuration, pool: pool, log: quiet, on: reactor)
   }
 
+  /// Waits until so many rows are in `table` as `isEnough` wants; PostgreSQL has no event for that.
+  fileprivate func wait(
+    until isEnough: (Int64) -> Bool, _ table: String, on reactor: isolated Reactor
+  ) async throws {
+    for _ in 0..<4000 {
+      if isEnough(try await count(table, on: reactor)) { return }
+      await reactor.sleep(for: .milliseconds(5))
+    }
+    Issue.record("\(table) does not come to have the rows that are awaited")
+  }
+
   fileprivate func bounds(_ condition: String, on reactor: isolated Reactor) async throws -> Int64 {
     try await count("pg_constraint where conname = 'bound' and \(condition)", on: reactor)
   }
@@ -80,6 +91,26 @@ extension QueueHarness {
     }
   }
 
+  @Test func `tables of the third step are taken over while their workers run`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("third", steps: 3, on: reactor)
+      try await queue.run("insert into millrace.worker (name, beats) values ('old', 7)", on: reactor)
+      try await queue.run(
+        "insert into millrace.task (id, kind, lane, payload) values (1, 'md5', 1, 'a'), (2, 'md5', 1, 'b')", on: reactor
+      )
+      try await queue.run("insert into millrace.ready (lane, seq, id) values (1, 1, 1)", on: reactor)
+      try await queue.run("insert into millrace.lease (worker_id, ids) values (1, array[2])", on: reactor)
+      try await queue.run("select setval('millrace.task_id', 2)", on: reactor)
+      #expect(try await queue.migrate(on: reactor) == [4])
+      let worker = await queue.worker(on: reactor)
+      #expect(try await worker.claim(16, on: reactor).map(\.id) == [1])
+      #expect(
+        try await queue.count("millrace.worker where beats = 7 and not has_left", on: reactor) == 1)
+      #expect(try await worker.queue.maintain(retentionSeconds: 1_000_000, on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `an upgrade waits for who is in its way, and goes on where it was broken off`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("broken", steps: 2, on: reactor)
@@ -90,7 +121,7 @@ extension QueueHarness {
       let upgrades = Upgrades()
       upgrades.begin(queue, on: reactor)
       let waiting = "\(queue.locks) and not granted"
-      while try await queue.count(waiting, on: reactor) == 0 { await reactor.sleep(for: .milliseconds(5)) }
+      try await queue.wait(until: { $0 > 0 }, waiting, on: reactor)
       #expect(try await queue.bounds("convalidated", on: reactor) == 9)
       try await queue.run("select pg_terminate_backend(pid) from \(waiting)", on: reactor)
       await upgrades.wait(for: 1, on: reactor)
@@ -98,8 +129,8 @@ extension QueueHarness {
       #expect(try await queue.bounds("true", on: reactor) == 9)
       upgrades.begin(queue, on: reactor)
       // It waits for a moment, tries again, and gets on when the way is free.
-      while try await queue.count(waiting, on: reactor) == 0 { await reactor.sleep(for: .milliseconds(5)) }
-      while try await queue.count(waiting, on: reactor) > 0 { await reactor.sleep(for: .milliseconds(5)) }
+      try await queue.wait(until: { $0 > 0 }, waiting, on: reactor)
+      try await queue.wait(until: { $0 == 0 }, waiting, on: reactor)
       try await queue.run("commit", on: reactor)
       await upgrades.wait(for: 2, on: reactor)
       #expect(try upgrades.outcomes[1].get() == [3, 4])

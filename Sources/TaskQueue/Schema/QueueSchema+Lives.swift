@@ -1,5 +1,5 @@
 extension QueueSchema {
-  /// Step 4, who sleeps. Idle rows bear the number of their announcement; see `WakeProtocol`.
+  /// Step 3, who sleeps. Idle rows bear the number of their announcement; see `WakeProtocol`.
   static let wakeUps = [
     "alter table millrace.idle_worker add column number bigint not null default 0",
     // Tells as many sleeping workers as wanted, each on a channel of its own: of those who do not listen there nobody
@@ -11,8 +11,6 @@ extension QueueSchema {
     declare told bigint[];
       notes text[];
     begin
-      -- Under load nobody sleeps, and every batch asks.
-      if not exists (select from millrace.idle_worker where slot_group = any(groups)) then return; end if;
       with wanted as materialized (
         select * from unnest(groups, tasks, workers) as w (slot_group, tasks, workers)
       ), chosen as materialized (
@@ -33,17 +31,9 @@ extension QueueSchema {
     """,
   ]
 
-  /// Step 4, who lives. A lane's last three bits are its priority; 7 is that of tasks whose worker was lost.
+  /// Step 3, who lives. A lane's last three bits are its priority; 7 is that of tasks whose worker was lost.
   static let lives = [
-    // `promised` is in how many seconds at the latest the next beat comes, for one at rest so as others' beats leave
-    // it. One that has left keeps its row for a while, so that a beat of its that comes late does not put it in again.
-    // Nothing depends on statistics of so small a table.
-    """
-    alter table millrace.worker add column beats bigint not null default 0,
-      add column promised double precision not null default 5, add column rests boolean not null default false,
-      add column has_left boolean not null default false,
-      set (autovacuum_analyze_threshold = 1000000)
-    """,
+    "alter table millrace.worker add column beats bigint not null default 0",
     "alter table millrace.lease add column lane smallint not null default 1",
     // Takes leases away from whoever held them. The row lock of the delete waits for a completion that holds the lease
     // and is then too late, or wins and makes the completion find nothing: exactly one result is stored.
@@ -80,77 +70,50 @@ extension QueueSchema {
     end $$
     """,
     // Says "alive" and tells what to worry about: workers whose session is gone or whose beat is late, when the next
-    // scheduled task is due, and the oldest tasks in lanes of groups that sleep here. A claim is a sign of life, too.
-    //
-    // One at rest beats next where the first gap of more than a usual pause is between the beats that others at rest
-    // have promised, so that somebody looks that often and nobody more often than needed.
+    // scheduled task is due, and the oldest tasks in lanes of groups that sleep here.
     """
     create function millrace.beat(
       me bigint, my_name text, held bigint[], lease_seconds double precision, idle_groups smallint[],
-      usual double precision, longest double precision, at_rest boolean, self_test boolean)
-    returns table (promise double precision, clock double precision, uptime double precision, workers text,
-      beats text, silent text, promised text, gone text, next_due double precision, ready_lanes text, ready_seqs text,
-      rescued bigint)
+      self_test boolean)
+    returns table (uptime double precision, workers text, beats text, silent text, gone text,
+      next_due double precision, ready_lanes text, ready_seqs text, rescued bigint)
     language plpgsql as $$
-    #variable_conflict use_column
-    declare other_due double precision;
     begin
-      promise := 0;
-      for other_due in
-        select extract(epoch from w.heartbeat_at - now()) + w.promised as due from millrace.worker w
-        where at_rest and w.rests and w.id <> me and not w.has_left order by due
-      loop
-        exit when other_due > promise + usual * 1.2;
-        promise := greatest(promise, other_due);
-      end loop;
-      promise := case when at_rest then least(promise + usual, longest) else usual end;
-      insert into millrace.worker as w (id, name, promised, rests) overriding system value
-        values (me, my_name, promise, at_rest)
-        on conflict (id) do update set heartbeat_at = now(), beats = w.beats + 1, promised = excluded.promised,
-          rests = excluded.rests
-        where not w.has_left;
-      clock := extract(epoch from now());
+      insert into millrace.worker (id, name) overriding system value values (me, my_name)
+        on conflict (id) do update set heartbeat_at = now(), beats = millrace.worker.beats + 1;
       uptime := extract(epoch from now() - pg_postmaster_start_time());
-      select string_agg(v.id::text, ','), string_agg(v.count::text, ','), string_agg(v.since::text, ','),
-          string_agg(v.promised::text, ','), string_agg(v.is_gone::integer::text, ',')
-        into workers, beats, silent, promised, gone
-        from (select w.id, w.beats as count, w.promised,
-            extract(epoch from now() - greatest(w.heartbeat_at, c.claimed_at)) as since,
+      select string_agg(id::text, ','), string_agg(count::text, ','), string_agg(since::text, ','),
+          string_agg(is_gone::integer::text, ',')
+        into workers, beats, silent, gone
+        from (select w.id, w.beats as count, extract(epoch from now() - w.heartbeat_at) as since,
             pg_try_advisory_xact_lock_shared(1296649047, w.id::integer) as is_gone
-          from millrace.worker w left join (
-            select worker_id, max(claimed_at) as claimed_at from millrace.lease group by worker_id) c
-            on c.worker_id = w.id
-          where w.id <> me and not w.has_left) v
-        where v.is_gone or v.since > v.promised + 1;
+          from millrace.worker w where w.id <> me) w
+        where is_gone or since > 6;
       -- A lease of our own that we do not know of comes from a claim whose answer was lost, one of nobody from a worker
       -- that has left or was taken for dead.
       -- One that lives and was taken for dead is in the table again with its next beat.
       rescued := millrace.rescue(array(select l.id from millrace.lease l
         where l.worker_id = me and l.id <> all(held) and l.claimed_at < now() - make_interval(secs => lease_seconds)
           or l.claimed_at < now() - interval '7 seconds'
-            and not exists (select from millrace.worker w where w.id = l.worker_id and not w.has_left)));
+            and not exists (select from millrace.worker w where w.id = l.worker_id)));
       if rescued > 0 then perform pg_notify('millrace_ready', ''); end if;
       select extract(epoch from min(run_at) - now()) into next_due from millrace.scheduled;
       select string_agg(oldest.lane::text, ','), string_agg(oldest.seq::text, ',') into ready_lanes, ready_seqs
         from unnest(idle_groups) g cross join generate_series(0, 7) p cross join lateral (
           select r.lane, r.seq from millrace.ready r where r.lane = (g * 8 + p)::smallint
           order by r.lane, r.seq limit 1) oldest;
-      if self_test then perform pg_notify('millrace_ready', 'test'); end if;
+      if self_test then perform pg_notify('millrace_worker_' || me, 'self'); end if;
       return next;
     end $$
     """,
     // Takes over from workers that are judged to be dead, unless they have given a sign of life since. All others look:
     // the dead may have been told of tasks.
     """
-    create function millrace.take_over(dead bigint[], seen_beats bigint[], seen_at double precision) returns bigint
-    language plpgsql as $$
+    create function millrace.take_over(dead bigint[], seen_beats bigint[]) returns bigint language plpgsql as $$
     declare rescued bigint := 0;
     begin
       dead := array(select w.id from unnest(dead, seen_beats) as d (id, beats) join millrace.worker w
-        on w.id = d.id and w.beats = d.beats and not w.has_left
-          and not exists (select from millrace.lease l
-            where l.worker_id = w.id and l.claimed_at > to_timestamp(seen_at))
-        order by w.id for update of w skip locked);
+        on w.id = d.id and w.beats = d.beats order by w.id for update of w skip locked);
       if dead <> '{}' then
         -- One that lives all the same must know that its row is gone.
         perform millrace.mute(dead);

@@ -1,7 +1,7 @@
 extension QueueSchema {
-  /// Step 3. With a bound of its own that is known to hold, moving a partition needs no look at its rows. To find that
-  /// it holds needs one, while everybody may go on working, and there may be hundreds of partitions of millions of
-  /// rows.
+  /// What step 3 is prepared by. With a bound of its own that is known to hold, moving a partition needs no look at its
+  /// rows. To find that it holds needs one, while everybody may go on working, and there may be hundreds of partitions
+  /// of millions of rows.
   static let nextBound = """
     with part as (
       select c.relname, substring(c.relname from '\\d+$')::bigint as number, k.convalidated as is_valid
@@ -18,7 +18,7 @@ extension QueueSchema {
     from part where is_valid is not true order by number limit 1
     """
 
-  /// Step 4, what ages. A statement under a generic plan opens and locks every partition of its table, so `task` keeps
+  /// Step 3, what ages. A statement under a generic plan opens and locks every partition of its table, so `task` keeps
   /// only those partitions in which something may still happen, two or three of them; whole partitions of tasks that
   /// are over go to `task_past`, which no claim, no completion and no submission ever names, and from there they are
   /// dropped. Keys live in partitions of a day each, of which the last two are asked.
@@ -104,27 +104,21 @@ extension QueueSchema {
     ) partition by list (day)
     """,
     "select millrace.ensure_partitions()",
-    // Once a minute, by one worker, and again at once while it says that there is more: new partitions in time, old
-    // ones out of the way and finally away. Each call locks the partitions of one table only, so that it and a
-    // submission, which needs two of them, never wait for each other. Locks that are not to be had at once are asked
-    // for again next time, and counted.
+    // Once every few seconds, by one worker: new partitions in time, old ones out of the way and finally away. Locks
+    // that are not to be had at once are tried for again next time.
     """
     create function millrace.maintain(retention_seconds double precision)
-    returns table (moved bigint, dropped bigint, deleted bigint, blocked bigint, is_more boolean)
+    returns table (moved bigint, dropped bigint, deleted bigint)
     language plpgsql as $$
     declare
       size constant bigint := 5000000;
       part bigint;
       key text;
     begin
+      perform millrace.ensure_partitions();
       perform set_config('lock_timeout', '200ms', true);
-      moved := 0; dropped := 0; deleted := 0; blocked := 0; is_more := false;
-      begin
-        perform millrace.ensure_partitions();
-      exception when lock_not_available or deadlock_detected then blocked := blocked + 1;
-      end;
-      -- No statement of theirs is under way any more.
-      delete from millrace.worker where has_left and heartbeat_at < now() - interval '10 minutes';
+      moved := 0;
+      dropped := 0;
       for part in
         select number from millrace.task_part
         where past_since < now() - make_interval(secs => retention_seconds) order by number limit 8
@@ -133,11 +127,9 @@ extension QueueSchema {
           execute format('drop table millrace.task_%s', part);
           delete from millrace.task_part where number = part;
           dropped := dropped + 1;
-        exception when lock_not_available or deadlock_detected then blocked := blocked + 1; exit;
+        exception when lock_not_available then exit;
         end;
       end loop;
-      is_more := dropped > 0;
-      if is_more then return next; return; end if;
       for key in
         select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
         where i.inhparent = 'millrace.unique_key'::regclass
@@ -145,11 +137,9 @@ extension QueueSchema {
       loop
         begin
           execute format('drop table millrace.%I', key);
-          is_more := true;
-        exception when lock_not_available or deadlock_detected then blocked := blocked + 1; exit;
+        exception when lock_not_available then exit;
         end;
       end loop;
-      if is_more then return next; return; end if;
       -- Where tasks are so few that a partition takes longer to fill than they are kept, the oldest go one by one.
       with oldest as materialized (
         select id from millrace.task order by id limit 2000
@@ -159,8 +149,6 @@ extension QueueSchema {
         returning 1
       )
       select count(*) into deleted from gone;
-      is_more := deleted = 2000;
-      if is_more then return next; return; end if;
       -- Moving comes last: whoever moves keeps everybody from the table until the commit.
       for part in
         select number from millrace.task_part
@@ -179,10 +167,9 @@ extension QueueSchema {
             part, part * size, (part + 1) * size);
           update millrace.task_part set past_since = now() where number = part;
           moved := moved + 1;
-        exception when lock_not_available or deadlock_detected then blocked := blocked + 1; exit;
+        exception when lock_not_available then exit;
         end;
       end loop;
-      is_more := moved > 0;
       return next;
     end $$
     """,

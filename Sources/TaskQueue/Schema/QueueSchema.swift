@@ -5,8 +5,10 @@ public enum QueueSchema {
   /// All steps in order.
   public static let migrations = [
     Migration(1, "queue tables", tables), Migration(2, "queue functions", functions),
-    Migration(3, "bounds of partitions", nextPiece: nextBound),
-    Migration(4, "partitions by age, wake-ups by number, take-over in parts", partsByAge + wakeUps + lives),
+    Migration(
+      3, "partitions by age, wake-ups by number, take-over in parts", preparedBy: nextBound,
+      partsByAge + wakeUps + lives),
+    Migration(4, "turns at rest, leaving for good, maintenance in short transactions", rest),
   ]
 
   /// Session settings of connections that claim and complete. Each plan was chosen by measurement and must not drift
