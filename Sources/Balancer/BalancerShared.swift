@@ -14,6 +14,8 @@ final class BalancerShared: Sendable {
   let registry: Metrics
   let log: Logger
   let operations = Operations()
+  /// Rung when the checks have to look anew: at the set of backends, or at one that was ejected.
+  let checkBell = Bell()
   /// `RateLimit-Policy: …`, a whole line; empty if the limiter is off.
   let policyLine: [UInt8]
   /// What the balancer is called in `Via`; empty for no such field.
@@ -63,6 +65,7 @@ final class BalancerShared: Sendable {
       "the backends were replaced",
       [("version", "\(next.version)"), ("backends", next.entries.map(\.backend.name).joined(separator: ","))])
     for box in mail { box.send(.backends(next)) }
+    checkBell.ring()
   }
 
   /// Whether figures of a backend called `name` can be kept.

@@ -43,6 +43,40 @@ import Testing
     #expect(errors.allSatisfy { (1...100).contains($0) }, "\(errors)")
   }
 
+  @Test("a backend that is ejected is checked at once, however long checks usually pause") func checkedSoon()
+    async throws
+  {
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let path = "unix:\(folder.path)/1"
+    let (before, after) = try await onReactor { reactor -> (String, String) in
+      func stats(_ balancer: BalancerInstance) async -> String {
+        await exchange(
+          "GET /lb/stats HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", balancer.address, on: reactor)
+      }
+      let (first, address) = try! OriginServer.start("1", at: path, on: reactor)
+      let balancer = try! await startBalancer([address], on: reactor) { $0.healthInterval = .seconds(60 as UInt64) }
+      await first.drain(until: reactor.now, on: reactor)
+      _ = await exchange("GET /who HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", balancer.address, on: reactor)
+      let before = await stats(balancer)
+      let (again, _) = try! OriginServer.start("1", at: path, on: reactor)
+      // The ejection itself lasts five seconds.
+      let end = reactor.now + .seconds(3 as UInt64)
+      var after = before
+      while !after.contains("warming"), !after.contains(#""state":"up""#), reactor.now < end {
+        await reactor.sleep(for: .milliseconds(10))
+        after = await stats(balancer)
+      }
+      balancer.drain(within: .milliseconds(100))
+      balancer.join()
+      await again.drain(until: reactor.now, on: reactor)
+      return (before, after)
+    }
+    // Checked three times within the second for which the request waited.
+    #expect(before.contains(#""state":"down""#), "\(before)")
+    #expect(after.contains(#""state":"warming""#) || after.contains(#""state":"up""#), "\(after)")
+  }
+
   @Test("a request may be refused by backends as often as it likes while it waits") func refusedForLong() {
     var exchange = Exchange()
     var facts = RequestFacts()

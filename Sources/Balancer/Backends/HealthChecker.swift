@@ -12,8 +12,6 @@ final class HealthChecker {
   private static let eagerInterval = TimeSpan.milliseconds(100)
   /// How long checks may fail before somebody is told: backends that start together with us need a moment.
   private static let patience = TimeSpan.seconds(3 as UInt64)
-  /// How often it is looked whether the set has changed.
-  private static let lookInterval = TimeSpan.milliseconds(100)
 
   private let shared: BalancerShared
   private let client = HTTPClient(bodyBytesMax: 64 << 10)
@@ -27,15 +25,12 @@ final class HealthChecker {
   }
 
   func start(on reactor: isolated Reactor) {
-    let pause = newPause()
+    watchNew(in: shared.backends, on: reactor)
     tasks.append(
       Task.immediate(executorPreference: reactor.queue) {
-        var version = -1
-        while !isStopped {
-          let set = shared.backends
-          if set.version != version { watchNew(in: set, on: reactor) }
-          version = set.version
-          await pause.wait(until: reactor.now + HealthChecker.lookInterval, on: reactor)
+        for await _ in shared.checkBell.rings where !isStopped {
+          watchNew(in: shared.backends, on: reactor)
+          for pause in pauses { pause.end() }
         }
       })
   }
@@ -43,22 +38,18 @@ final class HealthChecker {
   /// Ends the checks; one that is under way is waited for, at most its timeout.
   func stop(on reactor: isolated Reactor) async {
     isStopped = true
+    shared.checkBell.end()
     for pause in pauses { pause.end() }
     for task in tasks { await task.value }
     client.closeIdle(on: reactor)
-  }
-
-  private func newPause() -> Pause {
-    let pause = Pause()
-    pauses.append(pause)
-    return pause
   }
 
   private func watchNew(in set: BackendSet, on reactor: isolated Reactor) {
     watched.removeAll { old in !set.entries.contains { $0 === old } }
     for entry in set.entries where !watched.contains(where: { $0 === entry }) {
       watched.append(entry)
-      let pause = newPause()
+      let pause = Pause()
+      pauses.append(pause)
       tasks.append(
         Task.immediate(executorPreference: reactor.queue) {
           await watch(entry, pause, on: reactor)
@@ -70,7 +61,7 @@ final class HealthChecker {
   private func watch(_ entry: BackendEntry, _ pause: Pause, on reactor: isolated Reactor) async {
     var wellUntil = reactor.now
     var isTold = false
-    while !isStopped, watched.contains(where: { $0 === entry }) {
+    while isWatched(entry) {
       let problem = await check(entry, on: reactor)
       if isStopped { return }
       note(problem, of: entry, at: reactor.now.milliseconds)
@@ -91,9 +82,13 @@ final class HealthChecker {
       repeat {
         let isWell = entry.backend.health.isEligible(at: reactor.now.milliseconds)
         if !isWell { next = min(next, reactor.now + HealthChecker.eagerInterval) }
-        await pause.wait(until: min(next, reactor.now + HealthChecker.lookInterval), on: reactor)
-      } while !isStopped && reactor.now < next
+        await pause.wait(until: next, on: reactor)
+      } while isWatched(entry) && reactor.now < next
     }
+  }
+
+  private func isWatched(_ entry: BackendEntry) -> Bool {
+    !isStopped && watched.contains { $0 === entry }
   }
 
   /// Writes down what a check has found, and tells of a change.

@@ -156,6 +156,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     let policy = entry.backend.policy
     let (old, new) = (change.old.state(at: nowMs, policy: policy), change.new.state(at: nowMs, policy: policy))
     guard old != new else { return }
+    shared.checkBell.ring()
     shared.log.warning(
       "a backend changed its state",
       [
