@@ -43,7 +43,7 @@ public final class APIProcess: Role {
     }
     service = APIService(configuration, queue: queue, redis: redis, pool: digests, log: log, metrics: metrics)
     server = HTTPServer(
-      handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics))
+      handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics), log: log)
   }
 
   private func start(pool: ComputePool, on reactor: isolated Reactor) throws(SystemError) {

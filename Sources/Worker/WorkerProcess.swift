@@ -68,7 +68,7 @@ public final class WorkerProcess: Role {
   private func serveEndpoints(on reactor: isolated Reactor) throws(SystemError) {
     let router = Router(queue)
     router.addOperatorEndpoints(metrics: metrics) { queue, _ in queue.missing }
-    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics))
+    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics), log: log)
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     self.server = server
   }

@@ -16,7 +16,7 @@ final class Fixture {
 
   /// A server on a free loopback port with routes for the tests.
   static func start(
-    times: HTTPServerTimes = HTTPServerTimes(), on reactor: isolated Reactor
+    times: HTTPServerTimes = HTTPServerTimes(), log: Logger? = nil, on reactor: isolated Reactor
   ) throws(SystemError) -> (server: HTTPServer, address: SocketAddress, fixture: Fixture) {
     let fixture = Fixture()
     let router = Router(fixture)
@@ -51,7 +51,7 @@ final class Fixture {
       await withUnsafeContinuation { fixture.gate = $0 }
       return .text(200, "open")
     }
-    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics), times: times)
+    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics), log: log, times: times)
     let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
     return (server, address, fixture)
   }

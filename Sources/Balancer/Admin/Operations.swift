@@ -3,6 +3,7 @@ import Glibc
 import HTTP
 import HTTPSyntax
 import Reactor
+import Telemetry
 
 /// The balancer's own endpoints and health checks, on a reactor of their own: however busy the others are, they do not
 /// fail their own checks, and whoever looks at the metrics keeps nobody waiting.
@@ -34,24 +35,33 @@ final class Operations: Sendable {
     let router = AdminRoutes.router(AdminContext(shared))
     for await asked in questions {
       Task.immediate(executorPreference: reactor.queue) {
-        asked.reply.resume(returning: await Operations.answer(asked.question, router, on: reactor))
+        let response = await Operations.answer(asked.question, router, on: reactor)
+        if let reason = response.reason {
+          shared.log.debug(
+            "a request was refused",
+            [
+              ("status", "\(response.status)"), ("reason", reason),
+              ("request_id", String(decoding: asked.question.id, as: UTF8.self)),
+            ])
+        }
+        asked.reply.resume(returning: LocalAnswer(response))
       }
     }
   }
 
   private static func answer(
     _ question: LocalQuestion, _ router: Router<AdminContext>, on reactor: isolated Reactor
-  ) async -> LocalAnswer {
+  ) async -> HTTPResponse {
     let peer = SocketAddress(ip: question.peer, port: 0) ?? SocketAddress("127.0.0.1:0")!
     let request = HTTPRequest(headBytes: question.head, body: question.body, id: question.id, peer: peer)
     guard let request else { preconditionFailure("a parsed head does not parse again") }
     switch request.method {
-    case .trace: return LocalAnswer(reflection(of: request))
+    case .trace: return reflection(of: request)
     case .options where request.value(of: .maxForwards) != nil:
       var response = HTTPResponse(204)
       response.set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE")
-      return LocalAnswer(response)
-    default: return LocalAnswer(await router.answer(request, on: reactor))
+      return response
+    default: return await router.answer(request, on: reactor)
     }
   }
 

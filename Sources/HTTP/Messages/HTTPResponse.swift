@@ -16,6 +16,8 @@ public struct HTTPResponse {
   public var body: Body
   /// The fields, ready to be sent.
   public private(set) var fields: [UInt8] = []
+  /// For the log: why the client gets an error, nil for anything else.
+  public internal(set) var reason: String?
 
   /// A response without a body.
   public init(_ status: Int) {

@@ -73,6 +73,7 @@ public struct Problem: Error, Sendable {
   /// The response to the request called `requestID`.
   public func response(requestID: [UInt8]) -> HTTPResponse {
     var response = HTTPResponse(status, "application/problem+json", json(requestID: requestID))
+    response.reason = ([detail] + errors.map { "\($0.field): \($0.detail)" }).joined(separator: " ")
     for field in fields { response.set(field.name, field.value) }
     if let retryAfterSeconds { response.set("Retry-After", String(retryAfterSeconds)) }
     return response

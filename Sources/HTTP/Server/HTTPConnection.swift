@@ -180,7 +180,7 @@ final class HTTPConnection {
     var keeps = !closing && request.head.keepsAlive && !server.isDraining
     let isSilent = request.method == .head || response.status == 204 || response.status == 304
     if case .stream = response.body, isOld { keeps = false }
-    if response.status >= 400 { server.logProblem(request, response.status) }
+    if response.status >= 400 { server.logProblem(request, response) }
     writeHead(response, keeps: keeps, isOld: isOld, on: reactor)
     switch response.body {
     case .bytes(let bytes):

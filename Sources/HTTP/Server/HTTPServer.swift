@@ -104,10 +104,13 @@ public final class HTTPServer: ConnectionAcceptor {
     log?.warning("accepting connections rests for a moment", [("reason", "\(error)")])
   }
 
-  func logProblem(_ request: HTTPRequest, _ status: Int) {
+  func logProblem(_ request: HTTPRequest, _ response: HTTPResponse) {
     log?.debug(
       "a request was refused or failed",
-      [("status", "\(status)"), ("request_id", String(decoding: request.id, as: UTF8.self))])
+      [
+        ("status", "\(response.status)"), ("reason", response.reason ?? ""),
+        ("request_id", String(decoding: request.id, as: UTF8.self)),
+      ])
   }
 
   /// Takes what the kernel has accepted already, stops listening, answers what comes within a moment with
