@@ -39,7 +39,7 @@ extension Setting {
     "how a server is chosen for a request")
   static let rateLimit = Setting(
     "rate-limit", "RATE_LIMIT_REQUESTS", .integer(0...(.max)), "100", [.up, .balance],
-    "requests that one address may send in a window; 0 turns the limit off")
+    "requests that one address may send in a window; 0 turns the limit off, more than 1048575 are counted and let pass")
   static let rateWindow = Setting(
     "rate-window", "RATE_LIMIT_WINDOW", .integer(1...86_400), "60", [.up, .balance],
     "the length of that window in seconds")
