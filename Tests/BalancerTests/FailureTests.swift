@@ -81,7 +81,8 @@ import Testing
       #expect(seen.client.components("HTTP/1.1 200 OK") == 2, "round \(round): \(seen.client)")
       #expect(seen.requests == 1, "round \(round)")
     }
-    #expect(honestErrors <= 3)
+    // Two of twenty are far more than the one in some hundreds that a loaded machine was seen to make.
+    #expect(honestErrors <= 2)
   }
 
   @Test("a POST that the backend has read is not sent again, a GET is")
