@@ -11,54 +11,28 @@ import Testing
     "GET \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
   }
 
-  private static func call(_ method: String, _ path: String, _ body: String = "") -> String {
-    "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-      + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
-  }
-
-  /// Asks again and again until `path` is answered with something that `isWanted`, or the time is over.
-  private static func until(
-    _ path: String, _ address: SocketAddress, on reactor: isolated Reactor, _ isWanted: (String) -> Bool
-  ) async -> String {
-    let deadline = reactor.now + .seconds(10 as UInt64)
-    var answer = ""
-    while reactor.now < deadline {
-      answer = await exchange(get(path), address, on: reactor)
-      if isWanted(answer) { break }
-    }
-    return answer
-  }
-
   @Test("backends come, drain and leave at run time, for admins only, and their counters follow them")
   func comingAndGoing() async throws {
-    let log = try await onReactor { reactor -> [String] in
-      let (one, first) = try! OriginServer.start("1", on: reactor)
-      let (two, second) = try! OriginServer.start("2", on: reactor)
-      let balancer = try! await startBalancer([first], on: reactor)
+    let log = try await withBalancer(.server("1"), .server("2")) { fixture, reactor in
+      fixture.balancer.replaceBackends(by: [.init(name: "b1", address: fixture.addresses[0])])
       var log: [String] = []
-      let new = #"{"backend":"b2=\#(second.description)*3"}"#
-      for request in [
-        Self.call("POST", "/lb/backends", new).replacing("Host: localhost", with: "Host: evil.example"),
-        Self.call("POST", "/lb/backends", #"{"backend":"nonsense"}"#), Self.call("POST", "/lb/backends", new),
-        Self.call("POST", "/lb/backends", new),
+      let new = #"{"backend":"b3=\#(fixture.addresses[1].description)*3"}"#
+      for text in [
+        request("POST /lb/backends", body: new, host: "evil.example"),
+        request("POST /lb/backends", body: #"{"backend":"nonsense"}"#), request("POST /lb/backends", body: new),
+        request("POST /lb/backends", body: new),
       ] {
-        log.append(String(await exchange(request, balancer.address, on: reactor).prefix(12)))
+        log.append(String(await fixture.ask(text, on: reactor).prefix(12)))
       }
-      log.append(await Self.until("/who", balancer.address, on: reactor) { $0.hasSuffix("\r\n2") })
-      log.append(
-        await exchange(Self.call("PATCH", "/lb/backends/b1", #"{"state":"drain"}"#), balancer.address, on: reactor))
+      let who = request("GET /who")
+      log.append(await fixture.ask(who, on: reactor) { $0.hasSuffix("\r\n2") })
+      log.append(await fixture.ask(request("PATCH /lb/backends/b1", body: #"{"state":"drain"}"#), on: reactor))
       // Each reactor follows by message; from then on only the other one answers.
-      var names: Set<String> = []
-      for _ in 0..<10 {
-        names.insert(String(await exchange(Self.get("/who"), balancer.address, on: reactor).suffix(1)))
-      }
-      log.append(names.joined())
-      log.append(await exchange(Self.call("DELETE", "/lb/backends/b1"), balancer.address, on: reactor))
-      log.append(await exchange(Self.call("DELETE", "/lb/backends/b1"), balancer.address, on: reactor))
-      log.append(await exchange(Self.get("/lb/stats"), balancer.address, on: reactor))
-      balancer.drain(within: .milliseconds(100))
-      balancer.join()
-      for server in [one, two] { await server.drain(until: reactor.now, on: reactor) }
+      var names: Set<Character?> = []
+      for _ in 0..<10 { names.insert(await fixture.ask(who, on: reactor).last) }
+      log.append(String(names.compactMap(\.self)))
+      for _ in 0..<2 { log.append(await fixture.ask(request("DELETE /lb/backends/b1"), on: reactor)) }
+      log.append(await fixture.stats(on: reactor))
       return log
     }
     #expect(log[0...3] == ["HTTP/1.1 401", "HTTP/1.1 422", "HTTP/1.1 201", "HTTP/1.1 409"])
@@ -83,52 +57,43 @@ import Testing
   @Test("an operator's order outlives changes of other backends, and newcomers have figures") func ordersLast()
     async throws
   {
-    let folder = TemporaryFolder()
-    defer { withExtendedLifetime(folder) {} }
-    let directory = folder.path
-    let (stats, metrics) = try await onReactor { reactor -> (String, String) in
-      let (one, first) = try! OriginServer.start("1", at: "unix:\(directory)/1", on: reactor)
-      let (two, second) = try! OriginServer.start("2", on: reactor)
-      let balancer = try! await startBalancer([first], on: reactor)
-      for request in [
-        Self.call("PATCH", "/lb/backends/b1", #"{"state":"down"}"#),
-        Self.call("POST", "/lb/backends", #"{"backend":"fresh=\#(second.description)"}"#),
-        Self.call("PATCH", "/lb/backends/fresh", #"{"weight":7}"#),
+    let (stats, metrics) = try await withBalancer(.server("1", at: .unix), .server("2")) { fixture, reactor in
+      fixture.balancer.replaceBackends(by: [.init(name: "b1", address: fixture.addresses[0])])
+      for text in [
+        request("PATCH /lb/backends/b1", body: #"{"state":"down"}"#),
+        request("POST /lb/backends", body: #"{"backend":"fresh=\#(fixture.addresses[1].description)"}"#),
+        request("PATCH /lb/backends/fresh", body: #"{"weight":7}"#),
       ] {
-        _ = await exchange(request, balancer.address, on: reactor)
+        _ = await fixture.ask(text, on: reactor)
       }
-      let answer = await Self.until("/who", balancer.address, on: reactor) { $0.hasSuffix("\r\n2") }
+      let answer = await fixture.ask(request("GET /who"), on: reactor) { $0.hasSuffix("\r\n2") }
       #expect(answer.hasSuffix("\r\n2"))
-      let stats = await exchange(Self.get("/lb/stats"), balancer.address, on: reactor)
-      let metrics = await exchange(Self.get("/metrics"), balancer.address, on: reactor)
-      balancer.drain(within: .milliseconds(100))
-      balancer.join()
-      for server in [one, two] { await server.drain(until: reactor.now, on: reactor) }
-      return (stats, metrics)
+      return (await fixture.stats(on: reactor), await fixture.ask(request("GET /metrics"), on: reactor))
     }
     #expect(stats.contains(#""state":"disabled""#) && stats.contains(#""weight":7"#))
     #expect(metrics.contains(#"millrace_balancer_backend_requests_total{backend="fresh"}"#))
   }
 
   @Test("a set that is replaced again and again under load fails no request") func replacedUnderLoad() async throws {
-    let wrong = try await onReactor { reactor -> [String] in
-      var servers: [HTTPServer] = []
-      var addresses: [SocketAddress] = []
-      for number in 0..<4 {
-        let (server, address) = try! OriginServer.start("\(number)", on: reactor)
-        servers.append(server)
-        addresses.append(address)
+    let wrong = try await withBalancer(.server("0"), .server("1"), .server("2"), .server("3")) {
+      $0.reactors = 2
+    } run: { fixture, reactor in
+      let all = fixture.addresses.enumerated().map {
+        BalancerConfiguration.BackendAddress(name: "b\($0 + 1)", address: $1)
       }
-      let balancer = try! await startBalancer(addresses, on: reactor) { $0.reactors = 2 }
-      let all = addresses.enumerated().map { BalancerConfiguration.BackendAddress(name: "b\($0 + 1)", address: $1) }
       let clients = (0..<6).map { _ in
         Task.immediate(executorPreference: reactor.queue) { () -> [String] in
           let client = HTTPClient()
           var wrong: [String] = []
           for step in 0..<200 {
-            let request = HTTPClientRequest(.get, "/echo/\(step)")
+            // The first one stays; the others come and go, so that somebody was always well before.
+            if step % 3 == 0 {
+              let round = step / 3
+              fixture.balancer.replaceBackends(by: round % 2 == 0 ? [all[0], all[1 + round % 3]] : all.reversed())
+            }
             let answer = try? await client.send(
-              request, to: balancer.address, until: reactor.now + .seconds(5 as UInt64), on: reactor)
+              HTTPClientRequest(.get, "/echo/\(step)"), to: fixture.address,
+              until: reactor.now + .seconds(5 as UInt64), on: reactor)
             let text = answer.map { "\($0.status) \(String(decoding: $0.body, as: UTF8.self))" } ?? "-"
             if text != "200 echo \(step)" { wrong.append(text) }
           }
@@ -136,16 +101,8 @@ import Testing
           return wrong
         }
       }
-      // The first one stays; the others come and go, so that somebody was always well before.
-      for round in 0..<60 {
-        balancer.replaceBackends(by: round % 2 == 0 ? [all[0], all[1 + round % 3]] : all.reversed())
-        await reactor.sleep(for: .milliseconds(2))
-      }
       var wrong: [String] = []
       for client in clients { wrong += await client.value }
-      balancer.drain(within: .milliseconds(100))
-      balancer.join()
-      for server in servers { await server.drain(until: reactor.now, on: reactor) }
       return wrong
     }
     #expect(wrong == [])

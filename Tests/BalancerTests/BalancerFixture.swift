@@ -4,105 +4,140 @@ import Glibc
 import HTTP
 import Reactor
 import Telemetry
+import TestSupport
 
-/// A backend whose every byte the test decides: it keeps what it received and answers with what it was given.
-final class RawBackend: ConnectionAcceptor {
-  /// What to do with a connection, once for each.
-  typealias Script = (RawConnection, isolated Reactor) async -> Void
+/// What a test has around it: a balancer, the backends behind it and the clients before it. However the test ends, all
+/// of them end with it.
+final class BalancerFixture {
+  /// What stands behind the balancer.
+  enum Backend: Sendable {
+    /// The real server, by the name that it answers with.
+    case server(String = "1", at: Place = .tcp, times: HTTPServerTimes = HTTPServerTimes())
+    /// One whose every byte the test decides.
+    case raw(at: Place = .tcp, _ script: RawBackend.Script)
 
-  private(set) var connections: [RawConnection] = []
-  private let script: Script
-  private var listener: Listener?
-
-  init(script: @escaping Script) {
-    self.script = script
+    fileprivate var isRaw: Bool { if case .raw = self { true } else { false } }
   }
 
-  func start(_ address: String = "127.0.0.1:0", on reactor: isolated Reactor) throws(SystemError) -> SocketAddress {
-    let listener = try Listener(on: SocketAddress(address)!, acceptor: self, on: reactor)
-    self.listener = listener
-    return listener.address
+  /// Where a backend listens: on a free port, or at a path, which nobody else takes while it is away.
+  enum Place: Sendable, CaseIterable {
+    case tcp
+    case unix
   }
 
-  func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor) {
-    do throws(SystemError) {
-      let connection = RawConnection(try Stream(adopting: fd, on: reactor))
-      connections.append(connection)
-      Task.immediate(executorPreference: reactor.queue) { await script(connection, reactor) }
+  /// There before the test's own part begins.
+  private(set) var balancer: BalancerInstance!
+  /// Where the backends listen, as the test has named them.
+  private(set) var addresses: [SocketAddress] = []
+  /// The servers among the backends.
+  private(set) var servers: [HTTPServer] = []
+  /// What the servers were asked to do.
+  let ledger = Ledger()
+  private var raw: [RawBackend] = []
+  private var clients: [RawConnection] = []
+  private let folder = TemporaryFolder()
+
+  /// The backend whose every byte the test decides; the first one of several.
+  var backend: RawBackend { raw[0] }
+  var address: SocketAddress { balancer.address }
+
+  fileprivate func start(
+    _ backends: [Backend], _ configure: (inout BalancerConfiguration) -> Void, on reactor: isolated Reactor
+  ) async throws(SystemError) {
+    for backend in backends {
+      switch backend {
+      case .server(let name, let place, let times):
+        let (server, address) = try OriginServer.start(
+          name, at: newAddress(place), times: times, ledger: ledger, on: reactor)
+        servers.append(server)
+        addresses.append(address)
+      case .raw(let place, let script):
+        let backend = RawBackend(script: script)
+        raw.append(backend)
+        addresses.append(try backend.start(newAddress(place), on: reactor))
+      }
+    }
+    balancer = try await startBalancer(addresses, on: reactor) {
+      // What a backend of the test's own is asked, the test asks.
+      if backends.contains(where: \.isRaw) { $0.healthInterval = .seconds(60 as UInt64) }
+      configure(&$0)
+    }
+  }
+
+  private func newAddress(_ place: Place) -> String {
+    place == .unix ? "unix:\(folder.path)/\(addresses.count)" : "127.0.0.1:0"
+  }
+
+  fileprivate func stop(on reactor: isolated Reactor) async {
+    for client in clients { client.close(on: reactor) }
+    balancer?.drain(within: .milliseconds(100))
+    balancer?.join()
+    for backend in raw { backend.stop(on: reactor) }
+    for server in servers { await server.drain(until: reactor.now, on: reactor) }
+  }
+
+  // MARK: What a test does
+
+  /// A client's connection to the balancer, open until the test closes it or ends.
+  func connect(on reactor: isolated Reactor) async throws(SystemError) -> RawConnection {
+    let client = try await RawConnection.connect(to: address, on: reactor)
+    clients.append(client)
+    return client
+  }
+
+  /// Sends `text` on a new connection and returns all that comes until the balancer closes it.
+  func ask(_ text: String, on reactor: isolated Reactor) async -> String {
+    await exchange(text, address, on: reactor)
+  }
+
+  /// Sends `text` on a new connection again and again, until the answer is one that `isWanted` or 10 seconds are over;
+  /// the last answer. For what the balancer comes to by itself: nobody but its answers tells that it has.
+  func ask(_ text: String, on reactor: isolated Reactor, until isWanted: (String) -> Bool) async -> String {
+    let deadline = reactor.now + .seconds(10 as UInt64)
+    var answer = ""
+    repeat { answer = await ask(text, on: reactor) } while !isWanted(answer) && reactor.now < deadline
+    return answer
+  }
+
+  /// What `GET /lb/stats` says.
+  func stats(on reactor: isolated Reactor) async -> String {
+    await ask(request("GET /lb/stats"), on: reactor)
+  }
+
+  /// Stops the server with this number and starts it anew in its place.
+  func restart(_ number: Int, within span: TimeSpan, on reactor: isolated Reactor) async throws(SystemError) {
+    await servers[number].drain(until: reactor.now + span, on: reactor)
+    let place = addresses[number].description
+    servers[number] = try OriginServer.start("\(number + 1)", at: place, ledger: ledger, on: reactor).0
+  }
+}
+
+/// Runs `body` beside a balancer that has found `backends` well, and ends everything again.
+func withBalancer<Result: Sendable>(
+  _ backends: BalancerFixture.Backend...,
+  configure: @escaping @Sendable (inout BalancerConfiguration) -> Void = { _ in },
+  run body: @escaping @Sendable (BalancerFixture, isolated Reactor) async throws -> Result
+) async throws -> Result {
+  try await onReactor { reactor in
+    let fixture = BalancerFixture()
+    do {
+      try await fixture.start(backends, configure, on: reactor)
+      let result = try await body(fixture, reactor)
+      await fixture.stop(on: reactor)
+      return result
     } catch {
-      close(fd)
+      await fixture.stop(on: reactor)
+      throw error
     }
-  }
-
-  func acceptingPaused(_ error: SystemError, on reactor: isolated Reactor) {}
-
-  func stop(on reactor: isolated Reactor) {
-    listener?.close(on: reactor)
-    listener = nil
-    for connection in connections { connection.stream.close(on: reactor) }
-  }
-
-  /// All that was received, connection by connection, without health checks.
-  var received: [String] { connections.map(\.received).filter { !$0.contains("GET /health") && !$0.isEmpty } }
-}
-
-/// One end of a connection, bytes as they are.
-final class RawConnection {
-  let stream: Stream
-  private(set) var received = ""
-
-  init(_ stream: Stream) {
-    self.stream = stream
-  }
-
-  /// A connection to `address`.
-  static func connect(to address: SocketAddress, on reactor: isolated Reactor) async throws(SystemError)
-    -> RawConnection
-  {
-    let fd = try await Connector.connect(to: address, until: reactor.now + .seconds(2 as UInt64), on: reactor)
-    return RawConnection(try Stream(adopting: fd, on: reactor))
-  }
-
-  func send(_ text: String, on reactor: isolated Reactor) {
-    stream.write(Array(text.utf8), on: reactor)
-    stream.flush(on: reactor)
-  }
-
-  /// Reads until `text` has come for the `count`th time, or the end; all that has come so far.
-  @discardableResult
-  func read(until text: String? = nil, count: Int = 1, on reactor: isolated Reactor) async -> String {
-    let deadline = reactor.now + .seconds(20 as UInt64)
-    while true {
-      received += String(decoding: stream.input.bytes(0..<stream.input.count), as: UTF8.self)
-      stream.input.consume(stream.input.count)
-      if let text, received.components(text) >= count { return received }
-      guard await stream.read(until: deadline, on: reactor) == .bytes else { return received }
-    }
-  }
-
-  /// Answers health checks until a request for something else has arrived; false if the peer closed first.
-  func nextRequest(on reactor: isolated Reactor) async -> Bool {
-    await read(until: "\r\n\r\n", on: reactor)
-    if received.hasPrefix("GET /health") {
-      received = ""
-      send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", on: reactor)
-      return false
-    }
-    return !received.isEmpty
   }
 }
 
-extension String {
-  /// How often `part` stands in it.
-  func components(_ part: String) -> Int {
-    var count = 0
-    var rest = self[...]
-    while let range = rest.firstRange(of: part) {
-      count += 1
-      rest = rest[range.upperBound...]
-    }
-    return count
-  }
+/// A request in text; the last one on its connection unless that is `kept`.
+func request(
+  _ line: String, _ fields: String = "", body: String = "", host: String = "localhost", kept: Bool = false
+) -> String {
+  let length = body.isEmpty ? "" : "Content-Length: \(body.utf8.count)\r\n"
+  return "\(line) HTTP/1.1\r\nHost: \(host)\r\n\(kept ? "" : "Connection: close\r\n")\(fields)\(length)\r\n\(body)"
 }
 
 /// One registry for all tests: a process has a bounded number of metrics.
@@ -149,6 +184,7 @@ func startBalancer(
       // On a slow machine the first answers take their time; a test that has waited for long fails and does not trap.
       if reactor.now >= end { throw SystemError(call: "the balancer does not answer", code: ETIMEDOUT) }
     }
+    // That a check has passed shows nowhere but in what the balancer says of itself.
     await reactor.sleep(for: .milliseconds(5))
   }
   client.closeIdle(on: reactor)
@@ -159,9 +195,8 @@ func startBalancer(
 func exchange(_ text: String, _ address: SocketAddress, on reactor: isolated Reactor) async -> String {
   do throws(SystemError) {
     let client = try await RawConnection.connect(to: address, on: reactor)
-    client.send(text, on: reactor)
-    let answer = await client.read(on: reactor)
-    client.stream.close(on: reactor)
+    let answer = await client.ask(text, on: reactor)
+    client.close(on: reactor)
     return answer
   } catch {
     return "\(error)"

@@ -9,20 +9,14 @@ import Testing
 @Suite("Bounds", .timeLimit(.minutes(2))) struct LimitTests {
   @Test("thousands of pipelined requests of one client leave room for another, and all are answered")
   func yields() async throws {
-    let seen = try await onReactor { reactor -> (flood: Int, other: Bool) in
-      let (server, address) = try! OriginServer.start("1", on: reactor)
-      let balancer = try! await startBalancer([address], on: reactor) { $0.rateLimitRequests = 1 }
-      let flood = try! await RawConnection.connect(to: balancer.address, on: reactor)
-      let one = "GET /who HTTP/1.1\r\nHost: a\r\n\r\n"
-      flood.send(String(repeating: one, count: 5000), on: reactor)
-      let other = await exchange(
-        "GET /lb/health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", balancer.address, on: reactor)
+    let seen = try await withBalancer(.server()) {
+      $0.rateLimitRequests = 1
+    } run: { fixture, reactor in
+      let flood = try await fixture.connect(on: reactor)
+      flood.send(String(repeating: request("GET /who", kept: true), count: 5000), on: reactor)
+      let other = await fixture.ask(request("GET /lb/health"), on: reactor)
       await flood.read(until: "HTTP/1.1 ", count: 5000, on: reactor)
-      flood.stream.close(on: reactor)
-      balancer.drain(within: .milliseconds(100))
-      balancer.join()
-      await server.drain(until: reactor.now, on: reactor)
-      return (flood.received.components("HTTP/1.1 429 "), other.hasPrefix("HTTP/1.1 200 "))
+      return (flood: flood.received.components("HTTP/1.1 429 "), other: other.hasPrefix("HTTP/1.1 200 "))
     }
     #expect(seen.flood == 4999)
     #expect(seen.other)
@@ -30,22 +24,15 @@ import Testing
 
   @Test("connections past the bound are told so and closed, and the others are served")
   func clientsMax() async throws {
-    let seen = try await onReactor { reactor -> [String] in
-      let (server, address) = try! OriginServer.start("1", on: reactor)
-      let balancer = try! await startBalancer([address], on: reactor) { $0.clientsMax = 2 }
-      let request = "GET /who HTTP/1.1\r\nHost: a\r\n\r\n"
-      var clients: [RawConnection] = []
+    let seen = try await withBalancer(.server()) {
+      $0.clientsMax = 2
+    } run: { fixture, reactor in
       var answers: [String] = []
       for _ in 0..<3 {
-        let client = try! await RawConnection.connect(to: balancer.address, on: reactor)
-        client.send(request, on: reactor)
-        answers.append(String(await client.read(until: "\r\n\r\n1", on: reactor).prefix(12)))
-        clients.append(client)
+        let client = try await fixture.connect(on: reactor)
+        let answer = await client.ask(request("GET /who", kept: true), until: "\r\n\r\n1", on: reactor)
+        answers.append(String(answer.prefix(12)))
       }
-      for client in clients { client.stream.close(on: reactor) }
-      balancer.drain(within: .milliseconds(100))
-      balancer.join()
-      await server.drain(until: reactor.now, on: reactor)
       return answers
     }
     #expect(seen == ["HTTP/1.1 200", "HTTP/1.1 200", "HTTP/1.1 503"])
@@ -53,23 +40,15 @@ import Testing
 
   @Test("a head that comes in single bytes is understood, one past the limit is refused")
   func heads() async throws {
-    let seen = try await onReactor { reactor -> [String] in
-      let (server, address) = try! OriginServer.start("1", on: reactor)
-      let balancer = try! await startBalancer([address], on: reactor)
-      let slow = try! await RawConnection.connect(to: balancer.address, on: reactor)
-      for byte in "GET /who HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" {
+    let seen = try await withBalancer(.server()) { fixture, reactor in
+      let slow = try await fixture.connect(on: reactor)
+      for byte in request("GET /who") {
         slow.send(String(byte), on: reactor)
+        // The slowness itself is what is tested: without it the kernel joins the bytes.
         await reactor.sleep(for: TimeSpan(nanoseconds: 100_000))
       }
-      let answer = await slow.read(on: reactor)
-      slow.stream.close(on: reactor)
-      let large = await exchange(
-        "GET /who HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "x", count: 20_000))\r\n\r\n", balancer.address,
-        on: reactor)
-      balancer.drain(within: .milliseconds(100))
-      balancer.join()
-      await server.drain(until: reactor.now, on: reactor)
-      return [answer, large]
+      let large = request("GET /who", "X: \(String(repeating: "x", count: 20_000))\r\n")
+      return [await slow.read(on: reactor), await fixture.ask(large, on: reactor)]
     }
     #expect(seen[0].hasSuffix("\r\n\r\n1"))
     #expect(seen[1].hasPrefix("HTTP/1.1 431 "))

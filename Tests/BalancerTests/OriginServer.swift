@@ -5,19 +5,21 @@ import Telemetry
 
 /// A backend made of the real server.
 final class OriginServer {
-  let name: String
-  var posts = 0
+  private let name: String
+  private let ledger: Ledger
+  private var posts = 0
 
-  init(_ name: String) {
+  private init(_ name: String, _ ledger: Ledger) {
     self.name = name
+    self.ledger = ledger
   }
 
   /// Starts one on a free port, or where told.
   static func start(
     _ name: String, at address: String = "127.0.0.1:0", times: HTTPServerTimes = HTTPServerTimes(),
-    on reactor: isolated Reactor
+    ledger: Ledger = Ledger(), on reactor: isolated Reactor
   ) throws(SystemError) -> (HTTPServer, SocketAddress) {
-    let router = Router(OriginServer(name))
+    let router = Router(OriginServer(name, ledger))
     router.on(.get, "/health") { (_, _, _) throws(Problem) in .text(200, "well") }
     router.on(.get, "/who") { (origin, _, _) throws(Problem) in .text(200, origin.name) }
     router.on(.get, "/echo/{word}") { (_, request, _) throws(Problem) in .text(200, "echo \(request.parameter("word"))")
@@ -25,6 +27,11 @@ final class OriginServer {
     router.on(.post, "/count") { (origin, _, _) throws(Problem) in
       origin.posts += 1
       return .text(200, "\(origin.posts)")
+    }
+    router.on(.post, "/note/{token}") { (origin, request, _) throws(Problem) in
+      let token = request.parameter("token")
+      origin.ledger.note(token)
+      return .text(200, "\(token) \(request.body.count)")
     }
     router.on(.post, "/body", bodyBytesMax: 16 << 20) { (_, request, _) throws(Problem) in
       HTTPResponse(200, "application/octet-stream", request.body)

@@ -7,31 +7,22 @@ import TestSupport
 import Testing
 
 @Suite("Proxy", .timeLimit(.minutes(2))) struct ProxyTests {
-  /// What the client and the backend see of `request`, answered with `answer`.
+  /// What the client and the backend see of `text`, answered with `answer`.
   private func pass(
-    _ request: String, answer: String, closes: Bool = false,
-    _ change: @escaping @Sendable (inout BalancerConfiguration) -> Void = { _ in }
+    _ text: String, answer: String, closes: Bool = false
   ) async throws -> (client: String, backend: [String]) {
-    try await onReactor { reactor in
-      let backend = RawBackend { (connection, reactor) in
-        guard await connection.nextRequest(on: reactor) else { return connection.stream.close(on: reactor) }
-        if request.contains("chunked") { await connection.read(until: "0\r\n\r\n", on: reactor) }
-        if request.contains("Content-Length: 5") { await connection.read(until: "\r\n\r\nhello", on: reactor) }
+    try await withBalancer(
+      .raw { connection, reactor in
+        if text.contains("chunked") { await connection.read(until: "0\r\n\r\n", on: reactor) }
+        if text.contains("Content-Length: 5") { await connection.read(until: "\r\n\r\nhello", on: reactor) }
         connection.send(answer, on: reactor)
         if closes { connection.stream.shutdownWriting(on: reactor) }
         await connection.read(on: reactor)
       }
-      let address = try! backend.start(on: reactor)
-      let balancer = try! await startBalancer([address], on: reactor, change)
-      let seen = await exchange(request, balancer.address, on: reactor)
-      balancer.drain(within: .milliseconds(100))
-      balancer.join()
-      backend.stop(on: reactor)
-      return (seen, backend.received)
+    ) { fixture, reactor in
+      (await fixture.ask(text, on: reactor), fixture.backend.received)
     }
   }
-
-  private static let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
   @Test("a backend sees one canonical request with who sent it, and nothing that concerned the client's connection")
   func canonicalRequest() async throws {
@@ -39,7 +30,7 @@ import Testing
       "GET http://shop.example/a?b=c HTTP/1.1\r\nHost: other\r\nConnection: close, x-private\r\nX-Private: 1\r\n"
         + "X-Request-Id: id-1\r\nX-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: https\r\nForwarded: for=1.2.3.4\r\n"
         + "X-Real-IP: 6.6.6.6\r\nTE: trailers\r\nKeep-Alive: 5\r\nAccept:*/*\r\ntraceparent: 00-a-b-01\r\n\r\n",
-      answer: Self.ok)
+      answer: RawBackend.ok)
     #expect(
       seen.backend == [
         "GET /a?b=c HTTP/1.1\r\nHost: shop.example\r\nAccept: */*\r\ntraceparent: 00-a-b-01\r\n"
@@ -55,7 +46,7 @@ import Testing
     let proxied = try await pass(
       "POST /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
         + "005;x=y\r\nhello\r\n1\r\n!\r\n0\r\nTrailer: x\r\n\r\n",
-      answer: Self.ok)
+      answer: RawBackend.ok)
     #expect(proxied.backend.count == 1)
     #expect(
       proxied.backend.first?.hasSuffix("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n") == true)
@@ -67,7 +58,7 @@ import Testing
     let answer =
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
       + "03;x\r\nabc\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n"
-    let new = try await pass("GET /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer: answer)
+    let new = try await pass(request("GET /p"), answer: answer)
     #expect(new.client.contains("Transfer-Encoding: chunked\r\n"))
     #expect(new.client.hasSuffix("\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"))
     let old = try await pass("GET /p HTTP/1.0\r\n\r\n", answer: answer)
@@ -79,18 +70,18 @@ import Testing
   @Test("a response that ends with its connection reaches the client in chunks")
   func untilClose() async throws {
     let seen = try await pass(
-      "GET /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer: "HTTP/1.1 200 OK\r\n\r\nabc", closes: true)
+      request("GET /p"), answer: "HTTP/1.1 200 OK\r\n\r\nabc", closes: true)
     #expect(seen.client.hasSuffix("Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n"))
   }
 
   @Test("HEAD, 204 and 304 have no body whatever their fields say")
   func bodiless() async throws {
     let head = try await pass(
-      "HEAD /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer: "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+      request("HEAD /p"), answer: "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
     )
     #expect(head.client.hasSuffix("Content-Length: 9\r\nConnection: close\r\n\r\n"))
     let empty = try await pass(
-      "GET /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer: "HTTP/1.1 204 No Content\r\n\r\n")
+      request("GET /p"), answer: "HTTP/1.1 204 No Content\r\n\r\n")
     #expect(empty.client.hasSuffix("Connection: close\r\n\r\n"))
     #expect(!empty.client.contains("Content-Length"))
   }
@@ -98,8 +89,8 @@ import Testing
   @Test("interim responses are passed on, 100 is the balancer's own")
   func interim() async throws {
     let seen = try await pass(
-      "POST /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
-      answer: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + Self.ok)
+      request("POST /p", body: "hello"),
+      answer: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + RawBackend.ok)
     #expect(seen.client.hasPrefix("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n"))
     #expect(seen.backend.count == 1)
   }
@@ -113,7 +104,7 @@ import Testing
       "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "SSH-2.0-x\r\n",
     ])
   func malformedResponse(_ answer: String) async throws {
-    let seen = try await pass("GET /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer: answer)
+    let seen = try await pass(request("GET /p"), answer: answer)
     #expect(seen.client.hasPrefix("HTTP/1.1 502 "))
     #expect(seen.client.contains("application/problem+json"))
   }
@@ -130,19 +121,15 @@ import Testing
       "GET /p HTTP/1.1\nHost: a\n\n", "GET /p HTTP/1.1\r\nHost: a\r\nX: a\u{0}b\r\n\r\n", "GET /p\r\n\r\n",
       "POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ]
-    let result = try await onReactor { reactor -> (answers: [String], backend: [String]) in
-      let backend = RawBackend { (connection, reactor) in
-        if await connection.nextRequest(on: reactor) { await connection.read(on: reactor) }
-        connection.stream.close(on: reactor)
+    let result = try await withBalancer(
+      .raw { connection, reactor in
+        await connection.read(on: reactor)
+        connection.close(on: reactor)
       }
-      let address = try! backend.start(on: reactor)
-      let balancer = try! await startBalancer([address], on: reactor)
+    ) { fixture, reactor in
       var answers: [String] = []
-      for body in bodies { answers.append(await exchange(body, balancer.address, on: reactor)) }
-      balancer.drain(within: .milliseconds(100))
-      balancer.join()
-      backend.stop(on: reactor)
-      return (answers, backend.received)
+      for body in bodies { answers.append(await fixture.ask(body, on: reactor)) }
+      return (answers: answers, backend: fixture.backend.received)
     }
     #expect(result.backend == [])
     for (body, answer) in zip(bodies, result.answers) {
@@ -153,24 +140,12 @@ import Testing
 
   @Test("pipelined requests are answered in order, whoever carries them")
   func pipelining() async throws {
-    let answer = try await onReactor { reactor -> String in
-      var addresses: [SocketAddress] = []
-      var servers: [HTTPServer] = []
-      for name in ["1", "2"] {
-        let (server, address) = try! OriginServer.start(name, on: reactor)
-        servers.append(server)
-        addresses.append(address)
-      }
-      let balancer = try! await startBalancer(addresses, on: reactor)
-      var text = ""
-      for number in 1...300 { text += "GET /echo/\(number) HTTP/1.1\r\nHost: a\r\n\r\n" }
-      text += "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
-      text += "GET /lb/health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-      let answer = await exchange(text, balancer.address, on: reactor)
-      balancer.drain(within: .milliseconds(100))
-      balancer.join()
-      for server in servers { await server.drain(until: reactor.now, on: reactor) }
-      return answer
+    let requests =
+      (1...300).map { request("GET /echo/\($0)", kept: true) } + [
+        request("POST /body", body: "abc", kept: true), request("GET /lb/health"),
+      ]
+    let answer = try await withBalancer(.server("1"), .server("2")) { fixture, reactor in
+      await fixture.ask(requests.joined(), on: reactor)
     }
     let bodies = answer.split(separator: "\r\n\r\n").dropFirst().map { $0.prefix { $0 != "H" } }
     #expect(bodies.count == 302)
@@ -182,31 +157,21 @@ import Testing
   @Test("large bodies pass both ways, past every buffer, to a client that reads slowly")
   func largeBodies() async throws {
     let size = 4 << 20
-    let result = try await onReactor { reactor -> (status: Int, sum: Int, count: Int) in
-      let (server, address) = try! OriginServer.start("1", on: reactor)
-      let balancer = try! await startBalancer([address], on: reactor)
+    let (status, count, isSame) = try await withBalancer(.server()) { fixture, reactor in
       var random = SeededRandom(seed: 3)
       // Not a multiple of any buffer's size, so that a piece out of place shows.
       let block = (0..<4099).map { _ in UInt8(truncatingIfNeeded: random.next()) }
       var body: [UInt8] = []
       while body.count < size { body += block.prefix(size - body.count) }
       let client = HTTPClient()
-      let request = HTTPClientRequest(.post, "/body", body: body)
-      do throws(HTTPClientError) {
-        let response = try await client.send(
-          request, to: balancer.address, until: .current() + .seconds(60 as UInt64), on: reactor)
-        let isSame = response.body == body
-        client.closeIdle(on: reactor)
-        balancer.drain(within: .milliseconds(100))
-        balancer.join()
-        await server.drain(until: reactor.now, on: reactor)
-        return (response.status, isSame ? 1 : 0, response.body.count)
-      } catch {
-        return (0, 0, -1)
-      }
+      defer { client.closeIdle(on: reactor) }
+      let response = try await client.send(
+        HTTPClientRequest(.post, "/body", body: body), to: fixture.address,
+        until: .current() + .seconds(60 as UInt64), on: reactor)
+      return (response.status, response.body.count, response.body == body)
     }
-    #expect(result.status == 200)
-    #expect(result.count == size)
-    #expect(result.sum == 1, "the bytes differ")
+    #expect(status == 200)
+    #expect(count == size)
+    #expect(isSame, "the bytes differ")
   }
 }
