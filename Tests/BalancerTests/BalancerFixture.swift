@@ -19,9 +19,13 @@ final class BalancerFixture {
     fileprivate var isRaw: Bool { if case .raw = self { true } else { false } }
   }
 
-  /// Where a backend listens: on a free port, or at a path, which nobody else takes while it is away.
-  enum Place: Sendable, CaseIterable {
+  /// Where a backend listens.
+  enum Place: Sendable {
+    /// On a free port.
     case tcp
+    /// On a free port of an address that no client connects from, so that nobody takes it while the backend is away.
+    case lastingTCP
+    /// At a path.
     case unix
   }
 
@@ -65,7 +69,11 @@ final class BalancerFixture {
   }
 
   private func newAddress(_ place: Place) -> String {
-    place == .unix ? "unix:\(folder.path)/\(addresses.count)" : "127.0.0.1:0"
+    switch place {
+    case .tcp: "127.0.0.1:0"
+    case .lastingTCP: "127.0.0.2:0"
+    case .unix: "unix:\(folder.path)/\(addresses.count)"
+    }
   }
 
   fileprivate func stop(on reactor: isolated Reactor) async {

@@ -6,11 +6,12 @@ import Reactor
 import TestSupport
 import Testing
 
-/// `RESTARTS=500 deploy/test --filter DeliveryTests` restarts backends more often than there is time for every day.
-private let restarts = getenv("RESTARTS").flatMap { Int(String(cString: $0)) } ?? 40
+/// `RESTARTS=500 deploy/test --filter DeliveryTests` restarts backends more often than there is time for every day:
+/// each restart takes about 0.1 s.
+private let restarts = getenv("RESTARTS").flatMap { Int(String(cString: $0)) } ?? 60
 
 /// Requests that are neither lost nor done twice, whatever their connection does.
-@Suite("Delivery", .timeLimit(.minutes(2))) struct DeliveryTests {
+@Suite("Delivery", .timeLimit(.minutes(2 + restarts / 200))) struct DeliveryTests {
   @Test(
     "a POST that a backend reads, whole or its head only, and then resets on a kept connection is delivered once",
     arguments: [true, false])
@@ -88,10 +89,12 @@ private let restarts = getenv("RESTARTS").flatMap { Int(String(cString: $0)) } ?
     #expect(stats.contains("\"in_flight\":0"))
   }
 
-  @Test("backends that are restarted one after the other under load fail no request and do none twice")
-  func rollingRestarts() async throws {
-    let (wrong, repeated, done) = try await withBalancer(
-      .server("1", at: .unix), .server("2", at: .unix), .server("3", at: .unix)
+  @Test(
+    "backends that are restarted one after the other under load fail no request and do none twice",
+    arguments: [BalancerFixture.Place.unix, .lastingTCP])
+  func rollingRestarts(place: BalancerFixture.Place) async throws {
+    let (wrong, sent, done, repeated) = try await withBalancer(
+      .server("1", at: place), .server("2", at: place), .server("3", at: place)
     ) {
       $0.reactors = 2
     } run: { fixture, reactor in
@@ -104,22 +107,35 @@ private let restarts = getenv("RESTARTS").flatMap { Int(String(cString: $0)) } ?
       for round in 0..<restarts { try await fixture.restart(round % 3, within: .seconds(2 as UInt64), on: reactor) }
       stop.isSet = true
       var wrong: [String] = []
-      for client in clients { wrong += await client.value }
-      return (wrong, fixture.ledger.repeated, fixture.ledger.done)
+      var sent = 0
+      for client in clients {
+        let seen = await client.value
+        wrong += seen.wrong
+        sent += seen.sent
+      }
+      return (wrong, sent, fixture.ledger.done, fixture.ledger.repeated)
     }
-    #expect(wrong == [])
     #expect(repeated == 0)
+    // What failed was not done.
+    #expect(done == sent - wrong.count)
     #expect(done > 100)
+    if place == .unix {
+      #expect(wrong == [])
+    } else {
+      // Nobody vouches for these: a request that comes between a server's last look and its close meets a reset, which
+      // proves nothing. 1,000 restarts on a loaded machine made 2 such errors, 500 on a quiet one none.
+      #expect(wrong.count <= 1 + restarts / 60 && wrong.allSatisfy { $0.contains(" 502 ") }, "\(wrong)")
+    }
   }
 
   private final class Flag {
     var isSet = false
   }
 
-  /// Posts tokens of its own until `stop`; what was not answered as it should be.
+  /// Posts tokens of its own until `stop`; how many, and what was not answered as it should be.
   private static func post(
     _ number: Int, _ address: SocketAddress, until stop: Flag, on reactor: isolated Reactor
-  ) async -> [String] {
+  ) async -> (sent: Int, wrong: [String]) {
     let client = HTTPClient()
     var wrong: [String] = []
     var step = 0
@@ -131,6 +147,6 @@ private let restarts = getenv("RESTARTS").flatMap { Int(String(cString: $0)) } ?
       }
     }
     client.closeIdle(on: reactor)
-    return wrong
+    return (step, wrong)
   }
 }
