@@ -10,7 +10,8 @@ final class Crowd {
   private let prefix: String
   private let total: Int
   private var next = 0
-  private var running = 0
+  /// What is still to be done when half is acknowledged.
+  private var atHalf: (() -> Void)?
   /// The task of each number, or 0 if the answer was the result itself.
   private(set) var acknowledged: [Int: Int64] = [:]
   /// How often each status was answered; 0 stands for a connection that ended without an answer.
@@ -29,28 +30,20 @@ final class Crowd {
 
   /// Submits everything over `width` connections; `atHalf` is called once, when half is acknowledged.
   func submitAll(width: Int, atHalf: @escaping () -> Void, on reactor: isolated Reactor) async {
-    running = width
-    for _ in 0..<width {
+    self.atHalf = atHalf
+    let clients = (0..<width).map { _ in
       Task.immediate(executorPreference: reactor.queue) { await self.submit(on: reactor) }
     }
-    var isHalf = false
-    while running > 0 {
-      if !isHalf, acknowledged.count >= total / 2 {
-        isHalf = true
-        atHalf()
-      }
-      await reactor.sleep(for: .milliseconds(2))
-    }
+    for client in clients { await client.value }
   }
 
   /// Asks for every acknowledged task until it is over.
   func checkAll(width: Int, on reactor: isolated Reactor) async {
-    running = width
     next = 0
-    for _ in 0..<width {
+    let clients = (0..<width).map { _ in
       Task.immediate(executorPreference: reactor.queue) { await self.check(on: reactor) }
     }
-    while running > 0 { await reactor.sleep(for: .milliseconds(2)) }
+    for client in clients { await client.value }
   }
 
   private func text(_ number: Int) -> String { "\(prefix)-\(number)" }
@@ -62,10 +55,14 @@ final class Crowd {
       next += 1
       while acknowledged[number] == nil {
         await submitOnce(number, client, on: reactor)
+        if acknowledged.count >= total / 2 {
+          atHalf?()
+          atHalf = nil
+        }
+        // As a client does that was refused or found nobody; nothing tells it when that is over.
         if acknowledged[number] == nil { await reactor.sleep(for: .milliseconds(20)) }
       }
     }
-    running -= 1
   }
 
   private func submitOnce(_ number: Int, _ client: HTTPClient, on reactor: isolated Reactor) async {
@@ -103,14 +100,12 @@ final class Crowd {
       }
     }
     client.closeIdle(on: reactor)
-    running -= 1
   }
 }
 
 /// Clients that all want the same hash at the same moment.
 final class SameCrowd {
   private let address: SocketAddress
-  private var running = 0
   private(set) var ids: Set<Int64> = []
 
   init(port: Int) {
@@ -118,16 +113,14 @@ final class SameCrowd {
   }
 
   func submit(count: Int, on reactor: isolated Reactor) async {
-    running = count
-    for _ in 0..<count {
+    let clients = (0..<count).map { _ in
       Task.immediate(executorPreference: reactor.queue) {
         let request = HTTPClientRequest(.post, "/hash/md5", body: Array(#"{"string":"same"}"#.utf8))
         let deadline = reactor.now + .seconds(30 as UInt64)
         let answer = try? await HTTPClient().send(request, to: address, until: deadline, on: reactor)
         ids.insert(answer?.status == 200 ? 0 : answer?.field("location").flatMap { Int64($0.dropFirst(6)) } ?? -1)
-        running -= 1
       }
     }
-    while running > 0 { await reactor.sleep(for: .milliseconds(2)) }
+    for client in clients { await client.value }
   }
 }
