@@ -18,8 +18,11 @@ import Testing
       let configuration = testConfiguration([])
       let shared = BalancerShared(configuration, metrics: sharedMetrics, log: silentLog, mail: [])
       let proxy = ProxyReactor(shared)
-      let session = HTTP1Session(proxy: proxy, fd: -1, peer: SocketAddress("127.0.0.1:1")!, at: reactor.now)
-      return SessionTests.size(of: session)
+      // An instance may get a recycled piece of memory that is a little too large, and too little so to be divided.
+      let sessions = (0..<16).map { _ in
+        HTTP1Session(proxy: proxy, fd: -1, peer: SocketAddress("127.0.0.1:1")!, at: reactor.now)
+      }
+      return sessions.map(SessionTests.size).min() ?? 0
     }
     // There are as many as connections, and one number of the wrong width in the wrong place costs sixteen bytes.
     #expect((1...296).contains(bytes), "\(bytes) bytes")
