@@ -50,7 +50,7 @@ private let restarts = getenv("RESTARTS").flatMap { Int(String(cString: $0)) } ?
     #expect(isVouchedFor ? requests <= 4 : requests == 1)
   }
 
-  @Test("what a backend says unasked on a kept connection is nobody's answer, also if a request comes in the same turn")
+  @Test("what a backend says unasked on a kept connection is nobody's answer, however soon a request follows")
   func unsolicited() async throws {
     for _ in 0..<20 {
       let answer = try await withBalancer(

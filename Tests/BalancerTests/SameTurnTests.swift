@@ -1,0 +1,96 @@
+@testable import Balancer
+import Basics
+import Glibc
+import HTTP
+import Reactor
+import TestSupport
+import Testing
+
+/// What a balancer does about events of one turn. It runs on the test's own reactor, so what the test does without a
+/// pause comes to it at once, in the order in which it was done.
+@Suite("Same turn", .timeLimit(.minutes(1))) struct SameTurnTests {
+  /// Closes a connection within a turn, before the events that come behind its own.
+  private final class Closing: EventHandler {
+    private var ends: [CInt] = [-1, -1]
+    private let connection: RawConnection
+
+    init(_ connection: RawConnection, on reactor: isolated Reactor) throws(SystemError) {
+      self.connection = connection
+      super.init()
+      pipe(&ends)
+      try reactor.register(self, fd: ends[0], events: .readable)
+    }
+
+    /// Comes about in the next turn.
+    func order() {
+      Glibc.close(ends[1])
+    }
+
+    override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
+      reactor.deregister(fd: ends[0])
+      Glibc.close(ends[0])
+      connection.close(on: reactor)
+    }
+  }
+
+  /// Two requests on one client connection: what is answered to both after `meeting` has sent the second one, and how
+  /// often a backend got that.
+  private func second(
+    _ meeting: @escaping @Sendable (_ client: RawConnection, _ kept: RawConnection, isolated Reactor) throws -> Void
+  ) async throws -> (answer: String, requests: Int) {
+    try await onReactor { reactor in
+      let backend = RawBackend { connection, reactor in
+        connection.send(RawBackend.ok, on: reactor)
+        await connection.read(on: reactor)
+      }
+      let mail = ReactorMail()
+      let configuration = testConfiguration([try backend.start("127.0.0.1:0", on: reactor)])
+      let proxy = ProxyReactor(BalancerShared(configuration, metrics: sharedMetrics, log: silentLog, mail: [mail]))
+      for entry in proxy.backends.entries { _ = entry.backend.checkPassed(at: reactor.now.milliseconds) }
+      let listening = try Socket.listen(on: configuration.listen)
+      try proxy.start(adopting: listening, on: reactor)
+      let orders = Task.immediate(executorPreference: reactor.queue) { await proxy.follow(mail, on: reactor) }
+
+      let client = try await RawConnection.connect(to: Socket.localAddress(listening), on: reactor)
+      await client.ask(request("GET /first", kept: true), until: "\r\n\r\nok", on: reactor)
+      if let kept = backend.connection(of: "/first") { try meeting(client, kept, reactor) }
+      let answer = await client.read(on: reactor)
+      client.close(on: reactor)
+      mail.send(.drain(within: .milliseconds(100)))
+      await orders.value
+      backend.stop(on: reactor)
+      return (answer, backend.count(of: "POST /p"))
+    }
+  }
+
+  @Test("a POST sent over a connection whose end had come in the meantime is sent again, and done once")
+  func endBeforeTheRequest() async throws {
+    let seen = try await second { client, kept, reactor in
+      // epoll has told of the request but not of the end when the balancer sends.
+      try Closing(kept, on: reactor).order()
+      client.send(request("POST /p", body: "hello"), on: reactor)
+    }
+    #expect(seen.answer.components("HTTP/1.1 200 OK") == 2, "\(seen.answer)")
+    #expect(seen.requests == 1)
+  }
+
+  @Test("the end of an idle connection is seen before a request that came first in the same turn")
+  func endBehindTheRequest() async throws {
+    let seen = try await second { client, kept, reactor in
+      client.send(request("POST /p", body: "hello"), on: reactor)
+      kept.close(on: reactor)
+    }
+    #expect(seen.answer.components("HTTP/1.1 200 OK") == 2, "\(seen.answer)")
+    #expect(seen.requests == 1)
+  }
+
+  @Test("what a backend says unasked is nobody's answer, also if a request came first in the same turn")
+  func wordBehindTheRequest() async throws {
+    let seen = try await second { client, kept, reactor in
+      client.send(request("POST /p", body: "hello"), on: reactor)
+      kept.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong", on: reactor)
+    }
+    #expect(seen.answer.hasSuffix("ok") && !seen.answer.contains("wrong"), "\(seen.answer)")
+    #expect(seen.requests == 1)
+  }
+}
