@@ -39,9 +39,9 @@ import Testing
     }
     #expect(repeated == 0)
     if between == .tcp {
-      // A reset proves nothing here, so what meets one is not sent again. Forty runs lost 3 on average and 12 at most,
-      // each to the reset of a connection that was whole when the request left, and none whose end had come before.
-      #expect(wrong.count <= 24 && wrong.allSatisfy { $0.hasPrefix("502 ") }, "\(wrong)")
+      // A reset proves nothing here, so what meets one is not sent again. Of 33 runs 4 lost one request each, to the
+      // reset of a connection that was whole when the request left, and none whose end had come before.
+      #expect(wrong.count <= 3 && wrong.allSatisfy { $0.hasPrefix("502 ") }, "\(wrong)")
       #expect(done >= 12 * 100 - wrong.count)
     } else {
       #expect(wrong == [])

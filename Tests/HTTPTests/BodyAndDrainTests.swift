@@ -92,6 +92,47 @@ import Testing
     #expect(answers[0].hasSuffix("\r\n\r\nkept") && answers[0].contains("Connection: close"))
     #expect(answers[1].hasSuffix("\r\n\r\nnew"))
   }
+
+  /// Sends a request when its timer fires, in the same turn as whatever else is due by then.
+  private final class TimedRequest: EventHandler {
+    private let client: RawClient
+    private lazy var timer = ReactorTimer(self)
+
+    init(of client: RawClient) {
+      self.client = client
+    }
+
+    func arm(on reactor: isolated Reactor) {
+      reactor.arm(timer, at: reactor.now)
+    }
+
+    override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+      client.send("GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", on: reactor)
+    }
+  }
+
+  @Test("a request that comes in the very turn in which its connection was to be closed for being idle is answered")
+  func requestAtTheIdleDeadline() async throws {
+    var times = HTTPServerTimes()
+    times.idle = .milliseconds(300)
+    let used = times
+    let answer = try await onReactor { reactor -> String in
+      let started = try Fixture.start(times: used, on: reactor)
+      let client = try await RawClient(started.address, on: reactor)
+      client.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n", on: reactor)
+      _ = await client.read(until: "\r\n\r\nhello", on: reactor)
+      client.stream.input.removeAll()
+      // The thread is busy until both are due: the timer that sends, and behind it the one that ends the connection.
+      TimedRequest(of: client).arm(on: reactor)
+      let end = MonotonicTime.current() + .milliseconds(310)
+      while MonotonicTime.current() < end {}
+      let answer = await client.read(on: reactor)
+      client.stream.close(on: reactor)
+      await started.server.drain(until: reactor.now, on: reactor)
+      return answer
+    }
+    #expect(answer.hasSuffix("\r\n\r\nhello"))
+  }
 }
 
 extension Stream {

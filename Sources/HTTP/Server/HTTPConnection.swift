@@ -141,6 +141,8 @@ final class HTTPConnection {
       outcome = await stream.read(until: deadline, on: reactor)
     }
     answersThisTurn = 0
+    // A last look: to close while a request lies unread would be a reset, and whoever sent it could not know its fate.
+    if outcome == .deadline, stream.hasNews(on: reactor) { return !stream.input.isEmpty }
     return outcome == .bytes
   }
 
