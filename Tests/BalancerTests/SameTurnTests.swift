@@ -36,6 +36,7 @@ import Testing
   /// Two requests on one client connection: what is answered to both after `meeting` has sent the second one, and how
   /// often a backend got that.
   private func second(
+    idle: TimeSpan = .seconds(60 as UInt64),
     _ meeting: @escaping @Sendable (_ client: RawConnection, _ kept: RawConnection, isolated Reactor) throws -> Void
   ) async throws -> (answer: String, requests: Int) {
     try await onReactor { reactor in
@@ -44,7 +45,7 @@ import Testing
         await connection.read(on: reactor)
       }
       let mail = ReactorMail()
-      let configuration = testConfiguration([try backend.start("127.0.0.1:0", on: reactor)])
+      let configuration = testConfiguration([try backend.start("127.0.0.1:0", on: reactor)]) { $0.times.idle = idle }
       let proxy = ProxyReactor(BalancerShared(configuration, metrics: sharedMetrics, log: silentLog, mail: [mail]))
       for entry in proxy.backends.entries { _ = entry.backend.checkPassed(at: reactor.now.milliseconds) }
       let listening = try Socket.listen(on: configuration.listen)
@@ -61,6 +62,38 @@ import Testing
       backend.stop(on: reactor)
       return (answer, backend.count(of: "POST /p"))
     }
+  }
+
+  /// Sends a request when its timer fires, in the same turn as whatever else is due by then.
+  private final class TimedRequest: EventHandler {
+    private let client: RawConnection
+    private lazy var timer = ReactorTimer(self)
+
+    init(of client: RawConnection) {
+      self.client = client
+    }
+
+    func arm(on reactor: isolated Reactor) {
+      reactor.arm(timer, at: reactor.now)
+    }
+
+    override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+      client.send(request("POST /p", body: "hello"), on: reactor)
+    }
+  }
+
+  @Test("a request that comes in the very turn in which its connection was to be closed for being idle is answered")
+  func requestAtTheIdleDeadline() async throws {
+    let seen = try await second(idle: .milliseconds(300)) { client, kept, reactor in
+      // A connection of a backend answers once.
+      kept.close(on: reactor)
+      // The thread is busy until both are due: the timer that sends, and behind it the one that ends the connection.
+      TimedRequest(of: client).arm(on: reactor)
+      let end = MonotonicTime.current() + .milliseconds(310)
+      while MonotonicTime.current() < end {}
+    }
+    #expect(seen.answer.components("HTTP/1.1 200 OK") == 2, "\(seen.answer)")
+    #expect(seen.requests == 1)
   }
 
   @Test("a POST sent over a connection whose end had come in the meantime is sent again, and done once")

@@ -117,10 +117,20 @@ final class HTTP1Session: EventHandler {
 
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
     firesAt = .never
-    guard exchange.deadline(progress, proxy.times) <= reactor.now else { return expect(on: reactor) }
+    guard isOverdue(on: reactor) else { return expect(on: reactor) }
+    if exchange.phase == .awaitingHead, !progress.hasPartialHead {
+      // A last look: to close while a request lies unread would be a reset, and its sender could not know its fate.
+      pump.lookAgain()
+      drive(on: reactor)
+      guard isOverdue(on: reactor), !pump.isClosed else { return }
+    }
     if exchange.phase == .awaitingHead { forgetNotes() }
     run(exchange.deadlinePassed(isHeadPartial: progress.hasPartialHead), on: reactor)
     drive(on: reactor)
+  }
+
+  private func isOverdue(on reactor: isolated Reactor) -> Bool {
+    exchange.deadline(progress, proxy.times) <= reactor.now
   }
 
   /// The balancer stops soon: the request in progress, or the next one, is the last.
