@@ -114,7 +114,7 @@ import Testing
   @Test("a request that comes in the very turn in which its connection was to be closed for being idle is answered")
   func requestAtTheIdleDeadline() async throws {
     var times = HTTPServerTimes()
-    times.idle = .milliseconds(300)
+    times.idle = .seconds(1 as UInt64)
     let used = times
     let answer = try await onReactor { reactor -> String in
       let started = try Fixture.start(times: used, on: reactor)
@@ -124,7 +124,7 @@ import Testing
       client.stream.input.removeAll()
       // The thread is busy until both are due: the timer that sends, and behind it the one that ends the connection.
       TimedRequest(of: client).arm(on: reactor)
-      let end = MonotonicTime.current() + .milliseconds(310)
+      let end = MonotonicTime.current() + .milliseconds(1010)
       while MonotonicTime.current() < end {}
       let answer = await client.read(on: reactor)
       client.stream.close(on: reactor)
