@@ -57,11 +57,12 @@ final class Keeper {
       let due = room.beats.due(isAtRest: isAtRest)
       if reactor.now < due {
         room.isAtRest = isAtRest
-        await alarm.wait(until: due, on: reactor)
+        room.beats.alarmSet(for: due)
+        if await alarm.wait(until: due, on: reactor) { room.beats.alarmEnded(at: reactor.now) }
         continue
       }
       do {
-        if let again = try await beatOnce(due: due, on: reactor) { room.beats.order(at: reactor.now + again) }
+        if let again = try await beatOnce(on: reactor) { room.beats.order(at: reactor.now + again) }
       } catch {
         policy.failed()
         log.warning("heartbeat failed", [("reason", error.message)])
@@ -72,11 +73,11 @@ final class Keeper {
   }
 
   /// Returns how soon to look again, nil for the usual time.
-  private func beatOnce(due: MonotonicTime, on reactor: isolated Reactor) async throws(QueueError) -> TimeSpan? {
+  private func beatOnce(on reactor: isolated Reactor) async throws(QueueError) -> TimeSpan? {
     let asleep = gates.filter { $0.sleeperCount > 0 }
     let wasAtRest = isAtRest
+    policy.sent(sendable: room.beats.sendable(isAtRest: wasAtRest), at: reactor.now)
     room.beats.sent(share: Double.random(in: 0...1, using: &random), at: reactor.now)
-    policy.sent(due: due, at: reactor.now)
     claimedAtBeat = room.metrics.claimed.value
     let beat = try await room.queue.beat(
       held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds, idleGroups: asleep.map(\.slots.group),

@@ -75,7 +75,7 @@ extension QueueHarness {
       var (sawGone, isBack) = (false, false)
       // Until it has its lock back, others look as often as they like.
       while !isBack {
-        policy.sent(due: reactor.now, at: reactor.now)
+        policy.sent(sendable: reactor.now, at: reactor.now)
         let beat = try await other.beat(on: reactor)
         sawGone = sawGone || beat.suspects.contains(where: \.isSessionGone)
         let verdict = policy.answered(

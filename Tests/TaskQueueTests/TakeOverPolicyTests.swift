@@ -19,7 +19,7 @@ private struct Story {
     _ suspects: [TakeOverPolicy.Suspect] = [], late: Double = 0, latency: Double = 0.001, serverSeconds: Double = 3600
   ) -> TakeOverPolicy.Verdict {
     now = max(now, due) + late
-    policy.sent(due: time(due), at: time(now))
+    policy.sent(sendable: time(due), at: time(now))
     due = now + 5
     let clock = now + latency + ahead
     now += 2 * latency
@@ -29,7 +29,7 @@ private struct Story {
   /// It is sent in time and not answered.
   mutating func failedBeat() {
     now = max(now, due)
-    policy.sent(due: time(due), at: time(now))
+    policy.sent(sendable: time(due), at: time(now))
     due = now + 5
     policy.failed()
   }
@@ -155,6 +155,38 @@ private func suspect(_ silent: Double, gone: Bool, promised: Double = 5) -> Take
     #expect(due(schedule, isAtRest: true) == 16)
     schedule.sent(share: 0, at: Self.time(Self.start + 16))
     #expect(due(schedule, isAtRest: true) == 21)
+  }
+
+  /// A worker that has settled rests from `start` on with a promise of ten seconds, and another one is killed at once.
+  /// Whether it takes that for dead with a beat that it sends `late` seconds after its alarm or an order to wake up.
+  private func judges(wokenAfter seconds: Double, byOrder: Bool, isAtRest: Bool = false, late: Double = 0) -> Bool {
+    var schedule = schedule()
+    var policy = TakeOverPolicy(beat: .seconds(5.0), leaseSeconds: 30)
+    func beat(at seconds: Double, isAtRest: Bool, _ suspects: [TakeOverPolicy.Suspect]) -> TakeOverPolicy.Verdict {
+      let now = Self.time(Self.start + seconds)
+      policy.sent(sendable: schedule.sendable(isAtRest: isAtRest), at: now)
+      schedule.sent(share: 0, at: now)
+      let verdict = policy.answered(
+        suspects, clockSeconds: 1_700_000_000 + seconds, serverSeconds: 3600, at: now)
+      schedule.answered(promisedSeconds: 10)
+      return verdict
+    }
+    for second in [-20.0, -15, -10, -5, 0] { _ = beat(at: second, isAtRest: false, []) }
+    schedule.alarmSet(for: schedule.due(isAtRest: true))
+    let now = seconds + late
+    if byOrder { schedule.alarmEnded(at: Self.time(Self.start + now)) }
+    return !beat(at: now, isAtRest: isAtRest, [suspect(now, gone: true)]).dead.isEmpty
+  }
+
+  @Test func `waking from rest is no outage, whatever has woken it`() {
+    // A task wakes it after seven seconds, when a beat of one that works would have been due long ago.
+    #expect(judges(wokenAfter: 7, byOrder: true))
+    // Its time has come, while one of its slots happens to be awake.
+    #expect(judges(wokenAfter: 10, byOrder: false))
+    #expect(judges(wokenAfter: 10, byOrder: false, isAtRest: true))
+    // It was stopped when its time came, whatever it hears first when it goes on.
+    #expect(!judges(wokenAfter: 10, byOrder: false, late: 2))
+    #expect(!judges(wokenAfter: 10, byOrder: true, late: 2))
   }
 
   @Test func `nothing is claimed by a worker that was not heard for almost a lease`() {

@@ -25,6 +25,8 @@ public struct BeatSchedule: Sendable {
   private var early = 0.0
   /// A time at which one is wanted in any case.
   private var wanted: MonotonicTime
+  /// Until when the worker has waited, or will.
+  private var alarm: MonotonicTime
 
   /// The schedule of a worker that has registered at `now`, beats at once and then every `beat`, and is succeeded after
   /// a silence of `leaseSeconds`.
@@ -33,7 +35,7 @@ public struct BeatSchedule: Sendable {
     longest = TimeSpan(nanoseconds: beat.nanoseconds * Limits.restBeats)
     promised = beat
     claimsFor = .seconds(max(leaseSeconds - beat.seconds - Limits.beatGrace.seconds, leaseSeconds / 2))
-    (lastSent, lastHeard, wanted) = (now, now, now)
+    (lastSent, lastHeard, wanted, alarm) = (now, now, now, now)
   }
 
   /// When the next beat is to be sent by a worker that has been at rest since the last one, or has not.
@@ -41,6 +43,16 @@ public struct BeatSchedule: Sendable {
     let pause = isAtRest ? promised : min(promised, beat)
     return min(wanted, lastSent + .seconds(pause.seconds * (1 - early)))
   }
+
+  /// The worker waits until `time`, or until a beat is ordered.
+  public mutating func alarmSet(for time: MonotonicTime) { alarm = time }
+
+  /// It does not wait any more, because a beat was ordered or it rests no more.
+  public mutating func alarmEnded(at now: MonotonicTime) { alarm = min(alarm, now) }
+
+  /// When the beat that is due could be sent at the earliest. For one that has just ceased to rest it may have been due
+  /// before, which nobody knew then: that it comes later is no outage.
+  public func sendable(isAtRest: Bool) -> MonotonicTime { max(due(isAtRest: isAtRest), alarm) }
 
   /// A beat is sent. The next comes up to a tenth earlier than promised, by `share` of that, so that not all come at
   /// once.

@@ -62,11 +62,11 @@ public struct TakeOverPolicy: Sendable {
   /// How old the last sign of life is when a beat has certainly been missed.
   private var missedSeconds: Double { beat.seconds + Limits.beatGrace.seconds }
 
-  /// This worker's own beat is sent; it was `due` then.
-  public mutating func sent(due: MonotonicTime, at now: MonotonicTime) {
+  /// This worker's own beat is sent, which could have been sent at `sendable`.
+  public mutating func sent(sendable: MonotonicTime, at now: MonotonicTime) {
     sentAt = now
     // While the last answer was awaited nothing else could be sent.
-    let earliest = max(due, last?.answered ?? due)
+    let earliest = max(sendable, last?.answered ?? sendable)
     if now > earliest, now.since(earliest) > Limits.beatGrace { wasCutOff = true }
   }
 
