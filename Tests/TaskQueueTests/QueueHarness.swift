@@ -58,10 +58,16 @@ final class QueueHarness {
 
   /// A worker that is registered and listens.
   func worker(_ name: String = "w", on reactor: isolated Reactor) async -> TestWorker {
+    let worker = startWorker(name, on: reactor)
+    await worker.listens.wait(until: .never, on: reactor)
+    return worker
+  }
+
+  /// A worker that begins to connect.
+  func startWorker(_ name: String, on reactor: isolated Reactor) -> TestWorker {
     let worker = TestWorker(QueueWorker(configuration, name: name, pool: pool, log: quiet, metrics: Metrics()))
     open.append(worker)
     worker.queue.start(worker, on: reactor)
-    await worker.listens.wait(until: .never, on: reactor)
     return worker
   }
 

@@ -111,6 +111,22 @@ extension QueueHarness {
     }
   }
 
+  @Test func `a worker says that it waits for the tables of its program, and then begins`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("early", steps: QueueSchema.migrations.count - 1, on: reactor)
+      let worker = queue.startWorker("early", on: reactor)
+      while worker.queue.missing == ["PostgreSQL"] { await reactor.sleep(for: .milliseconds(1)) }
+      #expect(worker.queue.missing == ["the schema"])
+      #expect(try await queue.count("millrace.worker", on: reactor) == 0)
+      _ = try await queue.migrate(on: reactor)
+      while !worker.queue.missing.isEmpty { await reactor.sleep(for: .milliseconds(1)) }
+      let id = try await queue.queue(queue.submission("x"), on: reactor)
+      _ = try await worker.beat(on: reactor)
+      #expect(try await worker.claim(1, on: reactor).map(\.id) == [id])
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `an upgrade waits for who is in its way, and goes on where it was broken off`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("broken", steps: 2, on: reactor)

@@ -82,6 +82,7 @@ final class Lifeline: PostgresNotificationReceiver {
       configuration.turned(forAttempt: attempts), helpers: helpers, on: reactor)
     self.connection = connection
     connection.notificationReceiver = self
+    try await checkSchema(connection, on: reactor)
     if id == nil {
       var parameters = PostgresParameters()
       parameters.add(text: name)
@@ -97,6 +98,19 @@ final class Lifeline: PostgresNotificationReceiver {
     lastHeard = reactor.now
     isTested = false
     isListening = true
+  }
+
+  /// Tables of a step before would do for some of the statements and not for others. Those of a later step do: they
+  /// are there as soon as the first programs of an upgrade are.
+  private func checkSchema(
+    _ connection: PostgresConnection, on reactor: isolated Reactor
+  ) async throws(PostgresError) {
+    let step = try await connection.execute(Lifeline.stepStatement, on: reactor).int64(0, 0)
+    let needed = QueueSchema.migrations.count
+    guard step < needed else { return }
+    // What PostgreSQL would say of the first function that is not there.
+    throw PostgresError(
+      .server(sqlstate: "42883"), "the tables are at step \(step), and this program needs step \(needed)")
   }
 
   /// Whether this worker is the one that looks after partitions; it is as long as its lifeline stands.
@@ -139,6 +153,9 @@ final class Lifeline: PostgresNotificationReceiver {
     isStopping = true
     connection?.close(on: reactor)
   }
+
+  private static let stepStatement = PostgresStatement(
+    "worker_step", "select coalesce(max(number), 0)::bigint from millrace.migration")
 
   private static let registerStatement = PostgresStatement(
     "worker_register", "insert into millrace.worker (name) values ($1::text) returning id")
