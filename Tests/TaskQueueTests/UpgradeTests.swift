@@ -111,6 +111,57 @@ extension QueueHarness {
     }
   }
 
+  @Test func `workers of the program before go on while the tables are upgraded, and lose nothing`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("rolling", steps: 3, on: reactor)
+      let old = OldWorker(queue.inspector)
+      for id in 1...4 {
+        try await queue.run("insert into millrace.task (id, kind, lane) values (\(id), 'md5', 1)", on: reactor)
+        try await queue.run("insert into millrace.ready (lane, seq, id) values (1, \(id), \(id))", on: reactor)
+      }
+      try await queue.run("select setval('millrace.task_id', 4)", on: reactor)
+      try await old.call("register", on: reactor)
+      // All that it calls it has called before, so that its session has it prepared.
+      for name in ["beat", "tell", "take over nobody", "promote", "mute", "maintain", "announce", "withdraw"] {
+        try await old.call(name, on: reactor)
+      }
+      #expect(try await old.call("claim", on: reactor).int64(0, 1) == 1)
+      #expect(try await queue.migrate(on: reactor) == [4])
+      let new = await queue.worker("new", on: reactor)
+      // It computes for longer than a lease, and beats.
+      try await queue.run("update millrace.worker set heartbeat_at = now() - interval '40 s' where id = 1", on: reactor)
+      try await queue.run("update millrace.lease set claimed_at = now() - interval '40 s'", on: reactor)
+      #expect(try await new.beat(on: reactor).suspects.map(\.worker) == [1])
+      try await old.call("beat", on: reactor)
+      #expect(try await new.beat(on: reactor).suspects.isEmpty)
+      let living = "millrace.worker where id = 1 and beats = 2 and promised = 5 and not rests and not has_left"
+      #expect(try await queue.count(living, on: reactor) == 1)
+      #expect(try await old.call("complete", on: reactor).int64(0, 0) == 1)
+      // The rest of what it does for itself and for all.
+      #expect(try await old.call("claim", on: reactor).int64(0, 1) == 2)
+      try await old.call("release", on: reactor)
+      for name in ["announce", "tell", "withdraw", "promote", "mute"] { try await old.call(name, on: reactor) }
+      #expect(try await old.call("maintain", on: reactor).int64(0, 2) == 0)
+      #expect(try await queue.count("millrace.ready", on: reactor) == 3)
+      // A worker has died of which it takes over, unless that has claimed since.
+      try await queue.run(
+        "insert into millrace.worker (id, name, beats, heartbeat_at) overriding system value "
+          + "values (99, 'dead', 3, now() - interval '10 s')", on: reactor)
+      #expect(try await queue.number("select 1 from millrace.ready where id = 3", on: reactor) == 1)
+      try await queue.run("delete from millrace.ready where id = 3", on: reactor)
+      try await queue.run("insert into millrace.lease (worker_id, ids) values (99, array[3])", on: reactor)
+      #expect(try await old.call("take over", on: reactor).int64(0, 0) == 0)
+      try await queue.run("update millrace.lease set claimed_at = now() - interval '10 s'", on: reactor)
+      let look = try await old.call("beat", on: reactor)
+      #expect(look.text(0, 1) == "99" && look.text(0, 4) == "1")
+      #expect(try await old.call("take over", on: reactor).int64(0, 0) == 1)
+      try await old.call("leave", on: reactor)
+      #expect(try await queue.count("millrace.worker", on: reactor) == 1)
+      #expect(try await queue.strays(on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `a worker says that it waits for the tables of its program, and then begins`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("early", steps: QueueSchema.migrations.count - 1, on: reactor)
@@ -152,6 +203,59 @@ extension QueueHarness {
       #expect(try upgrades.outcomes[1].get() == [3, 4])
       queue.close(on: reactor)
     }
+  }
+}
+
+/// What a worker of the third step's program calls, on the session that is its lifeline.
+private final class OldWorker {
+  private let connection: PostgresConnection
+
+  init(_ connection: PostgresConnection) {
+    self.connection = connection
+  }
+
+  private static let calls = [
+    "register": "with w as (insert into millrace.worker (name) values ('old') returning id) "
+      + "select pg_advisory_lock(1296649047, id::integer) from w",
+    "beat": "select uptime, workers, beats, silent, gone, next_due, ready_lanes, ready_seqs "
+      + "from millrace.beat(1, 'old', array(select id from millrace.lease), 30, array[0]::smallint[], true)",
+    "take over": "select millrace.take_over(array[99]::bigint[], array[3]::bigint[])",
+    "take over nobody": "select millrace.take_over(array[98]::bigint[], array[3]::bigint[])",
+    "mute": "select millrace.mute(array[98]::bigint[])",
+    "promote": "select promoted, next_due from millrace.promote()",
+    "maintain": "select moved, dropped, deleted from millrace.maintain(1000000)",
+    "tell": "select millrace.tell(array[0]::smallint[], array[1]::bigint[], array[1]::bigint[])",
+    "release": "select millrace.release(id, ids) from millrace.lease where worker_id = 1",
+    "announce": "insert into millrace.idle_worker as i (worker_id, slot_group, number) values (1, 0, 1) "
+      + "on conflict (slot_group, worker_id) do update set number = greatest(i.number, excluded.number)",
+    "withdraw": "delete from millrace.idle_worker where worker_id = 1 and slot_group = 0 and number <= 1",
+    "claim": """
+    with picked as materialized (
+      delete from millrace.ready where ctid = any(array(
+        select r.ctid from millrace.ready r where r.lane = 1 and r.seq >= 0
+        order by r.lane, r.seq limit 1 for update skip locked)) returning id, seq
+    ), leased as materialized (
+      insert into millrace.lease (worker_id, lane, ids)
+      select 1, 1, array_agg(id) from picked having count(*) > 0 returning id, lane
+    )
+    select l.id, t.id from picked p cross join leased l
+      cross join lateral (select * from millrace.task t where t.id = p.id offset 0) t
+    """,
+    "complete": """
+    with gone as (delete from millrace.lease where worker_id = 1 returning ids),
+      done as (select unnest(ids) as id from gone)
+    update millrace.task t set state = 2, attempt = t.attempt + 1, finished_at = now(), result = '{}'
+    from done where t.id = done.id and t.state = 0 returning t.id
+    """,
+    "leave": "with gone as (delete from millrace.worker where id = 1) "
+      + "delete from millrace.idle_worker where worker_id = 1",
+  ]
+
+  /// Makes the call that is so named.
+  @discardableResult
+  func call(_ name: String, on reactor: isolated Reactor) async throws -> PostgresResult {
+    let statement = PostgresStatement("old_\(name.replacing(" ", with: "_"))", OldWorker.calls[name]!)
+    return try await connection.execute(statement, on: reactor)
   }
 }
 

@@ -38,7 +38,6 @@ extension QueueSchema {
         from unnest(told, notes) as u (worker_id, note) group by worker_id;
     end $$
     """,
-    "drop function millrace.beat(bigint, text, bigint[], float8, smallint[], boolean)",
     // Says "alive" and tells what to worry about: workers whose session is gone or whose beat is late, when the next
     // scheduled task is due, and the oldest tasks in lanes of groups that sleep here. A claim is a sign of life, too.
     //
@@ -99,7 +98,6 @@ extension QueueSchema {
       return next;
     end $$
     """,
-    "drop function millrace.take_over(bigint[], bigint[])",
     // Takes over from workers that are judged to be dead, unless they have given a sign of life since. All others look:
     // the dead may have been told of tasks.
     """
@@ -122,6 +120,31 @@ extension QueueSchema {
       return rescued;
     end $$
     """,
+    // Workers of the program before go on while tables and programs are upgraded one after the other: what they call
+    // is left to them, with the meaning that the others expect. They beat every five seconds and test their hearing on
+    // a channel of their own.
+    """
+    create or replace function millrace.beat(
+      me bigint, my_name text, held bigint[], lease_seconds double precision, idle_groups smallint[],
+      self_test boolean)
+    returns table (uptime double precision, workers text, beats text, silent text, gone text,
+      next_due double precision, ready_lanes text, ready_seqs text, rescued bigint)
+    language plpgsql as $$
+    begin
+      if self_test then perform pg_notify('millrace_worker_' || me, 'self'); end if;
+      return query select b.uptime, b.workers, b.beats, b.silent, b.gone, b.next_due, b.ready_lanes, b.ready_seqs,
+          b.rescued
+        from millrace.beat(me, my_name, held, lease_seconds, idle_groups, 5, 15, false, false) b;
+    end $$
+    """,
+    // They do not say when they have looked. Whoever had missed a beat then, and has claimed in the last six seconds,
+    // has claimed since.
+    """
+    create or replace function millrace.take_over(dead bigint[], seen_beats bigint[]) returns bigint language sql as $$
+      select millrace.take_over(dead, seen_beats, extract(epoch from now())::double precision - 6)
+    $$
+    """,
+    // Of what this one returns they read the first three columns.
     "drop function millrace.maintain(float8)",
     // Once a minute, by one worker, and again at once while it says that there is more: new partitions in time, old
     // ones out of the way and finally away. Each call locks the partitions of one table only, so that it and a
