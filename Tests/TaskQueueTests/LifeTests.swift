@@ -271,6 +271,39 @@ extension QueueHarness {
     }
   }
 
+  @Test func `partitions are moved although much is to be deleted one by one, and that goes on beside what is open`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("many", on: reactor)
+      func fill(_ first: Int, _ last: Int) async throws {
+        try await queue.run(
+          "insert into millrace.task (id, kind, lane, state, finished_at) "
+            + "select i, 'md5', 1, 2, now() - interval '61 s' from generate_series(\(first), \(last)) i", on: reactor)
+      }
+      func round(_ column: String) async throws -> Int64 {
+        try await queue.number("select \(column) from millrace.maintain(60)", on: reactor)
+      }
+      try await fill(1, 2000)
+      for _ in 0..<2 {
+        try await queue.run(
+          "select setval('millrace.task_id', (last_value / 5000000 + 1) * 5000000) from millrace.task_id", on: reactor)
+        try await queue.run("select millrace.ensure_partitions()", on: reactor)
+      }
+      #expect(try await round("moved * 10000 + deleted") == 10000)
+      // One of the oldest is not over.
+      try await fill(5_000_001, 5_004_000)
+      try await queue.run("update millrace.task set state = 0, finished_at = null where id = 5000007", on: reactor)
+      try await queue.run(
+        "insert into millrace.scheduled values (5000007, now() + interval '1 hour', 1)", on: reactor)
+      #expect(try await round("deleted * 2 + is_more::integer") == 1999 * 2 + 1)
+      #expect(try await round("deleted * 2 + is_more::integer") == 1999 * 2 + 1)
+      #expect(try await round("deleted * 2 + is_more::integer") == 1 * 2)
+      #expect(try await queue.texts("select id::text from millrace.task", on: reactor) == ["5000007"])
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `keys are those of today and yesterday`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("days", on: reactor)

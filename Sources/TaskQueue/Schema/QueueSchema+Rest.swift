@@ -158,6 +158,7 @@ extension QueueSchema {
       size constant bigint := 5000000;
       part bigint;
       key text;
+      looked bigint;
     begin
       perform set_config('lock_timeout', '200ms', true);
       moved := 0; dropped := 0; deleted := 0; blocked := 0; is_more := false;
@@ -192,18 +193,7 @@ extension QueueSchema {
         end;
       end loop;
       if is_more then return next; return; end if;
-      -- Where tasks are so few that a partition takes longer to fill than they are kept, the oldest go one by one.
-      with oldest as materialized (
-        select id from millrace.task order by id limit 2000
-      ), gone as (
-        delete from millrace.task t where t.id in (select id from oldest)
-          and t.finished_at < now() - make_interval(secs => retention_seconds)
-        returning 1
-      )
-      select count(*) into deleted from gone;
-      is_more := deleted = 2000;
-      if is_more then return next; return; end if;
-      -- Moving comes last: whoever moves keeps everybody from the table until the commit.
+      -- Whoever moves keeps everybody from the table until the commit, so nothing else is done in that round.
       for part in
         select number from millrace.task_part
         where past_since is null and number < (select last_value from millrace.task_id) / size - 1
@@ -225,6 +215,19 @@ extension QueueSchema {
         end;
       end loop;
       is_more := moved > 0;
+      if is_more then return next; return; end if;
+      -- Where tasks are so few that a partition takes longer to fill than they are kept, the oldest go one by one.
+      -- That comes last: what is moved need not go so. Some of the oldest may not be over yet, and while a lock cannot
+      -- be had the rest is left for next time.
+      with oldest as materialized (
+        select id from millrace.task order by id limit 2000
+      ), gone as (
+        delete from millrace.task t where t.id in (select id from oldest)
+          and t.finished_at < now() - make_interval(secs => retention_seconds)
+        returning 1
+      )
+      select (select count(*) from gone), (select count(*) from oldest) into deleted, looked;
+      is_more := blocked = 0 and looked = 2000 and deleted * 2 >= looked;
       return next;
     end $$
     """,
