@@ -177,6 +177,12 @@ extension QueueHarness {
       #expect(try await turn(3, after: 0) == 15)
       // The longest there is, however many there are.
       #expect(try await turn(2, after: 0) == 15)
+      // Of one that was killed nobody expects a look.
+      workers[1].queue.lifeline.stop(on: reactor)
+      let holder = "\(queue.locks) and locktype = 'advisory' and objid = \(workers[1].queue.id!)"
+      while try await queue.count(holder, on: reactor) > 0 { await reactor.sleep(for: .milliseconds(1)) }
+      #expect(try await turn(0, after: 0) == 5)
+      #expect(try await turn(3, after: 0) == 10)
       // One that works beats as before; one at rest is not late before the time it has promised.
       #expect(try await workers[1].beat(on: reactor).promisedSeconds == 5)
       try await queue.run("update millrace.worker set heartbeat_at = now() - interval '8 s'", on: reactor)

@@ -79,7 +79,9 @@ private func suspect(_ silent: Double, gone: Bool, promised: Double = 5) -> Take
 
   @Test func `who sees a new server does not judge for a while`() {
     var story = Story.settled
-    #expect(story.beat([dead], serverSeconds: 3).dead.isEmpty)
+    let first = story.beat([dead], serverSeconds: 3)
+    #expect(first.dead.isEmpty)
+    #expect(abs((first.looksAgainAfter?.seconds ?? 0) - 7) < 0.01)
     #expect(story.beat([dead], serverSeconds: 8).dead.isEmpty)
     #expect(story.beat([dead], serverSeconds: 13).dead == [dead])
   }

@@ -42,7 +42,7 @@ extension QueueSchema {
     // scheduled task is due, and the oldest tasks in lanes of groups that sleep here. A claim is a sign of life, too.
     //
     // One at rest beats next where the first gap of more than a usual pause is between the beats that others at rest
-    // have promised, so that somebody looks that often and nobody more often than needed.
+    // have promised, so that somebody looks that often and nobody more often than needed. The dead do not look.
     """
     create function millrace.beat(
       me bigint, my_name text, held bigint[], lease_seconds double precision, idle_groups smallint[],
@@ -57,7 +57,9 @@ extension QueueSchema {
       promise := 0;
       for other_due in
         select extract(epoch from w.heartbeat_at - now()) + w.promised as due from millrace.worker w
-        where at_rest and w.rests and w.id <> me and not w.has_left order by due
+        where at_rest and w.rests and w.id <> me and not w.has_left
+          and not pg_try_advisory_xact_lock_shared(1296649047, w.id::integer)
+        order by due
       loop
         exit when other_due > promise + usual * 1.2;
         promise := greatest(promise, other_due);

@@ -87,8 +87,10 @@ public struct TakeOverPolicy: Sendable {
     wasCutOff = false
     last = (sentAt, now, clockSeconds)
     var verdict = Verdict()
-    guard now >= judgesFrom, serverSeconds >= Limits.settling.seconds else {
-      if now < judgesFrom, !suspects.isEmpty { verdict.looksAgainAfter = judgesFrom.since(now) }
+    let settles = max(
+      now < judgesFrom ? judgesFrom.since(now).seconds : 0, Limits.settling.seconds - serverSeconds)
+    guard settles <= 0 else {
+      if !suspects.isEmpty { verdict.looksAgainAfter = .seconds(settles) }
       return verdict
     }
     var again = Double.infinity
