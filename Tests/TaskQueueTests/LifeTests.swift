@@ -147,6 +147,11 @@ extension QueueHarness {
       try await other.queue.leave(on: reactor)
       _ = try await other.beat(on: reactor)
       #expect(try await queue.client.livingWorkers(on: reactor) == 0)
+      // An announcement of its that comes late does not stay.
+      try await queue.run(
+        "insert into millrace.idle_worker (worker_id, slot_group) values (\(other.queue.id!), 0)", on: reactor)
+      try await queue.maintain(retentionSeconds: 60, on: reactor)
+      #expect(try await queue.count("millrace.idle_worker", on: reactor) == 0)
       // The mark goes when nothing of the worker's can be under way.
       try await queue.run("update millrace.worker set heartbeat_at = now() - interval '11 min'", on: reactor)
       try await queue.maintain(retentionSeconds: 60, on: reactor)

@@ -170,6 +170,9 @@ extension QueueSchema {
       end;
       -- No statement of theirs is under way any more.
       delete from millrace.worker where has_left and heartbeat_at < now() - interval '10 minutes';
+      -- An announcement may have been committed after its worker had left. Should one live, it is told to look.
+      perform millrace.mute(array(select i.worker_id from millrace.idle_worker i
+        where not exists (select from millrace.worker w where w.id = i.worker_id and not w.has_left)));
       for part in
         select number from millrace.task_part
         where past_since < now() - make_interval(secs => retention_seconds) order by number limit 8
