@@ -40,7 +40,7 @@ public struct WorkerConfiguration: Sendable {
   public var endpoints: [SocketAddress] = []
   /// How long results stay in Redis.
   public var resultTTL = TimeSpan.seconds(3600 as UInt64)
-  /// Silence after which other workers take over.
+  /// Silence after which other workers take over, in seconds; with beats of five seconds 21.5 at least.
   public var leaseSeconds = 30.0
   /// How often it says that it lives while it works; also how often some worker looks for tasks that no notification
   /// told of.

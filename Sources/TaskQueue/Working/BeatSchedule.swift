@@ -28,13 +28,14 @@ public struct BeatSchedule: Sendable {
   /// Until when the worker has waited, or will.
   private var alarm: MonotonicTime
 
-  /// The schedule of a worker that has registered at `now`, beats at once and then every `beat`, and is succeeded after
-  /// a silence of `leaseSeconds`.
+  /// The schedule of a worker that begins at `now`, beats as soon as it can and then every `beat`, and is succeeded
+  /// after a silence of `leaseSeconds`, which is longer than the longest pause by a beat and a half at least.
   public init(beat: TimeSpan, leaseSeconds: Double, at now: MonotonicTime) {
     self.beat = beat
     longest = TimeSpan(nanoseconds: beat.nanoseconds * Limits.restBeats)
     promised = beat
     claimsFor = .seconds(max(leaseSeconds - beat.seconds - Limits.beatGrace.seconds, leaseSeconds / 2))
+    precondition(claimsFor >= longest, "a worker at rest would have to fear that it is taken for dead")
     (lastSent, lastHeard, wanted, alarm) = (now, now, now, now)
   }
 
