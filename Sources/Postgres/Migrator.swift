@@ -48,7 +48,12 @@ public struct Migrator {
   public func run(on connection: PostgresConnection, on reactor: isolated Reactor) async throws(PostgresError)
     -> [Int32]
   {
-    _ = try await execute([("migrate_lock", "select pg_advisory_lock(\(Migrator.lockKey))")], connection, on: reactor)
+    let asks = [("migrate_ask", "select pg_try_advisory_lock(\(Migrator.lockKey))")]
+    if try await !execute(asks, connection, on: reactor).bool(0, 0) {
+      log.info("another program migrates, waiting for it", [("seconds_max", "\(Limits.migrationLockSeconds)")])
+      let waits = [("migrate_lock", "select pg_advisory_lock(\(Migrator.lockKey))")]
+      _ = try await execute(waits, seconds: Limits.migrationLockSeconds, connection, on: reactor)
+    }
     let result: Result<[Int32], PostgresError>
     do {
       let patience = "set lock_timeout = \(Limits.migrationLockMs)"
@@ -121,13 +126,14 @@ public struct Migrator {
 
   /// Runs `steps` as one transaction, again if another one was in its way, and returns the rows of the last.
   private func execute(
-    _ steps: [(name: String, sql: String)], _ connection: PostgresConnection, on reactor: isolated Reactor
+    _ steps: [(name: String, sql: String)], seconds: UInt64 = Limits.migrationSeconds,
+    _ connection: PostgresConnection, on reactor: isolated Reactor
   ) async throws(PostgresError) -> PostgresResult {
     let statements = steps.map { (PostgresStatement($0.name, $0.sql), PostgresParameters()) }
     var tries = 1
     while true {
       do {
-        let deadline = reactor.now + .seconds(Limits.migrationSeconds)
+        let deadline = reactor.now + .seconds(seconds)
         return try await connection.execute(statements, until: deadline, on: reactor).last!
       } catch  where error.isConflict && tries < Limits.migrationTries {
         log.info("another transaction is in the way, trying again", [("reason", error.message)])

@@ -22,6 +22,8 @@ public enum Limits {
   static let silenceSeconds: UInt64 = 10
   /// How long one statement of a migration may take: it may read through a partition of millions of tasks.
   static let migrationSeconds: UInt64 = 3600
+  /// How long a program waits for another one that migrates.
+  static let migrationLockSeconds: UInt64 = 300
   /// How long it waits for a lock, in milliseconds, how often it is tried, and after what pause.
   static let migrationLockMs = 2000
   static let migrationTries = 60

@@ -292,6 +292,41 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
   }
 }
 
+extension PostgresTests {
+  @Test func `a migration says that it waits for another one`() async throws {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let admin = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      _ = try await admin.execute(statement("create database waiting"), on: reactor)
+      admin.close(on: reactor)
+      var own = configuration
+      own.database = "waiting"
+      let one = try await PostgresConnection.connect(own, helpers: helpers, on: reactor)
+      let two = try await PostgresConnection.connect(own, helpers: helpers, on: reactor)
+      _ = try await two.execute(statement("select pg_advisory_lock(1296649298)"), on: reactor)
+      var ends: [CInt] = [-1, -1]
+      #expect(pipe(&ends) == 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0)
+      let log = Logger(sink: LogSink(fd: ends[1]), subsystem: "test")
+      let steps = [Migration(1, "make", ["create table millrace.t (a int)"])]
+      let counter = Collector()
+      Task.immediate(executorPreference: reactor.queue) { await counter.migrate(steps, one, log: log, on: reactor) }
+      let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+      while try await two.execute(statement(waiting), on: reactor).int64(0, 0) == 0 {
+        await reactor.sleep(for: .milliseconds(1))
+      }
+      log.flush()
+      var bytes = [UInt8](repeating: 0, count: 4096)
+      let count = read(ends[0], &bytes, bytes.count)
+      #expect(String(decoding: bytes[..<max(0, count)], as: UTF8.self).contains("another program migrates"))
+      _ = try await two.execute(statement("select pg_advisory_unlock(1296649298)"), on: reactor)
+      while counter.answers.isEmpty { await reactor.sleep(for: .milliseconds(1)) }
+      #expect(counter.answers == [1])
+      one.close(on: reactor)
+      two.close(on: reactor)
+    }
+  }
+}
+
 private final class Ear: PostgresNotificationReceiver {
   var heard = ""
   func notified(channel: String, payload: String, on reactor: isolated Reactor) { heard = "\(channel):\(payload)" }
@@ -311,9 +346,11 @@ private final class Collector {
     }
   }
 
-  func migrate(_ steps: [Migration], _ connection: PostgresConnection, on reactor: isolated Reactor) async {
+  func migrate(
+    _ steps: [Migration], _ connection: PostgresConnection, log: Logger = quiet, on reactor: isolated Reactor
+  ) async {
     do {
-      answers.append(Int64(try await Migrator(steps, log: quiet).run(on: connection, on: reactor).count))
+      answers.append(Int64(try await Migrator(steps, log: log).run(on: connection, on: reactor).count))
     } catch {
       answers.append(-1)
     }
