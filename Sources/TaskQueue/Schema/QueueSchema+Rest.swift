@@ -149,7 +149,7 @@ extension QueueSchema {
     // Of what this one returns they read the first three columns.
     "drop function millrace.maintain(float8)",
     // Once a minute, by one worker, and again at once while it says that there is more: new partitions in time, old
-    // ones out of the way and finally away. Each call locks the partitions of one table only, so that it and a
+    // ones out of the way and finally away. Each call keeps others out of one table at the most, so that it and a
     // submission, which needs two of them, never wait for each other. Locks that are not to be had at once are asked
     // for again next time, and counted.
     """

@@ -131,7 +131,7 @@ final class Lifeline: PostgresNotificationReceiver {
   func beginTest(afterQuiet quiet: TimeSpan, on reactor: isolated Reactor) -> Bool {
     guard isListening, reactor.now.since(lastHeard) >= quiet else { return false }
     if isTested {
-      log.warning("the lifeline did not hear a notification to itself")
+      log.warning("the lifeline did not hear the notification that tests it")
       connection?.close(on: reactor)
       return false
     }
