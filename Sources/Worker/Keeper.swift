@@ -64,10 +64,11 @@ final class Keeper {
       do {
         if let again = try await beatOnce(on: reactor) { room.beats.order(at: reactor.now + again) }
       } catch {
-        policy.failed()
         log.warning("heartbeat failed", [("reason", error.message)])
         await reactor.sleep(for: Limits.secondTry)
       }
+      // What it has done after the answer kept the next beat back, and is no outage.
+      room.beats.alarmSet(for: reactor.now)
       room.beatEnded()
     }
   }
@@ -79,9 +80,15 @@ final class Keeper {
     policy.sent(sendable: room.beats.sendable(isAtRest: wasAtRest), at: reactor.now)
     room.beats.sent(share: Double.random(in: 0...1, using: &random), at: reactor.now)
     claimedAtBeat = room.metrics.claimed.value
-    let beat = try await room.queue.beat(
-      held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds, idleGroups: asleep.map(\.slots.group),
-      schedule: room.beats, isAtRest: wasAtRest, testAfter: configuration.selfTest, on: reactor)
+    let beat: QueueWorker.Beat
+    do {
+      beat = try await room.queue.beat(
+        held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds, idleGroups: asleep.map(\.slots.group),
+        schedule: room.beats, isAtRest: wasAtRest, testAfter: configuration.selfTest, on: reactor)
+    } catch {
+      policy.failed()
+      throw error
+    }
     room.beats.answered(promisedSeconds: beat.promisedSeconds)
     if let seconds = beat.nextDueSeconds { scheduled(at: reactor.now + .seconds(seconds)) }
     let verdict = policy.answered(
