@@ -3,9 +3,9 @@
 // The API submits and reads through a `QueueClient`, workers claim and complete through a `QueueWorker`; both own their
 // connections, and nobody above needs to know that there is a PostgreSQL. It calls `Postgres`. What decides is pure and
 // tested without it: `WakeProtocol` (who sleeps, who is woken), `BatchPolicy` (when submissions leave), `BeatSchedule`
-// (who says when that it lives), `TakeOverPolicy` (who is dead). Leases, schedules and retention go by PostgreSQL's
-// clock alone. All SQL of the queue is in this folder; a change of tables is a new step at the end of
-// `QueueSchema.swift`.
+// (who says when that it lives), `HearingTest` (who hears), `TakeOverPolicy` (who is dead). Leases, schedules and
+// retention go by PostgreSQL's clock alone. All SQL of the queue is in this folder; a change of tables is a new step
+// at the end of `QueueSchema.swift`.
 //
 //   submit ──► task (until retention) ──► ready ──claim──► lease ──complete──► task.state, result
 //                    ▲                      ▲                │ worker died

@@ -200,15 +200,18 @@ extension QueueHarness {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("tests", on: reactor)
       let (one, two) = (await queue.worker("one", on: reactor), await queue.worker("two", on: reactor))
-      let before = [one, two].map(\.queue.lifeline.lastHeard)
+      let before = [one, two].map(\.queue.lifeline.hearing.lastHeard)
       _ = try await one.beat(testAfter: .seconds(0.0), on: reactor)
       for (worker, time) in zip([one, two], before) {
-        while worker.queue.lifeline.lastHeard == time { await reactor.sleep(for: .milliseconds(1)) }
+        while worker.queue.lifeline.hearing.lastHeard == time { await reactor.sleep(for: .milliseconds(1)) }
       }
       #expect(one.heard.isEmpty && two.heard.isEmpty)
-      // A test that is on its way when the next beat is due has not been heard.
+      // A test that was answered long ago when the next beat is due has not been heard.
       let lifeline = one.queue.lifeline
-      let tests = [0, 1].map { _ in lifeline.beginTest(afterQuiet: .seconds(0.0), on: reactor) }
+      let tests = [0, 1].map { _ in
+        defer { lifeline.testAnswered(at: MonotonicTime(nanoseconds: 0)) }
+        return lifeline.beginTest(afterQuiet: .seconds(0.0), on: reactor)
+      }
       #expect(tests == [true, false])
       await one.deafens.wait(until: .never, on: reactor)
       await one.listens.wait(until: .never, on: reactor)

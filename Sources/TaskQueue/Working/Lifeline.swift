@@ -29,8 +29,7 @@ final class Lifeline: PostgresNotificationReceiver {
   private var connection: PostgresConnection?
   private var isStopping = false
   /// When it last heard anything, and whether it has been tested since.
-  private(set) var lastHeard = MonotonicTime(nanoseconds: 0)
-  private var isTested = false
+  private(set) var hearing = HearingTest()
   private var isListening = false
   private var isLeader = false
   private var lacksMigration = false
@@ -95,8 +94,7 @@ final class Lifeline: PostgresNotificationReceiver {
       PostgresStatement("worker_listen_own", "listen millrace_worker_\(id)"),
     ]
     for statement in statements { _ = try await connection.execute(statement, on: reactor) }
-    lastHeard = reactor.now
-    isTested = false
+    hearing.heard(at: reactor.now)
     isListening = true
   }
 
@@ -127,25 +125,26 @@ final class Lifeline: PostgresNotificationReceiver {
   }
 
   /// Called before a beat. Tells whether it has to send a notification to all: a lifeline that has been quiet for
-  /// `quiet` may be deaf. Should it have been tested by the last beat and still have heard nothing, it is.
+  /// `quiet` may be deaf. Should it have been tested by an earlier beat and still have heard nothing, it is.
   func beginTest(afterQuiet quiet: TimeSpan, on reactor: isolated Reactor) -> Bool {
-    guard isListening, reactor.now.since(lastHeard) >= quiet else { return false }
-    if isTested {
+    guard isListening else { return false }
+    let step = hearing.beatDue(afterQuiet: quiet, at: reactor.now)
+    if step == .giveUp {
       log.warning("the lifeline did not hear the notification that tests it")
       connection?.close(on: reactor)
-      return false
     }
-    isTested = true
-    return true
+    return step == .send
   }
 
-  /// The beat that was to send the notification has failed.
-  func abandonTest() { isTested = false }
+  /// The beat that was to send the notification was answered at `now`,
+  func testAnswered(at now: MonotonicTime) { hearing.answered(at: now) }
+
+  /// or has failed.
+  func abandonTest() { hearing.failed() }
 
   /// Somebody has submitted tasks, or has promoted or rescued some, or tests.
   func notified(channel: String, payload: String, on reactor: isolated Reactor) {
-    lastHeard = reactor.now
-    isTested = false
+    hearing.heard(at: reactor.now)
     if isListening, payload != WakeUp.test { listener?.heard(WakeUp(payload: payload), on: reactor) }
   }
 

@@ -54,7 +54,9 @@ extension QueueWorker {
     parameters.add(Int16(isAtRest ? 1 : 0))
     parameters.add(Int16(tests ? 1 : 0))
     do {
-      return QueueWorker.read(try await client.execute(QueueWorker.beatStatement, parameters, on: reactor))
+      let result = try await client.execute(QueueWorker.beatStatement, parameters, on: reactor)
+      if tests { lifeline.testAnswered(at: reactor.now) }
+      return QueueWorker.read(result)
     } catch {
       // What was not sent cannot come back; a test that was sent all the same is answered early, which does no harm.
       if tests { lifeline.abandonTest() }
