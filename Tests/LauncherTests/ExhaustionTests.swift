@@ -58,6 +58,15 @@ private final class CrampedBalancer: @unchecked Sendable {
     }
   }
 
+  /// Whether it answers at all, after a while.
+  func comesUp(on reactor: isolated Reactor) async -> Bool {
+    for _ in 0..<500 {
+      if await answer(within: 1, on: reactor) == "200" { return true }
+      await reactor.sleep(for: .milliseconds(10))
+    }
+    return false
+  }
+
   func end() {
     kill(process, SIGTERM)
     _ = ChildProcess.waitForEnd(of: process)
@@ -72,12 +81,7 @@ private final class CrampedBalancer: @unchecked Sendable {
     let balancer = try CrampedBalancer(descriptors: 64)
     defer { balancer.end() }
     try await onReactor { reactor in
-      var isUp = false
-      for _ in 0..<500 where !isUp {
-        isUp = await balancer.answer(within: 1, on: reactor) == "200"
-        if !isUp { await reactor.sleep(for: .milliseconds(10)) }
-      }
-      try #require(isUp)
+      try #require(await balancer.comesUp(on: reactor))
       var crowd: [CInt] = []
       for _ in 0..<150 {
         crowd.append(try await Connector.connect(to: balancer.address, until: .never, on: reactor))
@@ -98,12 +102,7 @@ private final class CrampedBalancer: @unchecked Sendable {
     let balancer = try CrampedBalancer(descriptors: 4096)
     defer { balancer.end() }
     try await onReactor { reactor in
-      var isUp = false
-      for _ in 0..<500 where !isUp {
-        isUp = await balancer.answer(within: 1, on: reactor) == "200"
-        if !isUp { await reactor.sleep(for: .milliseconds(10)) }
-      }
-      try #require(isUp)
+      try #require(await balancer.comesUp(on: reactor))
       let before = try #require(balancer.ownMemory)
       let upload = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n" + String(repeating: "x", count: 3000)
       var crowd: [CInt] = []
