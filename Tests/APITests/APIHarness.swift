@@ -65,7 +65,8 @@ final class APIHarness: QueueListener {
         $0, resolver: Resolver(pool: pool), logger: quiet, metrics: RedisMetrics(metrics), on: reactor)
     }
     let service = APIService(configuration, queue: queue, redis: redis, pool: pool, log: quiet, metrics: metrics)
-    let server = HTTPServer(handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics))
+    let server = HTTPServer(
+      handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics), log: quiet)
     let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
     let worker = QueueWorker(configuration.queue, name: "test", pool: pool, log: quiet, metrics: metrics)
     let harness = APIHarness(service, server, address, inspector, worker)

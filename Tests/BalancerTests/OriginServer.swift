@@ -44,7 +44,7 @@ final class OriginServer {
       await reactor.sleep(for: .milliseconds(1200))
       return .text(200, "at last")
     }
-    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(sharedMetrics), times: times)
+    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(sharedMetrics), log: silentLog, times: times)
     return (server, try server.listen(on: SocketAddress(address)!, on: reactor))
   }
 }

@@ -1,4 +1,5 @@
 import Basics
+import Glibc
 import HTTP
 import Reactor
 import Roles
@@ -6,6 +7,9 @@ import Telemetry
 
 /// One registry for all tests: a process has a bounded number of metrics.
 let sharedMetrics = Metrics()
+
+/// A log of errors only.
+let quiet = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "http", level: .error)
 
 /// What the test routes work on.
 final class Fixture {
@@ -16,7 +20,7 @@ final class Fixture {
 
   /// A server on a free loopback port with routes for the tests.
   static func start(
-    times: HTTPServerTimes = HTTPServerTimes(), log: Logger? = nil, on reactor: isolated Reactor
+    times: HTTPServerTimes = HTTPServerTimes(), log: Logger = quiet, on reactor: isolated Reactor
   ) throws(SystemError) -> (server: HTTPServer, address: SocketAddress, fixture: Fixture) {
     let fixture = Fixture()
     let router = Router(fixture)

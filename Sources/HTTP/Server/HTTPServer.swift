@@ -42,7 +42,7 @@ public final class HTTPServer: ConnectionAcceptor {
   let handler: any HTTPHandler
   let metrics: HTTPServerMetrics
   let times: HTTPServerTimes
-  private let log: Logger?
+  private let log: Logger
   var date = DateField()
   var random = SeededRandom.fromSystem()
   /// A head while it is put together; every connection uses it in turn, never across an await.
@@ -57,7 +57,7 @@ public final class HTTPServer: ConnectionAcceptor {
 
   /// A server for `handler` that listens nowhere yet; `log` gets what clients are refused, by request id.
   public init(
-    handler: any HTTPHandler, metrics: HTTPServerMetrics, log: Logger? = nil,
+    handler: any HTTPHandler, metrics: HTTPServerMetrics, log: Logger,
     times: HTTPServerTimes = HTTPServerTimes(), connectionsMax: Int = HTTPLimits.connectionsMax
   ) {
     self.handler = handler
@@ -101,11 +101,11 @@ public final class HTTPServer: ConnectionAcceptor {
 
   /// Accepting rests, because the process is out of something.
   public func acceptingPaused(_ error: SystemError, on reactor: isolated Reactor) {
-    log?.warning("accepting connections rests for a moment", [("reason", "\(error)")])
+    log.warning("accepting connections rests for a moment", [("reason", "\(error)")])
   }
 
   func logProblem(_ request: HTTPRequest, _ response: HTTPResponse) {
-    log?.debug(
+    log.debug(
       "a request was refused or failed",
       [
         ("status", "\(response.status)"), ("reason", response.reason ?? ""),
