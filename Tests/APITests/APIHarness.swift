@@ -88,6 +88,16 @@ final class APIHarness: QueueListener {
       until: reactor.now + .seconds(20 as UInt64), on: reactor)
   }
 
+  /// Takes PostgreSQL away from the API as soon as a client waits for a task. That one has begun to wait shows nowhere
+  /// but in the board's count; if none does in time, the request is over and what it was answered tells.
+  func losePostgresOnceAClientWaits(on reactor: isolated Reactor) {
+    Task.immediate(executorPreference: reactor.queue) {
+      let deadline = reactor.now + .seconds(20 as UInt64)
+      while service.board.count == 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(1)) }
+      service.queue.close(on: reactor)
+    }
+  }
+
   /// Sleeps like a worker for the tasks of `kind`, until it is told of one, and then does it.
   func workWhenTold(of kind: TaskKind, on reactor: isolated Reactor) async throws {
     let wish = ClaimWish(group: kind.slots(0).group, count: 1, floor: 0, announces: 1)

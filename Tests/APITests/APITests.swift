@@ -182,19 +182,13 @@ import HTTPSyntax
   @Test func `a task that was acknowledged stays so when PostgreSQL goes while its client waits`() async throws {
     try await onReactor { reactor in
       let api = try await APIHarness.start("lost", redis: nil, on: reactor)
-      Task.immediate(executorPreference: reactor.queue) {
-        while api.service.board.count == 0 { await reactor.sleep(for: .milliseconds(1)) }
-        api.service.queue.close(on: reactor)
-      }
+      api.losePostgresOnceAClientWaits(on: reactor)
       let queued = try await api.send(.post, "/hash/md5?wait=1", #"{"string":"x"}"#, on: reactor)
       #expect(queued.status == 202 && queued.field("location") == "/task/1")
       await api.stop(on: reactor)
       let other = try await APIHarness.start("lost2", redis: nil, on: reactor)
       #expect(try await other.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
-      Task.immediate(executorPreference: reactor.queue) {
-        while other.service.board.count == 0 { await reactor.sleep(for: .milliseconds(1)) }
-        other.service.queue.close(on: reactor)
-      }
+      other.losePostgresOnceAClientWaits(on: reactor)
       let task = try await other.send(.get, "/task/1?wait=1", on: reactor)
       #expect(task.status == 200 && task.text.contains(#""status":"queued""#))
       await other.stop(on: reactor)
