@@ -64,33 +64,13 @@ import Testing
     }
   }
 
-  /// Sends a request when its timer fires, in the same turn as whatever else is due by then.
-  private final class TimedRequest: EventHandler {
-    private let client: RawConnection
-    private lazy var timer = ReactorTimer(self)
-
-    init(of client: RawConnection) {
-      self.client = client
-    }
-
-    func arm(on reactor: isolated Reactor) {
-      reactor.arm(timer, at: reactor.now)
-    }
-
-    override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-      client.send(request("POST /p", body: "hello"), on: reactor)
-    }
-  }
-
   @Test("a request that comes in the very turn in which its connection was to be closed for being idle is answered")
   func requestAtTheIdleDeadline() async throws {
     let seen = try await second(idle: .seconds(1 as UInt64)) { client, kept, reactor in
       // A connection of a backend answers once.
       kept.close(on: reactor)
-      // The thread is busy until both are due: the timer that sends, and behind it the one that ends the connection.
-      TimedRequest(of: client).arm(on: reactor)
-      let end = MonotonicTime.current() + .milliseconds(1010)
-      while MonotonicTime.current() < end {}
+      let post = DueAction { client.send(request("POST /p", body: "hello"), on: reactor) }
+      post.precede(all: .milliseconds(1010), on: reactor)
     }
     #expect(seen.answer.components("HTTP/1.1 200 OK") == 2, "\(seen.answer)")
     #expect(seen.requests == 1)

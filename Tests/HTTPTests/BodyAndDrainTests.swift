@@ -93,24 +93,6 @@ import Testing
     #expect(answers[1].hasSuffix("\r\n\r\nnew"))
   }
 
-  /// Sends a request when its timer fires, in the same turn as whatever else is due by then.
-  private final class TimedRequest: EventHandler {
-    private let client: RawClient
-    private lazy var timer = ReactorTimer(self)
-
-    init(of client: RawClient) {
-      self.client = client
-    }
-
-    func arm(on reactor: isolated Reactor) {
-      reactor.arm(timer, at: reactor.now)
-    }
-
-    override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-      client.send("GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", on: reactor)
-    }
-  }
-
   @Test("a request that comes in the very turn in which its connection was to be closed for being idle is answered")
   func requestAtTheIdleDeadline() async throws {
     var times = HTTPServerTimes()
@@ -122,10 +104,10 @@ import Testing
       client.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n", on: reactor)
       _ = await client.read(until: "\r\n\r\nhello", on: reactor)
       client.stream.input.removeAll()
-      // The thread is busy until both are due: the timer that sends, and behind it the one that ends the connection.
-      TimedRequest(of: client).arm(on: reactor)
-      let end = MonotonicTime.current() + .milliseconds(1010)
-      while MonotonicTime.current() < end {}
+      let second = DueAction {
+        client.send("GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", on: reactor)
+      }
+      second.precede(all: .milliseconds(1010), on: reactor)
       let answer = await client.read(on: reactor)
       client.stream.close(on: reactor)
       await started.server.drain(until: reactor.now, on: reactor)
