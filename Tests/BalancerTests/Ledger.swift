@@ -5,9 +5,21 @@ import Reactor
 /// What backends were asked to do: each token, once for every time that one of them was.
 final class Ledger {
   private var times: [String: Int] = [:]
+  private let noted = Pause()
 
   func note(_ token: String) {
     times[token, default: 0] += 1
+    noted.end()
+  }
+
+  /// Waits until so many tokens were noted.
+  /// - Returns: whether that came about within 20 seconds.
+  func waits(forDone count: Int, on reactor: isolated Reactor) async -> Bool {
+    let deadline = reactor.now + .seconds(20 as UInt64)
+    while done < count {
+      guard await noted.wait(until: deadline, on: reactor) else { return false }
+    }
+    return true
   }
 
   /// How many tokens were noted.
