@@ -14,12 +14,12 @@ import Testing
   /// What a client gets that sends `pieces` and then waits, and how long it took.
   private func wait(
     _ pieces: [String], times: @escaping @Sendable (inout ExchangeTimes) -> Void,
-    backend script: @escaping RawBackend.Script = { _, _ in }
+    backendReads: Bool = true, backend script: @escaping RawBackend.Script = { _, _ in }
   ) async throws -> (answer: String, took: TimeSpan) {
     try await withBalancer(
       .raw { connection, reactor in
         await script(connection, reactor)
-        await connection.read(on: reactor)
+        if backendReads { await connection.read(on: reactor) }
       }
     ) {
       times(&$0.times)
@@ -81,12 +81,8 @@ import Testing
 
   @Test("a backend that does not take the body gets its client 504") func requestBlocked() async throws {
     let head = request("PUT /p", "Content-Length: 90000000\r\n", kept: true)
-    let seen = try await wait([head, String(repeating: "x", count: 20_000_000)]) {
-      $0.response = Self.short
-    } backend: { connection, reactor in
-      // As long as it does not read, nothing tells it anything.
-      await reactor.sleep(for: .seconds(3 as UInt64))
-    }
+    let pieces = [head, String(repeating: "x", count: 20_000_000)]
+    let seen = try await wait(pieces, times: { $0.response = Self.short }, backendReads: false)
     #expect(seen.answer.hasPrefix("HTTP/1.1 504 ") && seen.took >= Self.short)
   }
 
@@ -115,22 +111,31 @@ import Testing
   }
 
   @Test("a request waits for a backend with room, and gets 503 when none has in time") func queue() async throws {
-    let answers = try await withBalancer(.server()) {
+    let ok = RawBackend.ok.replacing("\r\n\r\n", with: "\r\nConnection: close\r\n\r\n")
+    let (first, others) = try await withBalancer(.raw { connection, reactor in await connection.read(on: reactor) }) {
       $0.backendInFlightMax = 1
-      $0.times.queue = .milliseconds(400)
-    } run: { fixture, reactor in
-      let clients = (0..<6).map { _ in
-        Task.immediate(executorPreference: reactor.queue) { await fixture.ask(request("GET /slow"), on: reactor) }
+      $0.times.queue = .seconds(2 as UInt64)
+    } run: { fixture, reactor -> (String, [String]) in
+      // The first has the backend, and both others wait for it; one of them has it next, and keeps it.
+      let first = Task.immediate(executorPreference: reactor.queue) {
+        await fixture.ask(request("GET /1"), on: reactor)
       }
-      var answers: [String] = []
-      for client in clients { answers.append(await client.value) }
-      return answers
+      guard await fixture.backend.waits(forAsked: 1, on: reactor) else { return ("not asked", []) }
+      let others = ["/2", "/3"].map { path in
+        Task.immediate(executorPreference: reactor.queue) { await fixture.ask(request("GET \(path)"), on: reactor) }
+      }
+      fixture.backend.connection(of: "/1")?.send(ok, on: reactor)
+      guard await fixture.backend.waits(forAsked: 2, on: reactor) else { return (await first.value, []) }
+      let isSecond = fixture.backend.connection(of: "/2") != nil
+      var answers = [await others[isSecond ? 1 : 0].value]
+      fixture.backend.connection(of: isSecond ? "/2" : "/3")?.send(ok, on: reactor)
+      answers.append(await others[isSecond ? 0 : 1].value)
+      return (await first.value, answers)
     }
-    // A slow answer takes 150 ms: two or three have their turn within 400 ms.
-    let served = answers.filter { $0.hasSuffix("\r\n\r\nslow") }.count
-    #expect(2...3 ~= served)
-    let refused = answers.filter { $0.hasPrefix("HTTP/1.1 503 ") && $0.contains("Retry-After: 1\r\n") }.count
-    #expect(served + refused == 6)
+    #expect(first.hasSuffix("\r\n\r\nok"))
+    try #require(others.count == 2)
+    #expect(others[0].hasPrefix("HTTP/1.1 503 ") && others[0].contains("Retry-After: 1\r\n"))
+    #expect(others[1].hasSuffix("\r\n\r\nok"))
   }
 
   @Test("a connection that is not made in time is tried no longer than it may") func connect() async throws {
