@@ -4,20 +4,37 @@ import Glibc
 enum Files {
   private static let bytesMax = 1 << 20
 
-  /// The text of the file at `path`, at most 1 MiB of it; nil if it cannot be read.
-  static func text(_ path: String) -> String? {
+  /// What there is at a path.
+  enum Content: Equatable {
+    case text(String)
+    case missing
+    /// It is there, but not to be read, for the reason given.
+    case unreadable(String)
+  }
+
+  /// The file at `path`, which has to be UTF-8 and no longer than 1 MiB.
+  static func content(_ path: String) -> Content {
     let fd = open(path, O_RDONLY | O_CLOEXEC)
-    guard fd >= 0 else { return nil }
+    guard fd >= 0 else {
+      return errno == ENOENT || errno == ENOTDIR ? .missing : .unreadable(String(cString: strerror(errno)))
+    }
     defer { close(fd) }
-    var bytes = [UInt8](repeating: 0, count: bytesMax)
+    var bytes = [UInt8](repeating: 0, count: bytesMax + 1)
     var count = 0
     while count < bytes.count {
       let got = bytes.withUnsafeMutableBytes { read(fd, $0.baseAddress! + count, $0.count - count) }
-      if got < 0 { return nil }
+      if got < 0 { return .unreadable(String(cString: strerror(errno))) }
       if got == 0 { break }
       count += got
     }
-    return String(decoding: bytes[..<count], as: UTF8.self)
+    guard count <= bytesMax else { return .unreadable("it is longer than 1 MiB") }
+    guard let text = String(validating: bytes[..<count], as: UTF8.self) else { return .unreadable("it is not UTF-8") }
+    return .text(text)
+  }
+
+  /// The text of the file at `path`, nil if there is none or it cannot be read.
+  static func text(_ path: String) -> String? {
+    if case .text(let text) = content(path) { text } else { nil }
   }
 
   /// The variables of this process.

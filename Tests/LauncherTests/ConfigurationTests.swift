@@ -8,7 +8,7 @@ private func configuration(
 ) throws -> Configuration {
   try Configuration(
     for: command,
-    Configuration.Inputs(arguments: arguments, environment: environment, readFile: { files[$0] }))
+    .init(arguments: arguments, environment: environment, readFile: { files[$0].map { .text($0) } ?? .missing }))
 }
 
 @Suite(.timeLimit(.minutes(5))) struct ConfigurationTests {
@@ -30,7 +30,7 @@ private func configuration(
     #expect(fromFile.text(.adminToken) == "s3cret")
     let both = try configuration(.api, [], ["ADMIN_TOKEN_FILE": "/run/token", "ADMIN_TOKEN": "own"], files: files)
     #expect(both.text(.adminToken) == "own")
-    #expect(throws: CommandError.configuration("ADMIN_TOKEN_FILE: cannot read '/gone'")) {
+    #expect(throws: CommandError.configuration("ADMIN_TOKEN_FILE: cannot read '/gone': there is no such file")) {
       try configuration(.api, [], ["ADMIN_TOKEN_FILE": "/gone"])
     }
   }
@@ -73,7 +73,7 @@ private func configuration(
   @Test func aSecretNeverStandsInAnErrorOrInTheConfigTool() throws {
     let environment = ["ADMIN_TOKEN": "hunter2", "DB_PASSWORD": "hunter2", "REDIS_URL": "redis://:hunter2@h:1"]
     for command in ["up", "balance", "api", "worker"] {
-      let text = try ConfigTool.run(.init(arguments: [command], environment: environment, readFile: { _ in nil }))
+      let text = try ConfigTool.run(.init(arguments: [command], environment: environment, readFile: { _ in .missing }))
       #expect(!text.contains("hunter2"))
       if command != "worker" { #expect(text.contains("********")) }
     }
@@ -132,12 +132,6 @@ private func configuration(
   @Test func aWorkerGetsTheConnectionsThatItNeeds() {
     let error = #expect(throws: CommandError.self) { try configuration(.worker, [], ["DB_USER_CONNECTION_LIMIT": "2"]) }
     #expect(error?.exitCode == 78)
-  }
-
-  @Test func dotEnvKnowsCommentsQuotesAndExport() throws {
-    let text = "# comment\n\nA=1\n export B='two words' \nC=\"x=y\"\nD=\n"
-    #expect(try DotEnv.parse(text) == ["A": "1", "B": "two words", "C": "x=y", "D": ""])
-    #expect(throws: CommandError.configuration(".env, line 2: not NAME=value")) { try DotEnv.parse("A=1\nnonsense") }
   }
 
   @Test func redisURLsAreUnderstood() throws {

@@ -24,8 +24,7 @@ struct Configuration {
   struct Inputs {
     var arguments: [String]
     var environment: [String: String]
-    /// The text of a file, nil if it cannot be read.
-    var readFile: (String) -> String? = Files.text
+    var readFile: (String) -> Files.Content = Files.content
   }
 
   let command: Command
@@ -40,11 +39,7 @@ struct Configuration {
     try readFlags(inputs.arguments)
     try Configuration.checkNames(inputs.environment)
     try readEnvironment(inputs.environment, inputs.readFile) { .variable($0) }
-    if command == .up, let text = inputs.readFile(".env") {
-      let variables = try DotEnv.parse(text)
-      try Configuration.checkNames(variables)
-      try readEnvironment(variables, inputs.readFile) { _ in .dotEnv }
-    }
+    if command == .up { try readDotEnv(inputs) }
     for setting in Setting.used(by: command) where values[setting.name] == nil {
       if let value = setting.defaultValue(for: command) { values[setting.name] = (value, .byDefault) }
     }
@@ -137,19 +132,46 @@ struct Configuration {
     }
   }
 
+  /// A `.env` that is not there is none; one that is there and cannot be read would be missed.
+  private mutating func readDotEnv(_ inputs: Inputs) throws(CommandError) {
+    switch inputs.readFile(DotEnv.name) {
+    case .missing: return
+    case .unreadable(let reason): throw .configuration("cannot read '\(DotEnv.name)': \(reason)")
+    case .text(let text):
+      let variables = try DotEnv.parse(text, environment: inputs.environment)
+      try Configuration.checkNames(variables)
+      try readEnvironment(variables, inputs.readFile) { _ in .dotEnv }
+    }
+  }
+
   private mutating func readEnvironment(
-    _ environment: [String: String], _ readFile: (String) -> String?, _ source: (String) -> Source
+    _ environment: [String: String], _ readFile: (String) -> Files.Content, _ source: (String) -> Source
   ) throws(CommandError) {
     for setting in Setting.used(by: command) where values[setting.name] == nil {
       if let value = environment[setting.variable], !value.isEmpty {
         if let problem = setting.problem(with: value) { throw .configuration("\(setting.variable): \(problem)") }
         values[setting.name] = (value, source(setting.variable))
       } else if let variable = setting.fileVariable, let path = environment[variable], !path.isEmpty {
-        guard let text = readFile(path) else { throw .configuration("\(variable): cannot read '\(path)'") }
-        var value = Substring(text)
-        while let last = value.last, last.isNewline || last == " " { value.removeLast() }
-        values[setting.name] = (String(value), .file(path))
+        let value = try Configuration.secret(in: readFile(path), path, variable)
+        if let problem = setting.problem(with: value) { throw .configuration("\(variable): \(problem)") }
+        values[setting.name] = (value, .file(path))
       }
+    }
+  }
+
+  /// What stands in a file with a secret, without the end of its line.
+  private static func secret(
+    in content: Files.Content, _ path: String, _ variable: String
+  ) throws(CommandError) -> String {
+    switch content {
+    case .missing: throw .configuration("\(variable): cannot read '\(path)': there is no such file")
+    case .unreadable(let reason): throw .configuration("\(variable): cannot read '\(path)': \(reason)")
+    case .text(let text):
+      var value = Substring(text)
+      while let last = value.last, last.isNewline || last == " " { value.removeLast() }
+      // An empty password or token would be taken for none, or for one that everybody knows.
+      guard !value.isEmpty else { throw .configuration("\(variable): '\(path)' is empty") }
+      return String(value)
     }
   }
 
@@ -160,27 +182,5 @@ struct Configuration {
       let near = Spelling.nearest(to: name, in: known.filter { $0.hasPrefix("MILLRACE_") })
       throw .configuration("unknown variable \(name)" + (near.map { "; did you mean \($0)?" } ?? ""))
     }
-  }
-}
-
-/// A `.env` file: `NAME=value` lines, `#` comments, quotes around a value, an `export` before it.
-enum DotEnv {
-  static func parse(_ text: String) throws(CommandError) -> [String: String] {
-    var variables: [String: String] = [:]
-    for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-      var line = line.drop { $0 == " " || $0 == "\t" }
-      while let last = line.last, last.isWhitespace { line.removeLast() }
-      if line.isEmpty || line.hasPrefix("#") { continue }
-      if line.hasPrefix("export ") { line = line.dropFirst(7) }
-      guard let equals = line.firstIndex(of: "="), equals > line.startIndex else {
-        throw .configuration(".env, line \(number + 1): not NAME=value")
-      }
-      var value = line[line.index(after: equals)...]
-      if let quote = value.first, quote == "\"" || quote == "'", value.count > 1, value.last == quote {
-        value = value.dropFirst().dropLast()
-      }
-      variables[String(line[..<equals])] = String(value)
-    }
-    return variables
   }
 }
