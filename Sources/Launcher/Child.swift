@@ -26,6 +26,8 @@ final class Child {
   private(set) var falls = 0
   /// Whether it ended in a way that starting it again does not mend.
   private var isHopeless = false
+  /// How it ended last, in words, and whose fault that is; nil if it has not.
+  private(set) var lastEnd: (meaning: String, kind: LaunchError.Kind)?
   private var exitWaiter: UnsafeContinuation<CInt, Never>?
   private var stopWaiter: UnsafeContinuation<Void, Never>?
   private var isStopping = false
@@ -50,6 +52,7 @@ final class Child {
       do {
         let status = try await runOnce(on: reactor)
         reason = Child.meaning(of: status)
+        lastEnd = (reason, Child.kind(of: status))
         isOrderly = status == 0 && hasBeenReady
         isHopeless = Limits.hopelessCodes.contains(status >> 8) && !hasBeenReady
       } catch {
@@ -139,6 +142,16 @@ final class Child {
   func killNow() {
     isStopping = true
     if pid != 0 { kill(pid, description.killSignal) }
+  }
+
+  /// Whose fault it is that a process of ours ended so.
+  static func kind(of status: CInt) -> LaunchError.Kind {
+    guard status & 0x7F == 0 else { return .failure }
+    return switch status >> 8 & 0xFF {
+    case Limits.configurationCode: .configuration
+    case Limits.unavailableCode: .missingDependency
+    default: .failure
+    }
   }
 
   /// What a status of waitpid(2) means (its macros are not visible to Swift).

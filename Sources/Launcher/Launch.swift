@@ -26,7 +26,8 @@ public final class Launch: Role {
     do {
       _ = try SecretKey.loadOrCreate(path: folder.secretKey)
     } catch {
-      throw LaunchError("cannot make or read the secret key \(folder.secretKey): \(error)")
+      let kind: LaunchError.Kind = error == .malformedKey ? .configuration : .failure
+      throw LaunchError("cannot make or read the secret key \(folder.secretKey): \(error)", kind)
     }
     let launch = Unshared(try Launch(configuration, folder))
     do {
@@ -55,6 +56,8 @@ public final class Launch: Role {
     self.folder = folder
     server = try PostgresServer(folder)
     stack = try Stack(configuration, folder, server)
+    // A role that refuses to start would be found out only when all before it run.
+    for role in stack.roles { try configuration.check(role.arguments, role.environment) }
     let width = stack.all.map(\.name.count).max() ?? 0
     printer = LogPrinter(isJSON: configuration.logsAreJSON, nameWidth: width)
   }
@@ -80,8 +83,11 @@ public final class Launch: Role {
         try await self.start(on: reactor)
         self.announce()
       } catch {
-        if !self.isStopping { self.failure = error }
+        let isFailure = !self.isStopping
+        if isFailure { self.failure = error }
         await self.stop(on: reactor)
+        // By now everything is read that a child has said; its own words are the last that a person sees.
+        if isFailure { self.failure = self.explained(error) }
       }
     }
   }
@@ -118,7 +124,9 @@ public final class Launch: Role {
       guard let first = unready.first else { return }
       if isStopping { throw LaunchError("stopped while starting") }
       if let culprit = unready.first(where: \.isLost) ?? (reactor.now >= deadline ? first : nil) {
-        throw LaunchError("\(culprit.description.name) did not become ready; its last lines above say why")
+        let name = culprit.description.name
+        let end = culprit.lastEnd
+        throw LaunchError("\(name) \(end?.meaning ?? "did not become ready")", end?.kind ?? .failure, culprit: name)
       }
       waiting = unready
       await reactor.sleep(for: .milliseconds(Limits.probeEveryMs))
@@ -173,7 +181,17 @@ public final class Launch: Role {
     } catch {
       throw LaunchError("cannot run \(name): \(error)")
     }
-    guard status == 0 else { throw LaunchError("\(name) \(Child.meaning(of: status)); its lines above say why") }
+    guard status == 0 else {
+      throw LaunchError("\(name) \(Child.meaning(of: status))", Child.kind(of: status), culprit: name)
+    }
+  }
+
+  private func explained(_ error: LaunchError) -> LaunchError {
+    guard let culprit = error.culprit else { return error }
+    guard let line = printer.lastLine(of: culprit) else {
+      return LaunchError(error.description + " and said nothing", error.kind)
+    }
+    return LaunchError(error.description + "; its last line:\n" + line, error.kind)
   }
 
   /// Stops everything in the order in which nobody misses anybody, once; who asks again waits for that to end.

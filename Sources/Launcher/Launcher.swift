@@ -39,7 +39,10 @@ public enum Limits {
   /// Falls before the first readiness after which starting is given up.
   static let startAttemptsMax = 5
   /// Exit codes that say "wrong usage" and "wrong configuration": trying again changes nothing.
-  static let hopelessCodes: [Int32] = [2, 78]
+  static let hopelessCodes: [Int32] = [2, configurationCode]
+  /// Exit codes of our own programs that say "wrong configuration" and "something outside is missing" (sysexits.h).
+  static let configurationCode: Int32 = 78
+  static let unavailableCode: Int32 = 75
   /// How long a start waits for the PostgreSQL of an earlier one to end, in seconds: it may have much to write.
   static let formerServerSeconds: UInt64 = 120
   /// Connections to PostgreSQL that one role keeps open: an API process two, a worker three, and one to spare.
@@ -76,6 +79,10 @@ public struct LauncherConfiguration: Sendable {
   /// Variables for the balancer, the API processes and the workers.
   public var roleEnvironments: [String: [String: String]] = [:]
 
+  /// Looks whether a role could start with this command line and environment; called for each before anything starts.
+  public var check: @Sendable (_ arguments: [String], _ environment: [String: String]) throws(LaunchError) -> Void =
+    { _, _ in }
+
   /// A system in `dataFolder`, made of commands of `executable`.
   public init(executable: String, dataFolder: String, redisConfiguration: String) {
     self.executable = executable
@@ -101,8 +108,17 @@ public struct LaunchError: Error, Sendable, CustomStringConvertible {
   /// Whose fault it is.
   public let kind: Kind
 
-  init(_ description: String, _ kind: Kind = .failure) {
+  /// The process whose last line says more, nil if the sentence says all.
+  let culprit: String?
+
+  /// An error that is told with this sentence.
+  public init(_ description: String, _ kind: Kind = .failure) {
+    self.init(description, kind, culprit: nil)
+  }
+
+  init(_ description: String, _ kind: Kind = .failure, culprit: String?) {
     self.description = description
     self.kind = kind
+    self.culprit = culprit
   }
 }

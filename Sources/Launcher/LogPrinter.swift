@@ -12,6 +12,7 @@ final class LogPrinter {
   private let logger: Logger
   private static let palette = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94]
   private var colours: [String: Int] = [:]
+  private var lastLines: [String: String] = [:]
 
   init(isJSON: Bool, nameWidth: Int) {
     self.isJSON = isJSON
@@ -44,8 +45,12 @@ final class LogPrinter {
     }
   }
 
+  /// The last line that `name` has said, nil if it has said nothing.
+  func lastLine(of name: String) -> String? { lastLines[name] }
+
   /// Prints one line of a child.
   func line(_ text: String, from name: String) {
+    if !text.isEmpty { lastLines[name] = text }
     guard isJSON else {
       let padded = name + String(repeating: " ", count: max(nameWidth - name.count, 0))
       let colour = colours[name] ?? LogPrinter.palette[colours.count % LogPrinter.palette.count]

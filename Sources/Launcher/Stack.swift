@@ -60,6 +60,13 @@ struct Stack {
       readiness: .http(address), place: "http://\(address)")
   }
 
+  /// The roles' own command lines, without the program, and what each finds in its environment.
+  var roles: [(arguments: [String], environment: [String: String])] {
+    ([migration] + (apis + workers + [balancer]).map(\.start)).map {
+      (Array($0.arguments.dropFirst()), $0.environment)
+    }
+  }
+
   var all: [ChildDescription] { [postgres, redis] + apis + workers + [balancer] }
 
   private static func environment(_ configuration: LauncherConfiguration, _ folder: DataFolder) -> [String: String] {

@@ -17,26 +17,23 @@ enum CommandLineTool {
   }
 
   private static func dispatch(_ arguments: [String]) throws(CommandError) {
-    guard let name = arguments.first, !["--help", "-h", "help"].contains(name) else {
-      return write(Help.overview, to: STDOUT_FILENO)
-    }
-    if ["--version", "-V", "-v"].contains(name) { return write("millrace \(version)\n", to: STDOUT_FILENO) }
-    if name == ChildStarter.command { return try becomeChild(Array(arguments.dropFirst())) }
-    guard let command = Command(rawValue: name) else {
-      let near = Spelling.nearest(to: name, in: Command.allCases.map(\.rawValue))
-      throw .usage("unknown command '\(name)'" + (near.map { "; did you mean '\($0)'?" } ?? "; see 'millrace --help'"))
-    }
+    guard let name = arguments.first else { return write(Help.overview, to: STDOUT_FILENO) }
     let rest = Array(arguments.dropFirst())
+    if name == ChildStarter.command { return try becomeChild(rest) }
+    if ["--help", "-h", "help"].contains(name) {
+      guard rest.count < 2 else { throw .usage("'millrace help' takes one command, and no argument '\(rest[1])'") }
+      return write(
+        try rest.first.map { (name) throws(CommandError) in Help.page(for: try named(name)) }
+          ?? Help.overview, to: STDOUT_FILENO)
+    }
+    let command = try ["--version", "-V", "-v"].contains(name) ? .version : named(name)
     if rest.contains("--help") || rest.contains("-h") { return write(Help.page(for: command), to: STDOUT_FILENO) }
     try perform(command, Configuration.Inputs(arguments: rest, environment: Files.environment))
   }
 
   private static func perform(_ command: Command, _ inputs: Configuration.Inputs) throws(CommandError) {
-    switch command {
-    case .version: return write("millrace \(version)\n", to: STDOUT_FILENO)
-    case .config: return write(try ConfigTool.run(inputs), to: STDOUT_FILENO)
-    default: break
-    }
+    if command == .version, inputs.arguments.isEmpty { return write("millrace \(version)\n", to: STDOUT_FILENO) }
+    if command == .config { return write(try ConfigTool.run(inputs), to: STDOUT_FILENO) }
     let configuration = try Configuration(for: command, inputs)
     let operandsMax = command == .healthcheck ? 1 : 0
     guard configuration.operands.count <= operandsMax else {
@@ -55,6 +52,12 @@ enum CommandLineTool {
       write(try Healthcheck.run(url) + "\n", to: STDOUT_FILENO)
     case .version, .config: break
     }
+  }
+
+  private static func named(_ name: String) throws(CommandError) -> Command {
+    if let command = Command(rawValue: name) { return command }
+    let near = Spelling.nearest(to: name, in: Command.allCases.map(\.rawValue))
+    throw .usage("unknown command '\(name)'" + (near.map { "; did you mean '\($0)'?" } ?? "; see 'millrace --help'"))
   }
 
   /// The hidden command through which the launcher starts everything; it ends by becoming another program.

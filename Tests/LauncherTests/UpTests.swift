@@ -183,7 +183,7 @@ import Testing
     try "9\n".write(toFile: folder + "/data/postgres/PG_VERSION", atomically: false, encoding: .utf8)
     let older = try await run(line)
     #expect(older.code == 75 && older.output.contains("apt-get install postgresql-9"))
-    for host in ["localhost", "203.0.113.1"] {
+    for host in ["no.such.host.invalid", "203.0.113.1"] {
       let wrong = try await run(line + ["--host", host])
       #expect(wrong.code == 78 && wrong.output.contains("'\(host)'"), "\(wrong)")
     }
@@ -250,75 +250,34 @@ import Testing
     #expect(await system.waitForEnd() == 0)
   }
 
-  @Test func aRoleThatCannotStartEndsTheStartWithItsReason() async throws {
-    let system = try System(["--argon2-memory-kib", "8"])
+  @Test func aChildThatCannotStartHasTheLastWord() async throws {
+    let folder = System.makeFolder()
+    try "nonsense 1\n".write(toFile: folder + "/redis.conf", atomically: false, encoding: .utf8)
+    let system = try System(folder: folder, ["--redis-conf", folder + "/redis.conf"])
     defer { system.remove() }
     #expect(await system.waitForEnd() == 1)
-    #expect(system.output.contains("argon2 needs at least 8 KiB of memory for each thread"))
-    #expect(system.output.contains("worker-1 did not become ready"))
+    let lines = system.output.split(separator: "\n")
+    #expect(
+      lines.suffix(2) == [
+        "millrace: redis ended with code 1; its last line:", "Bad directive or wrong number of arguments",
+      ])
     #expect(system.processes().isEmpty)
   }
-}
 
-@Suite(.timeLimit(.minutes(5))) struct CommandLineTests {
-  @Test func exitCodesSayWhatWasWrong() async throws {
-    #expect(try await run(["version"]).code == 0)
-    #expect(try await run(["--help"]).output.hasPrefix("Millrace: a load balancer"))
-    #expect(try await run([]).code == 0)
-    for command in ["up", "balance", "api", "worker", "migrate", "doctor", "healthcheck", "config"] {
-      let (code, output) = try await run([command, "--help"])
-      #expect(code == 0 && output.contains("Usage: millrace \(command)"))
-    }
-    let typo = try await run(["wroker"])
-    #expect(typo.code == 2 && typo.output == "millrace: unknown command 'wroker'; did you mean 'worker'?\n")
-    #expect(try await run(["balance", "extra", "--backend", "127.0.0.1:1"]).code == 2)
-    #expect(try await run(["balance"]).code == 78)
-    #expect(try await run(["api", "--listen", "127.0.0.1:0"]).output.contains("openssl rand -hex 32"))
-    #expect(try await run(["version"], environment: ["MILLRACE_NONSENSE": "1"]).code == 0)
-    #expect(try await run(["config", "api"], environment: ["MILLRACE_LOGZ": "1"]).code == 78)
-    #expect(try await run(["healthcheck", "http://127.0.0.1:1/readyz"]).code == 1)
-    #expect(try await run(["migrate", "--db-host", "/nonexistent", "--db-connection-retries", "0"]).code == 75)
-    #expect(try await run(["exec-child"]).code == 1)
-    let key = ["SECRET_KEY": String(repeating: "0", count: 64)]
-    let greedy = try await run(["worker", "--argon2-memory-budget-mib", "63"], environment: key)
-    #expect(greedy.code == 78 && greedy.output.contains("ARGON2_MEMORY_BUDGET_MIB"))
-    #expect(try await run(["config", "--port", "9000"]).output.contains("millrace config balance --port 9000"))
-    #expect(try await run(["config", "api", "extra"]).code == 2)
-    let many = (0..<1025).map { "127.0.0.1:\($0 + 1)" }.joined(separator: ",")
-    #expect(try await run(["balance", "--backend", many]).code == 78)
-    // The examples' programs are missing, and what 'up' needs of PATH.
-    let doctor = try await run(["doctor"], environment: ["PATH": "/nonexistent"])
-    #expect(doctor.code == 75 && doctor.output.contains("1 of the things above must be mended"))
+  @Test func aNameOfThisMachineWillDoAsItsAddress() async throws {
+    let system = try System(["--host", "localhost"])
+    defer { system.remove() }
+    #expect(await system.waitFor("Ready  http://127.0.0.1:\(system.port)"), "\(system.output)")
+    kill(system.pid, SIGTERM)
+    #expect(await system.waitForEnd() == 0)
   }
 
-  @Test func aTakenAddressIsNamedWithItsFlag() async throws {
-    let holder = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(holder) }
-    #expect(listen(holder, 1) == 0)
-    var address = sockaddr_in()
-    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    withUnsafeMutablePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(holder, $0, &size) }
-    }
-    let port = UInt16(bigEndian: address.sin_port)
-    let key = ["SECRET_KEY": String(repeating: "0", count: 64)]
-    for line in [["api", "--listen", "127.0.0.1:\(port)"], ["worker", "--listen", "127.0.0.1:\(port)"]] {
-      let (code, output) = try await run(line, environment: key)
-      #expect(code == 1)
-      #expect(output.contains("cannot listen on 127.0.0.1:\(port): Address already in use; see --listen"), "\(output)")
-    }
-    let (code, output) = try await run(["balance", "--port", "\(port)", "--backend", "127.0.0.1:1"])
-    #expect(code == 1 && output.contains("127.0.0.1:\(port): Address already in use; see --host and --port"))
-  }
-
-  @Test func aSignalEndsAToolAsUsual() async throws {
-    let nothing = open("/dev/null", O_WRONLY | O_CLOEXEC)
-    let arguments = ["migrate", "--db-host", "/nonexistent", "--db-connection-retries", "1000"]
-    let pid = try ChildProcess.start(executable, arguments, output: nothing)
-    close(nothing)
-    try await Task.sleep(for: .milliseconds(300))
-    // As Ctrl-C does; a runner in the background may have that one ignored.
-    kill(pid, SIGTERM)
-    #expect(ChildProcess.waitForEnd(of: pid).signal == SIGTERM)
+  @Test func logsThatGoToAFileAreJSONIfAutomatic() async throws {
+    let system = try System(["--logs", "auto"])
+    defer { system.remove() }
+    try #require(await system.waitFor("ready http"), "\(system.output)")
+    kill(system.pid, SIGTERM)
+    #expect(await system.waitForEnd() == 0)
+    for line in system.output.split(separator: "\n") { #expect(line.hasPrefix("{") && line.hasSuffix("}"), "\(line)") }
   }
 }

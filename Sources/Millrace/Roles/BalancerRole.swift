@@ -9,10 +9,17 @@ enum BalancerRole {
   /// Runs a balancer until a signal stops it.
   /// - Throws: `CommandError`.
   static func run(_ configuration: Configuration) throws(CommandError) {
-    let host = configuration.text(.host) ?? ""
-    guard let listen = SocketAddress(ip: host, port: UInt16(configuration.integer(.port))) else {
-      throw .configuration("'\(host)' is no address to listen on")
+    let balancer = try plan(configuration)
+    try TaskRoles.run(configuration.logger("balancer"), listens: [balancer.listen], flag: "--host and --port") {
+      (log) throws(SystemError) in
+      try BalancerProcess.run(balancer, log: log, metrics: Metrics())
     }
+  }
+
+  /// What a balancer that was told this does.
+  /// - Throws: `CommandError` if it cannot do that.
+  static func plan(_ configuration: Configuration) throws(CommandError) -> BalancerConfiguration {
+    let listen = try HostName.listening(configuration.text(.host) ?? "", port: UInt16(configuration.integer(.port)))
     var backends: [BalancerConfiguration.BackendAddress] = []
     for text in configuration.list(.backends) { backends.append(try backend(text)) }
     guard !backends.isEmpty else { throw .configuration("no server to send requests to: --backend HOST:PORT") }
@@ -30,25 +37,11 @@ enum BalancerRole {
     balancer.exposesBackend = configuration.isOn(.exposeBackend)
     let inFlight = configuration.integer(.backendInFlight)
     balancer.backendInFlightMax = inFlight == 0 ? .max : inFlight
-    balancer.viaName = try viaName(configuration.text(.via))
+    balancer.viaName = configuration.text(.via).flatMap { $0.isEmpty ? nil : $0 }
     balancer.adminToken = configuration.text(.adminToken)
     balancer.trustsLoopback = configuration.isOn(.adminTrustLoopback)
     balancer.healthPath = configuration.text(.healthPath) ?? ""
-    try TaskRoles.run(configuration.logger("balancer"), listens: [listen], flag: "--host and --port") {
-      (log) throws(SystemError) in
-      try BalancerProcess.run(balancer, log: log, metrics: Metrics())
-    }
-  }
-
-  /// A pseudonym for `Via` is a token (RFC 9110 §7.6.3).
-  private static func viaName(_ text: String?) throws(CommandError) -> String? {
-    guard let text, !text.isEmpty else { return nil }
-    let isName = text.utf8.allSatisfy { byte in
-      let letter = byte | 0x20
-      return 0x61...0x7A ~= letter || 0x30...0x39 ~= byte || "-._".utf8.contains(byte)
-    }
-    guard isName else { throw .configuration("'\(text)' is no name for Via: letters, digits, '-', '.' and '_'") }
-    return text
+    return balancer
   }
 
   private static var processors: Int { Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
@@ -60,17 +53,9 @@ enum BalancerRole {
     let address = text[afterName...].prefix { $0 != "*" && $0 != "?" }
     let name = afterName == text.startIndex ? "\(address)=" : String(text[..<afterName])
     guard let colon = address.lastIndex(of: ":"), let port = UInt16(address[address.index(after: colon)...]),
-      let found = try lookUp(String(address[..<colon]), port),
+      let found = try HostName.addresses(of: String(address[..<colon]), port: port).first,
       let backend = BalancerConfiguration.BackendAddress(name + found.description + text[address.endIndex...])
     else { throw .configuration("'\(text)' is not [NAME=]HOST:PORT[*WEIGHT] with a host that can be found") }
     return backend
-  }
-
-  /// The first address of a host name, nil if there is none.
-  private static func lookUp(_ host: String, _ port: UInt16) throws(CommandError) -> SocketAddress? {
-    let found = try OneTask.run { (pool, reactor) async throws(Resolver.Failure) -> SocketAddress? in
-      try await Resolver(pool: pool).addresses(of: host, port: port, on: reactor).first
-    }
-    return try? found.get()
   }
 }

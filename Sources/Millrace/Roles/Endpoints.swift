@@ -88,10 +88,14 @@ extension Configuration {
   func addresses() throws(CommandError) -> [SocketAddress] {
     var addresses: [SocketAddress] = []
     for text in list(.listen) {
-      guard let address = SocketAddress(text) else {
-        throw .configuration("'\(text)' is not ADDRESS:PORT or unix:/path (of at most 107 bytes)")
+      if let address = SocketAddress(text) {
+        addresses.append(address)
+        continue
       }
-      addresses.append(address)
+      guard !text.hasPrefix("unix:"), let colon = text.lastIndex(of: ":"),
+        let port = UInt16(text[text.index(after: colon)...])
+      else { throw .configuration("'\(text)' is not HOST:PORT or unix:/path (of at most 107 bytes)") }
+      addresses.append(try HostName.listening(String(text[..<colon]), port: port))
     }
     return addresses
   }

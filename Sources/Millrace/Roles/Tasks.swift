@@ -13,6 +13,15 @@ enum TaskRoles {
   /// Runs an API process until a signal stops it.
   /// - Throws: `CommandError`.
   static func runAPI(_ configuration: Configuration) throws(CommandError) {
+    let api = try planAPI(configuration)
+    try run(configuration.logger("api"), listens: api.endpoints, flag: "--listen") { (log) throws(SystemError) in
+      try APIProcess.run(api, log: log, metrics: Metrics())
+    }
+  }
+
+  /// What an API process that was told this does.
+  /// - Throws: `CommandError` if it cannot do that.
+  static func planAPI(_ configuration: Configuration) throws(CommandError) -> APIConfiguration {
     var api = APIConfiguration(secret: try configuration.secret())
     api.instance = configuration.text(.gatewayId) ?? ""
     api.endpoints = try configuration.addresses()
@@ -25,14 +34,21 @@ enum TaskRoles {
     api.l1BytesMax = configuration.integer(.cacheMiB) << 20
     api.adminToken = configuration.text(.adminToken)
     api.trustsLoopback = configuration.isOn(.adminTrustLoopback)
-    try run(configuration.logger("api"), listens: api.endpoints, flag: "--listen") { (log) throws(SystemError) in
-      try APIProcess.run(api, log: log, metrics: Metrics())
-    }
+    return api
   }
 
   /// Runs a worker until a signal stops it.
   /// - Throws: `CommandError`.
   static func runWorker(_ configuration: Configuration) throws(CommandError) {
+    let worker = try planWorker(configuration)
+    try run(configuration.logger("worker"), listens: worker.endpoints, flag: "--listen") { (log) throws(SystemError) in
+      try WorkerProcess.run(worker, log: log, metrics: Metrics())
+    }
+  }
+
+  /// What a worker that was told this does.
+  /// - Throws: `CommandError` if it cannot do that.
+  static func planWorker(_ configuration: Configuration) throws(CommandError) -> WorkerConfiguration {
     var worker = WorkerConfiguration(secret: try configuration.secret())
     worker.name = configuration.text(.workerName) ?? ""
     worker.endpoints = try configuration.addresses()
@@ -45,16 +61,20 @@ enum TaskRoles {
       passes: UInt32(configuration.integer(.argon2TimeCost)),
       memoryKiB: UInt32(configuration.integer(.argon2MemoryKiB)),
       parallelism: UInt32(configuration.integer(.argon2Parallelism)))
+    // Each number is within its bounds: what is left is that of memory for each thread.
     guard worker.parameters.argon2.isValid else {
-      throw .configuration("argon2 needs at least 8 KiB of memory for each thread")
+      throw .configuration(
+        "ARGON2_MEMORY_KIB: argon2 needs at least 8 KiB of memory for each thread, so "
+          + "\(8 * worker.parameters.argon2.parallelism) for ARGON2_PARALLELISM "
+          + "\(worker.parameters.argon2.parallelism), and not \(worker.parameters.argon2.memoryKiB)")
     }
     worker.memoryBytesMax = configuration.integer(.argon2MemoryBudgetMiB) << 20
     guard worker.parameters.argon2.bytes <= worker.memoryBytesMax else {
-      throw .configuration("one argon2 task takes more memory than ARGON2_MEMORY_BUDGET_MIB allows to all of them")
+      throw .configuration(
+        "ARGON2_MEMORY_BUDGET_MIB: one argon2 task takes \(worker.parameters.argon2.memoryKiB) KiB of memory, which is "
+          + "more than all of them may take together")
     }
-    try run(configuration.logger("worker"), listens: worker.endpoints, flag: "--listen") { (log) throws(SystemError) in
-      try WorkerProcess.run(worker, log: log, metrics: Metrics())
-    }
+    return worker
   }
 
   /// Runs `body`, which listens on `listens` as `flag` has told it, and sees to it that the last lines of its log are

@@ -1,5 +1,6 @@
 import Glibc
 import Launcher
+import Reactor
 
 /// Starts the whole system.
 enum Up {
@@ -10,17 +11,23 @@ enum Up {
     var launcher = LauncherConfiguration(
       executable: executable, dataFolder: configuration.text(.dataFolder) ?? "",
       redisConfiguration: try redisConfiguration(configuration, executable))
-    launcher.host = configuration.text(.host) ?? ""
     launcher.port = UInt16(configuration.integer(.port))
+    launcher.host = try HostName.listening(configuration.text(.host) ?? "", port: launcher.port).host
     launcher.apiCount = configuration.integer(.apiCount)
     launcher.workerCount = configuration.integer(.workerCount)
-    // People start it and look at it, also through a pipe: text unless they say otherwise.
-    launcher.logsAreJSON = configuration.choice(.logs) == "json"
+    // People start it and look at it, also through a pipe: the default is text.
+    let logs = configuration.choice(.logs)
+    launcher.logsAreJSON = logs == "json" || logs == "auto" && isatty(STDOUT_FILENO) == 0
     launcher.environment = Files.environment
     for role in [Command.migrate, .balance, .api, .worker] {
       launcher.roleEnvironments[role.rawValue] = configuration.environment(for: role)
-      // What `auto` means is decided here: the roles write into a socket, not to a terminal.
-      launcher.roleEnvironments[role.rawValue]?[Setting.logs.variable] = nil
+    }
+    launcher.check = { (arguments, environment) throws(LaunchError) in
+      do throws(CommandError) {
+        try RoleCheck.run(arguments, environment: environment)
+      } catch {
+        throw LaunchError(error.message, .configuration)
+      }
     }
     do {
       try Launch.run(launcher)

@@ -87,11 +87,12 @@ struct Configuration {
   /// Where the value came from; nil if there is none.
   func source(of setting: Setting) -> Source? { values[setting.name]?.source }
 
-  /// The environment variables that give another command the values set here; defaults that it shares are left to it.
+  /// The environment variables that give another command the values set here; defaults that it shares are left to it,
+  /// and how its log lines look is not: it may write into something else than this process does.
   func environment(for other: Command) -> [String: String] {
     var variables: [String: String] = [:]
     for setting in Setting.used(by: command) where setting.commands.contains(other) {
-      guard let value = values[setting.name] else { continue }
+      guard setting.name != Setting.logs.name, let value = values[setting.name] else { continue }
       let isShared = setting.defaultValue(for: command) == setting.defaultValue(for: other)
       if value.source != .byDefault || !isShared { variables[setting.variable] = value.value }
     }

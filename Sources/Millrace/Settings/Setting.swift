@@ -3,7 +3,7 @@
 struct Setting: Sendable {
   /// What values are possible.
   enum Kind: Sendable {
-    case text
+    case text(TextForm)
     case flag
     case integer(ClosedRange<Int>)
     case decimal(ClosedRange<Double>)
@@ -65,7 +65,8 @@ struct Setting: Sendable {
   func problem(with value: String) -> String? {
     let isValid =
       switch kind {
-      case .text, .list: true
+      case .text(let form): form.isMet(by: value)
+      case .list: true
       case .flag: Setting.truth(of: value) != nil
       case .integer(let range): Int(value).map(range.contains) ?? false
       case .decimal(let range): Double(value).map(range.contains) ?? false
@@ -73,6 +74,7 @@ struct Setting: Sendable {
       }
     guard !isValid else { return nil }
     let shown = isSecret ? "the value" : "'\(value)'"
+    if case .text(.any) = kind { return "the value is empty" }
     if case .choice(let names) = kind, !isSecret, let near = Spelling.nearest(to: Setting.plain(value), in: names) {
       return "\(shown) is not \(Setting.description(of: kind)); did you mean '\(near)'?"
     }
@@ -81,7 +83,8 @@ struct Setting: Sendable {
 
   private static func description(of kind: Kind) -> String {
     switch kind {
-    case .text, .list: "text"
+    case .text(let form): form.description
+    case .list: "text"
     case .flag: "on or off"
     case .integer(let range) where range.upperBound == .max: "a whole number of at least \(range.lowerBound)"
     case .integer(let range): "a whole number from \(range.lowerBound) to \(range.upperBound)"

@@ -11,7 +11,7 @@ extension Setting {
   // Everybody.
   static let logs = Setting(
     "logs", "MILLRACE_LOGS", .choice(["auto", "text", "json"]), "auto", roles.union([.up, .migrate, .bench]),
-    "how log lines look; auto is text on a terminal, JSON otherwise")
+    upDefault: "text", "how log lines look; auto is text on a terminal, JSON otherwise; with `up` the default is text")
   static let logLevel = Setting(
     "log-level", "MILLRACE_LOG_LEVEL", .choice(["debug", "info", "warn", "error"]), "info",
     roles.union([.up, .migrate, .bench]), "the least important lines that are written")
@@ -20,8 +20,8 @@ extension Setting {
   static let port = Setting(
     "port", "MILLRACE_PORT", .integer(1...65535), "8000", [.up, .balance], "the port that everything enters through")
   static let host = Setting(
-    "host", "MILLRACE_HOST", .text, "127.0.0.1", [.up, .balance],
-    "the address to listen on; 0.0.0.0 lets other machines in")
+    "host", "MILLRACE_HOST", .text(.any), "127.0.0.1", [.up, .balance],
+    "the address to listen on, or a name of one; 0.0.0.0 lets other machines in")
   static let listen = Setting(
     "listen", "MILLRACE_LISTEN", .list, nil, tasks,
     "where to listen, HOST:PORT or unix:/path; may be given several times")
@@ -50,15 +50,15 @@ extension Setting {
     "backend-in-flight", "LB_BACKEND_IN_FLIGHT", .integer(0...1_000_000), "0", [.up, .balance],
     "requests that one server may have in flight, further ones wait up to a second; 0 for no bound")
   static let via = Setting(
-    "via", "LB_VIA", .text, nil, [.balance],
+    "via", "LB_VIA", .text(.pseudonym), nil, [.balance],
     "the name that the balancer adds to the field Via of requests; without one it adds none")
   static let healthPath = Setting(
-    "health-path", "MILLRACE_HEALTH_PATH", .text, "/health", [.up, .balance],
+    "health-path", "MILLRACE_HEALTH_PATH", .text(.requestPath), "/health", [.up, .balance],
     "the path that a server answers with 200 to 399 when it is well")
 
   // Who is an admin.
   static let adminToken = Setting(
-    "admin-token", "ADMIN_TOKEN", .text, nil, [.up, .balance, .api], isSecret: true,
+    "admin-token", "ADMIN_TOKEN", .text(.token), nil, [.up, .balance, .api], isSecret: true,
     "the bearer token that allows admin calls; without it there are none by token")
   static let adminTrustLoopback = Setting(
     "admin-trust-loopback", "ADMIN_TRUST_LOOPBACK", .flag, "off", [.up, .balance, .api], upDefault: "on",
@@ -69,10 +69,10 @@ extension Setting {
     "db-host", "DB_HOST", .list, "127.0.0.1", database,
     "PostgreSQL's host, or the folder of its Unix socket; several are tried in order")
   static let databasePort = Setting("db-port", "DB_PORT", .integer(1...65535), "5432", database, "PostgreSQL's port")
-  static let databaseName = Setting("db-name", "DB_NAME", .text, "millrace", database, "the database's name")
-  static let databaseUser = Setting("db-user", "DB_USER", .text, "postgres", database, "the role to log in as")
+  static let databaseName = Setting("db-name", "DB_NAME", .text(.any), "millrace", database, "the database's name")
+  static let databaseUser = Setting("db-user", "DB_USER", .text(.any), "postgres", database, "the role to log in as")
   static let databasePassword = Setting(
-    "db-password", "DB_PASSWORD", .text, nil, database, isSecret: true, "its password")
+    "db-password", "DB_PASSWORD", .text(.any), nil, database, isSecret: true, "its password")
   static let databaseRetries = Setting(
     "db-connection-retries", "DB_CONNECTION_RETRIES", .integer(0...1000), "5", databaseAndUp,
     "how often connecting is tried again before the failure is told")
@@ -83,26 +83,27 @@ extension Setting {
     "db-connection-limit", "DB_USER_CONNECTION_LIMIT", .integer(3...1000), "20", [.up, .api, .worker],
     "connections that one process may hold; a worker needs 3")
   static let applicationName = Setting(
-    "app-name", "APP_NAME", .text, "millrace", databaseAndUp, "how connections are called in pg_stat_activity")
+    "app-name", "APP_NAME", .text(.name), "millrace", databaseAndUp, "how connections are called in pg_stat_activity")
 
   // Redis.
   static let redisURL = Setting(
-    "redis", "REDIS_URL", .text, nil, tasks, isSecret: true,
+    "redis", "REDIS_URL", .text(.any), nil, tasks, isSecret: true,
     "redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], unix:/path, or off to work without Redis")
   static let redisHost = Setting(
-    "redis-host", "REDIS_HOST", .text, "127.0.0.1", tasks, "Redis' host, unless REDIS_URL is set")
+    "redis-host", "REDIS_HOST", .text(.any), "127.0.0.1", tasks, "Redis' host, unless REDIS_URL is set")
   static let redisPort = Setting(
     "redis-port", "REDIS_PORT", .integer(1...65535), "6379", tasks, "Redis' port, unless REDIS_URL is set")
   static let redisPassword = Setting(
-    "redis-password", "REDIS_PASSWORD", .text, nil, tasks, isSecret: true, "Redis' password, unless REDIS_URL is set")
+    "redis-password", "REDIS_PASSWORD", .text(.any), nil, tasks, isSecret: true,
+    "Redis' password, unless REDIS_URL is set")
 
   // Tasks and caches.
   static let gatewayId = Setting(
-    "gateway-id", "GATEWAY_ID", .text, "api-1", [.api], "this API process's name in answers and logs")
+    "gateway-id", "GATEWAY_ID", .text(.name), "api-1", [.api], "this API process's name in answers and logs")
   static let workerName = Setting(
-    "worker-name", "WORKER_NAME", .text, "worker-1", [.worker], "this worker's name in tables and logs")
+    "worker-name", "WORKER_NAME", .text(.name), "worker-1", [.worker], "this worker's name in tables and logs")
   static let secretKey = Setting(
-    "secret-key", "SECRET_KEY", .text, nil, tasks, isSecret: true,
+    "secret-key", "SECRET_KEY", .text(.any), nil, tasks, isSecret: true,
     "64 hexadecimal digits that secret inputs are sealed with, the same for all processes")
   static let resultRetention = Setting(
     "result-retention", "RESULT_RETENTION", .integer(1...315_360_000), "604800", [.up, .api, .worker],
@@ -138,9 +139,9 @@ extension Setting {
   static let workerCount = Setting(
     "workers", "MILLRACE_WORKERS", .integer(1...64), "3", [.up], "how many workers are started")
   static let dataFolder = Setting(
-    "data", "MILLRACE_DATA", .text, ".millrace", [.up], "the folder for everything that is kept")
+    "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up], "the folder for everything that is kept")
   static let redisConfiguration = Setting(
-    "redis-conf", "MILLRACE_REDIS_CONF", .text, nil, [.up],
+    "redis-conf", "MILLRACE_REDIS_CONF", .text(.any), nil, [.up],
     "the redis.conf to use; unless set, the one beside the program or in a folder above it")
 
   // Measurements.
