@@ -9,6 +9,11 @@ import Reactor
 /// parent ends (prctl(2), PR_SET_PDEATHSIG), makes sure that the parent has not ended already, and becomes the program
 /// that was meant.
 public enum ChildStarter {
+  /// Where a child and its own children find the folder they were given: a descriptor, which a path through /proc leads
+  /// to without passing the folders above (proc(5), /proc/pid/fd).
+  static let folderPath = "/proc/self/fd/\(folderFD)"
+  private static let folderFD: CInt = 3
+
   /// The hidden command.
   public static let command = "exec-child"
 
@@ -19,6 +24,9 @@ public enum ChildStarter {
     var environment: [String: String]
     /// The user to become; only root can.
     var user: String?
+    /// A folder that is opened before that, for a program that could not reach it by its path and finds it at
+    /// `folderPath`.
+    var folder: String?
     /// What the kernel sends it when this process ends.
     var deathSignal: CInt
   }
@@ -28,6 +36,7 @@ public enum ChildStarter {
   static func spawn(_ start: Start, executable: String, output: CInt) throws(SystemError) -> pid_t {
     var line = [executable, command, "--parent", String(getpid()), "--signal", String(start.deathSignal)]
     if let user = start.user { line += ["--user", user] }
+    if let folder = start.folder { line += ["--folder", folder] }
     line += ["--"] + start.arguments
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
@@ -58,6 +67,13 @@ public enum ChildStarter {
     guard let parent = options["--parent"].flatMap({ pid_t($0) }),
       let signal = options["--signal"].flatMap({ CInt($0) })
     else { return "\(command) is not for people" }
+    if let folder = options["--folder"] {
+      let fd = open(folder, O_RDONLY | O_DIRECTORY)
+      guard fd >= 0, fd == folderFD || dup2(fd, folderFD) == folderFD else {
+        return "\(folder): \(String(cString: strerror(errno)))"
+      }
+      if fd != folderFD { close(fd) }
+    }
     if let user = options["--user"] {
       if let reason = becomeUser(user) { return reason }
       // The folder of whoever called may be closed to this user, and programs complain when they cannot come back.

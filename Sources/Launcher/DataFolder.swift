@@ -10,14 +10,18 @@ import Reactor
 ///     .millrace/run/          Unix sockets
 ///
 /// PostgreSQL refuses to run as root, so for root everything of PostgreSQL belongs to an unprivileged user. Where that
-/// user cannot reach the folder (below /root, say), or a socket's path would be longer than the kernel takes or would
-/// be misread in a setting, the parts concerned move to a place that is named after the folder.
+/// user cannot reach the folder (below /root, say), the server gets its folder as an open descriptor, which needs no
+/// way to it: all that is kept is in the one place, and whoever deletes that begins anew. Sockets, which keep nothing,
+/// move to a folder in /tmp that is named after this one; so they do where their paths would be longer than the kernel
+/// takes or would be misread in a setting.
 struct DataFolder {
   let path: String
   let run: String
   let postgres: String
   /// Who PostgreSQL runs as, nil for the user who called.
   let serverUser: String?
+  /// Whether that user can reach the folder by its path.
+  let isReachable: Bool
   private let serverOwner: Owner
   private let lockFD: CInt
 
@@ -41,12 +45,17 @@ struct DataFolder {
     let user = geteuid() == 0 ? getpwnam("postgres") ?? getpwnam("nobody") : nil
     serverUser = user.map { String(cString: $0.pointee.pw_name) }
     serverOwner = Owner(user: user?.pointee.pw_uid ?? geteuid(), group: user?.pointee.pw_gid ?? getegid())
-    let isReachable = user == nil || DataFolder.canReach(path, serverOwner)
+    isReachable = user == nil || DataFolder.canReach(path, serverOwner)
     let name = "millrace-" + DataFolder.digest(of: path)
-    postgres = isReachable ? path + "/postgres" : "/var/lib/\(name)/postgres"
+    postgres = path + "/postgres"
+    let former = "/var/lib/\(name)/postgres"
+    if !isReachable, access(postgres, F_OK) != 0, access(former + "/PG_VERSION", F_OK) == 0 {
+      throw LaunchError(
+        "an earlier version has kept its data in \(former): take them over with 'mv \(former) "
+          + "\(Shell.quoted(postgres))', or begin anew with 'rm -r \(former)'")
+    }
     let isShort = path.utf8.count + 4 + 1 + Limits.socketNameBytes <= Limits.socketPathBytesMax
     run = isReachable && isShort && DataFolder.isPlain(path) ? path + "/run" : "/tmp/\(name)"
-    if !isReachable { try DataFolder.makePublic("/var/lib/\(name)") }
     try DataFolder.makePrivate(run, for: serverOwner)
     try DataFolder.makePrivate(redis, for: Owner(user: geteuid(), group: getegid()))
   }

@@ -67,17 +67,27 @@ struct PostgresServer {
   /// The steps that make the data, each a program run to its end.
   func initialization(environment: [String: String]) -> [ChildStarter.Start] {
     // Trust is enough on a socket in a folder that only its owner and root can enter.
+    let place = place(of: draft)
     let make = [
-      programs + "/initdb", "-D", draft, "-U", PostgresServer.name, "--auth=trust", "-E", "UTF8",
+      programs + "/initdb", "-D", place, "-U", PostgresServer.name, "--auth=trust", "-E", "UTF8",
       "--locale=C.UTF-8", "--data-checksums", "--no-instructions",
     ]
     let create = [
       "/bin/sh", "-c", "echo 'create database \(PostgresServer.name)' | \"$0\" --single -D \"$1\" postgres >/dev/null",
-      programs + "/postgres", draft,
+      programs + "/postgres", place,
     ]
-    return [make, create].map {
-      ChildStarter.Start(arguments: $0, environment: environment, user: folder.serverUser, deathSignal: SIGKILL)
-    }
+    return [make, create].map { start($0, in: draft, environment: environment, deathSignal: SIGKILL) }
+  }
+
+  /// What the server calls one of its folders.
+  private func place(of path: String) -> String { folder.isReachable ? path : ChildStarter.folderPath }
+
+  private func start(
+    _ arguments: [String], in path: String, environment: [String: String], deathSignal: CInt
+  ) -> ChildStarter.Start {
+    ChildStarter.Start(
+      arguments: arguments, environment: environment, user: folder.serverUser,
+      folder: folder.isReachable ? nil : path, deathSignal: deathSignal)
   }
 
   /// Puts the data that `initialization` has made in place.
@@ -153,9 +163,9 @@ struct PostgresServer {
   func child(environment: [String: String]) -> ChildDescription {
     ChildDescription(
       name: "postgres",
-      start: ChildStarter.Start(
-        arguments: [programs + "/postgres", "-D", folder.postgres], environment: environment,
-        user: folder.serverUser, deathSignal: SIGINT),
+      start: start(
+        [programs + "/postgres", "-D", place(of: folder.postgres)], in: folder.postgres, environment: environment,
+        deathSignal: SIGINT),
       stopSignal: SIGINT, killSignal: SIGQUIT, readiness: .postmaster(pidFile: folder.postgres + "/postmaster.pid"),
       place: "psql -h \(Shell.quoted(folder.run)) -U \(PostgresServer.name) \(PostgresServer.name)")
   }

@@ -122,6 +122,28 @@ import Testing
     _ = try shell("rm -r $(dirname \(closed))")
   }
 
+  @Test func allThatIsKeptIsInTheFolderAlsoWhereTheServersUserCannotGo() async throws {
+    let closed = System.makeFolder()
+    chmod(closed, 0o700)
+    mkdir(closed + "/inner", 0o755)
+    let elsewhere = "ls -d /var/lib/millrace-* 2>/dev/null; true"
+    let before = try shell(elsewhere)
+    for round in 1...2 {
+      let system = try System(folder: closed + "/inner")
+      #expect(await system.waitFor("Ready"), "\(system.output)")
+      #expect(system.output.contains("first start: making a database"))
+      #expect(try await system.get("/task/1").contains(#""status":404"#), "round \(round) is no new beginning")
+      #expect(try await system.post("/hash/argon2?wait=20", #"{"string":"secret"}"#).contains("completed"))
+      #expect(access(closed + "/inner/data/postgres/PG_VERSION", F_OK) == 0)
+      kill(system.pid, SIGTERM)
+      #expect(await system.waitForEnd() == 0)
+      // What the README says to delete.
+      _ = try shell("rm -r \(closed)/inner/data \(closed)/inner/*.log")
+    }
+    #expect(try shell(elsewhere) == before)
+    _ = try shell("rm -r \(closed)")
+  }
+
   @Test func whoeverWasToldToOutliveTheTerminalDoes() async throws {
     let system = try System(preparation: "trap '' HUP")
     defer { system.remove() }
