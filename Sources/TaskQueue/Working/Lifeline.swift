@@ -33,6 +33,9 @@ final class Lifeline: PostgresNotificationReceiver {
   private var isListening = false
   private var isLeader = false
   private var lacksMigration = false
+  /// Whether the table may be giving this worker an id, and who waits for the end of that.
+  private var isRegistering = false
+  private let registered = Pause()
   /// The worker's id, given by the table at its first connection.
   private(set) var id: Int64?
 
@@ -55,6 +58,7 @@ final class Lifeline: PostgresNotificationReceiver {
       do {
         try await connect(attempts: backoff.attempts, on: reactor)
         backoff.reset()
+        if isStopping { break }
         listener.listening(on: reactor)
         await connection?.whenLost(on: reactor)
         isListening = false
@@ -63,6 +67,7 @@ final class Lifeline: PostgresNotificationReceiver {
         if !isStopping { log.warning("lifeline lost, reconnecting") }
       } catch {
         lacksMigration = error.lacksMigration
+        if isStopping { break }
         let message: StaticString =
           lacksMigration
           ? "the schema is missing or old: run 'millrace migrate'" : "no lifeline to PostgreSQL yet"
@@ -83,6 +88,13 @@ final class Lifeline: PostgresNotificationReceiver {
     connection.notificationReceiver = self
     try await checkSchema(connection, on: reactor)
     if id == nil {
+      // From here on there may be a row that only this worker can say to be over.
+      guard !isStopping else { throw PostgresError(.unavailable, "the worker is leaving") }
+      isRegistering = true
+      defer {
+        isRegistering = false
+        registered.end()
+      }
       var parameters = PostgresParameters()
       parameters.add(text: name)
       id = try await connection.execute(Lifeline.registerStatement, parameters, on: reactor).int64(0, 0)
@@ -109,6 +121,12 @@ final class Lifeline: PostgresNotificationReceiver {
     // What PostgreSQL would say of the first function that is not there.
     throw PostgresError(
       .server(sqlstate: "42883"), "the tables are at step \(step), and this program needs step \(needed)")
+  }
+
+  /// Registers no more, and waits for the id if the table may be giving one: until `deadline` at the latest.
+  func settle(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
+    isStopping = true
+    if isRegistering { await registered.wait(until: deadline, on: reactor) }
   }
 
   /// Whether this worker is the one that looks after partitions; it is as long as its lifeline stands.

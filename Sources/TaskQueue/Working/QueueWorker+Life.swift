@@ -157,9 +157,11 @@ extension QueueWorker {
     return blocked
   }
 
-  /// Leaves: the row says so, and the place among the sleepers goes.
+  /// Leaves: the row says so, and the place among the sleepers goes. A worker that is just being registered waits for
+  /// its id: closed before that, its row would stay and look like one that was killed.
   /// - Throws: `QueueError`.
   public func leave(on reactor: isolated Reactor) async throws(QueueError) {
+    await lifeline.settle(until: reactor.now + Limits.registrationPatience, on: reactor)
     guard let id else { return }
     var parameters = PostgresParameters()
     parameters.add(id)

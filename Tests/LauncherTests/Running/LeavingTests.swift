@@ -1,0 +1,43 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(5))) struct LeavingTests {
+  @Test func aWorkerThatIsStoppedWhileItRegistersLeavesNoRow() async throws {
+    let system = try System()
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let psql = "psql -h \(system.folder)/data/run -U millrace -d millrace -qAtc"
+    // Whoever registers waits for this transaction.
+    let holder = try ChildProcess.start(
+      "/bin/sh", ["-c", "\(psql) 'begin; lock table millrace.worker in share mode; select pg_sleep(60)'"])
+    let isLocked = "select count(*) from pg_locks where relation = 'millrace.worker'::regclass and mode = 'ShareLock'"
+    try #require(await eventually { (try? shell("\(psql) \"\(isLocked)\"")) == "1\n" })
+
+    let log = system.folder + "/late.log"
+    let output = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
+    let worker = try ChildProcess.start(
+      executable, ["worker", "--worker-name", "late", "--logs", "text"],
+      environment: [
+        "DB_HOST": system.folder + "/data/run", "DB_USER": "millrace", "REDIS_URL": "off",
+        "SECRET_KEY_FILE": system.folder + "/data/secret.key",
+      ], output: output)
+    close(output)
+    let isWaiting = """
+      select count(*) from pg_stat_activity where query like 'insert into millrace.worker (name)%'
+      and wait_event_type = 'Lock'
+      """
+    try #require(await eventually { (try? shell("\(psql) \"\(isWaiting)\"")) == "1\n" })
+    kill(worker, SIGTERM)
+    try #require(await eventually { (try? String(contentsOfFile: log, encoding: .utf8))?.contains("stopping") == true })
+    // One that does not wait for its row has ended by now.
+    try await Task.sleep(for: .milliseconds(500))
+    _ = try shell("\(psql) \"select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(60)'\"")
+    #expect(ChildProcess.waitForEnd(of: worker).code == 0)
+    _ = ChildProcess.waitForEnd(of: holder)
+    let ghosts = "select count(*) from millrace.worker where name = 'late' and not has_left"
+    #expect(try shell("\(psql) \"\(ghosts)\"") == "0\n")
+    #expect(try shell("\(psql) \"\(ghosts.replacing("not has_left", with: "has_left"))\"") == "1\n")
+  }
+}
