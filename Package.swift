@@ -73,7 +73,7 @@ let package = Package(
         "Roles",
       ]),
     room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Redis", "Hashing", "Tasks", "TaskQueue", "Roles"]),
-    room("LoadTest", ["Basics", "Telemetry", "Reactor", "TaskQueue"]),
+    room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),
     room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor", "Hashing", "Roles"]),
 
     // Floor 5: the executable.

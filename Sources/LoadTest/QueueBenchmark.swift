@@ -1,10 +1,10 @@
 import Basics
 public import Reactor
-public import TaskQueue
+import TaskQueue
 public import Telemetry
 
 /// What the queue alone can do: durable submissions, claims and completions a second, without HTTP and without hashing.
-/// It wants a database of its own, whose queue it fills and empties.
+/// It wants a `BenchmarkDatabase`, whose queue it fills and empties.
 public final class QueueBenchmark {
   /// What to measure with.
   public struct Options: Sendable {
@@ -22,14 +22,15 @@ public final class QueueBenchmark {
   private static let submitConnections = 2
   private let client: QueueClient
   private let worker: QueueWorker
-  private let configuration: QueueConfiguration
+  private let database: BenchmarkDatabase
   private let pool: ComputePool
   private let options: Options
   private let log: Logger
 
-  /// A benchmark of the database that `configuration` names; `pool` has threads for what blocks.
-  public init(_ configuration: QueueConfiguration, pool: ComputePool, options: Options, log: Logger) {
-    self.configuration = configuration
+  /// A benchmark of `database`; `pool` has threads for what blocks.
+  public init(_ database: BenchmarkDatabase, pool: ComputePool, options: Options, log: Logger) {
+    let configuration = database.queue
+    self.database = database
     self.pool = pool
     self.options = options
     self.log = log
@@ -48,9 +49,24 @@ public final class QueueBenchmark {
   }
 
   /// Runs all measurements and hands each row, its name and tasks a second, to `report` as soon as it is known.
-  /// - Throws: `QueueError`.
-  public func run(report: (String, Double) -> Void, on reactor: isolated Reactor) async throws(QueueError) {
-    _ = try await QueueSchema.migrate(configuration, pool: pool, log: log, on: reactor)
+  /// - Throws: `BenchmarkDatabase.Failure`.
+  public func run(
+    report: (String, Double) -> Void, on reactor: isolated Reactor
+  ) async throws(BenchmarkDatabase.Failure) {
+    do throws(QueueError) {
+      _ = try await QueueSchema.migrate(database.queue, pool: pool, log: log, on: reactor)
+    } catch {
+      throw .queue(error)
+    }
+    try await database.mark(pool: pool, log: log, on: reactor)
+    do throws(QueueError) {
+      try await measureAll(report: report, on: reactor)
+    } catch {
+      throw .queue(error)
+    }
+  }
+
+  private func measureAll(report: (String, Double) -> Void, on reactor: isolated Reactor) async throws(QueueError) {
     client.start(on: reactor)
     let deaf = Deaf()
     worker.start(deaf, on: reactor)

@@ -55,7 +55,10 @@ enum Command: String, CaseIterable {
     case .migrate:
       [("DB_HOST=db DB_PASSWORD_FILE=password millrace migrate", "before the first start, and after updates")]
     case .bench:
-      [("DB_HOST=$PWD/.millrace/run DB_USER=millrace DB_NAME=bench millrace bench", "after 'createdb bench'")]
+      [
+        ("DB_HOST=$PWD/.millrace/run DB_USER=millrace millrace bench", "on a running system's PostgreSQL"),
+        ("DB_HOST=db DB_NAME=bench millrace bench", "after 'createdb bench': in that database, which is kept"),
+      ]
     case .config:
       [
         ("millrace config api", "what an API process started here would use"),

@@ -1,5 +1,6 @@
 // The least an epoll proxy can do, to hold a real one against: finds the end of a head, takes a kept connection to the
-// origin, passes bytes on. No parsing, no fields, no limits, no errors. One read and one write a direction.
+// origin, passes bytes on. No parsing, no fields, no limits, no errors. One read and one write a direction, and one
+// buffer for all connections, so that a head that comes in pieces ends it.
 // usage: floor PORT ORIGIN..., each origin a port or /path/of/socket; several floors may share a port
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -21,9 +22,8 @@ struct side {
   int fd;
   struct origin *origin;  // NULL for a client
   struct side *other, *next_free;
-  size_t length;
-  char bytes[8192];
 };
+static char bytes[1 << 16];
 static struct origin origins[origins_max];
 static int origins_count, turn, epoll;
 
@@ -91,25 +91,27 @@ int main(int count, char **arguments) {
         while ((fd = accept4(door, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) adopt(fd, NULL);
         continue;
       }
-      ssize_t got = recv(side->fd, side->bytes + side->length, sizeof side->bytes - side->length, MSG_DONTWAIT);
+      ssize_t got = recv(side->fd, bytes, sizeof bytes, MSG_DONTWAIT);
       if (got <= 0) {
         if (got == 0) close(side->fd);
         continue;
       }
-      side->length += (size_t)got;
-      if (!memmem(side->bytes, side->length, "\r\n\r\n", 4)) continue;
+      size_t length = (size_t)got;
+      if (!memmem(bytes, length, "\r\n\r\n", 4)) {
+        fprintf(stderr, "floor: a head in pieces\n");
+        return 1;
+      }
       if (!side->origin) {
         side->other = to_origin();
         side->other->other = side;
-        send(side->other->fd, side->bytes, side->length, MSG_NOSIGNAL);
+        send(side->other->fd, bytes, length, MSG_NOSIGNAL);
       } else if (side->other) {
-        send(side->other->fd, side->bytes, side->length, MSG_NOSIGNAL);
+        send(side->other->fd, bytes, length, MSG_NOSIGNAL);
         side->other->other = NULL;
         side->other = NULL;
         side->next_free = side->origin->kept;
         side->origin->kept = side;
       }
-      side->length = 0;
     }
   }
 }

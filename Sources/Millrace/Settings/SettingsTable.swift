@@ -69,7 +69,9 @@ extension Setting {
     "db-host", "DB_HOST", .list, "127.0.0.1", database,
     "PostgreSQL's host, or the folder of its Unix socket; several are tried in order")
   static let databasePort = Setting("db-port", "DB_PORT", .integer(1...65535), "5432", database, "PostgreSQL's port")
-  static let databaseName = Setting("db-name", "DB_NAME", .text(.any), "millrace", database, "the database's name")
+  static let databaseName = Setting(
+    "db-name", "DB_NAME", .text(.any), "millrace", database,
+    "the database's name; `bench` makes one of its own unless it is set")
   static let databaseUser = Setting("db-user", "DB_USER", .text(.any), "postgres", database, "the role to log in as")
   static let databasePassword = Setting(
     "db-password", "DB_PASSWORD", .text(.any), nil, database, isSecret: true, "its password")

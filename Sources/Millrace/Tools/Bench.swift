@@ -1,27 +1,51 @@
 import Glibc
 import LoadTest
 import Postgres
+import Reactor
 import TaskQueue
 import Telemetry
 
-/// `millrace bench`: what the queue alone can do.
+/// `millrace bench`: what the queue alone can do, in a database that it makes and drops, or in one that was named and
+/// holds nothing else.
 enum Bench {
   /// Runs all measurements and prints each as soon as it is known.
-  /// - Throws: `CommandError`: 75 if PostgreSQL cannot be reached or refuses.
+  /// - Throws: `CommandError`: 75 if PostgreSQL cannot be reached or refuses, 78 if the database that was named is not
+  ///   for measurements.
   static func run(_ configuration: Configuration) throws(CommandError) {
     var options = QueueBenchmark.Options()
     options.tasks = configuration.integer(.benchTasks)
     options.connections = configuration.integer(.benchConnections)
     var queue = QueueConfiguration()
     queue.postgres = configuration.postgres
-    queue.postgres.limiter = ConnectionLimiter(max: QueueBenchmark.connections(options))
+    // One more than the measurements need: that from which the database is made and dropped.
+    queue.postgres.limiter = ConnectionLimiter(max: QueueBenchmark.connections(options) + 1)
     let log = configuration.logger("bench")
-    try OneTask.runWithQueue { [options, queue] (pool, reactor) throws(QueueError) in
-      let benchmark = QueueBenchmark(queue, pool: pool, options: options, log: log)
-      try await benchmark.run(
-        report: { name, perSecond in
-          CommandLineTool.write(Help.pad(name, 60) + "\(Int(perSecond)) a second\n", to: STDOUT_FILENO)
-        }, on: reactor)
+    let isNamed = configuration.source(of: .databaseName) != .byDefault
+    let result = try OneTask.run {
+      [options, queue] (pool, reactor) async throws(BenchmarkDatabase.Failure) in
+      let database =
+        isNamed
+        ? try await BenchmarkDatabase.take(queue, pool: pool, log: log, on: reactor)
+        : try await BenchmarkDatabase.make(on: queue, pool: pool, log: log, on: reactor)
+      if !isNamed { say("in a database of its own, \(database.name), which is dropped in the end\n") }
+      let outcome: Result<Void, BenchmarkDatabase.Failure>
+      do throws(BenchmarkDatabase.Failure) {
+        let benchmark = QueueBenchmark(database, pool: pool, options: options, log: log)
+        try await benchmark.run(
+          report: { name, perSecond in say(Help.pad(name, 60) + "\(Int(perSecond)) a second\n") }, on: reactor)
+        outcome = .success(())
+      } catch {
+        outcome = .failure(error)
+      }
+      try await database.remove(pool: pool, log: log, on: reactor)
+      try outcome.get()
+    }
+    switch result {
+    case .success: return
+    case .failure(.refused(let reason)): throw .configuration(reason)
+    case .failure(.queue(let error)): throw OneTask.unavailable(error)
     }
   }
+
+  private static func say(_ text: String) { CommandLineTool.write(text, to: STDOUT_FILENO) }
 }

@@ -39,8 +39,13 @@ enum OneTask {
     do {
       return try result.get()
     } catch {
-      throw CommandError(message: "PostgreSQL: \(error)", exitCode: ExitCode.unavailable)
+      throw unavailable(error)
     }
+  }
+
+  /// What a command ends with that cannot do without PostgreSQL.
+  static func unavailable(_ error: QueueError) -> CommandError {
+    CommandError(message: "PostgreSQL: \(error)", exitCode: ExitCode.unavailable)
   }
 
   private final class Outcome<R, E: Error>: @unchecked Sendable {

@@ -1,4 +1,4 @@
-import Postgres
+public import Postgres
 
 /// Why the queue has no answer.
 public struct QueueError: Error, Sendable, CustomStringConvertible {
@@ -24,7 +24,8 @@ public struct QueueError: Error, Sendable, CustomStringConvertible {
     self.message = message
   }
 
-  init(_ error: PostgresError) {
+  /// What a failure of PostgreSQL's means to a user of the queue.
+  public init(_ error: PostgresError) {
     code =
       switch error.code {
       case .connectionLost, .deadline: .unknown

@@ -257,6 +257,24 @@ import Testing
       ["bench", "--connections", "40", "--tasks", "2000"],
       environment: ["DB_HOST": folder, "DB_USER": "millrace", "DB_NAME": "bench"])
     #expect(code == 0 && output.contains("claim + complete, 40 connections"), "\(output)")
+
+    // It leaves alone what it has not made: here a task that nobody has computed yet.
+    for worker in system.processes("millrace worker") { kill(worker, SIGSTOP) }
+    _ = try await system.post("/hash/md5", #"{"string":"of a user"}"#)
+    let line = ["bench", "--tasks", "100"]
+    let server = ["DB_HOST": folder, "DB_USER": "millrace"]
+    let refused = try await run(line, environment: server.merging(["DB_NAME": "millrace"]) { $1 })
+    #expect(refused.code == 78 && refused.output.hasPrefix("millrace: the database 'millrace' holds a queue"))
+    let task = "psql -h \(folder) -U millrace millrace -qAtc 'select count(*), max(state) from millrace.task'"
+    #expect(try shell(task) == "1|0\n")
+    // One that it has used before it takes again; without a name it makes one, and drops it.
+    #expect(try await run(line, environment: server.merging(["DB_NAME": "bench"]) { $1 }).code == 0)
+    let own = try await run(line, environment: server)
+    #expect(own.code == 0 && own.output.hasPrefix("in a database of its own, millrace_bench_"), "\(own.output)")
+    let left = "select count(*) from pg_database where datname like 'millrace_bench%'"
+    #expect(try shell("psql -h \(folder) -U millrace millrace -qAtc \"\(left)\"") == "0\n")
+    #expect(try shell(task) == "1|0\n")
+    for worker in system.processes("millrace worker") { kill(worker, SIGCONT) }
     kill(system.pid, SIGTERM)
     #expect(await system.waitForEnd() == 0)
   }
