@@ -8,6 +8,7 @@ import Reactor
 ///     .millrace/postgres/     PostgreSQL's data
 ///     .millrace/redis/        Redis' working folder
 ///     .millrace/run/          Unix sockets
+///     .millrace/processes     who runs, for `millrace status`
 ///
 /// PostgreSQL refuses to run as root, so for root everything of PostgreSQL belongs to an unprivileged user. Where that
 /// user cannot reach the folder (below /root, say), the server gets its folder as an open descriptor, which needs no
@@ -32,6 +33,7 @@ struct DataFolder {
 
   var redis: String { path + "/redis" }
   var secretKey: String { path + "/secret.key" }
+  var processes: String { "\(path)/\(ProcessList.fileName)" }
 
   /// Makes what is missing and takes the folder for this process.
   /// - Throws: `LaunchError`, if another launcher has it or it cannot be written.
@@ -98,6 +100,15 @@ struct DataFolder {
 
   private static func failure(_ path: String) -> LaunchError {
     LaunchError("cannot make the folder '\(path)': \(String(cString: strerror(errno)))")
+  }
+
+  /// The launcher that uses the folder at `path`, nil if none does.
+  static func holder(of path: String) -> pid_t? {
+    let fd = open(path + "/lock", O_RDONLY | O_CLOEXEC)
+    guard fd >= 0 else { return nil }
+    defer { close(fd) }
+    guard flock(fd, LOCK_SH | LOCK_NB) != 0 else { return nil }
+    return TextFile.read(path + "/lock")?.split(separator: "\n").first.flatMap { pid_t($0) }
   }
 
   private static func lock(_ folder: String) throws(LaunchError) -> CInt {

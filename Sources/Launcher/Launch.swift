@@ -59,7 +59,8 @@ public final class Launch: Role {
     // A role that refuses to start would be found out only when all before it run.
     for role in stack.roles { try configuration.check(role.arguments, role.environment) }
     let width = stack.all.map(\.name.count).max() ?? 0
-    printer = LogPrinter(isJSON: configuration.logsAreJSON, nameWidth: width)
+    printer = LogPrinter(
+      isJSON: configuration.logsAreJSON, isVerbose: configuration.isVerbose, nameWidth: width)
   }
 
   private static func checkPort(_ configuration: LauncherConfiguration) throws(LaunchError) {
@@ -162,8 +163,18 @@ public final class Launch: Role {
   private func keep(_ description: ChildDescription, on reactor: isolated Reactor) -> Child {
     let child = Child(description, executable: configuration.executable, printer: printer)
     children.append(child)
+    child.changed = { self.writeDown() }
     Task.immediate(executorPreference: reactor.queue) { await child.keepRunning(on: reactor) }
     return child
+  }
+
+  /// Writes down who runs; a list that cannot be written is missed by nobody but whoever asks for it.
+  private func writeDown() {
+    let entries = children.map {
+      ProcessList.Entry(
+        name: $0.description.name, pid: $0.pid, readiness: $0.description.readiness, place: $0.description.place)
+    }
+    try? ProcessList(launcher: getpid(), run: folder.run, entries: entries).write(to: folder.processes)
   }
 
   private func runErrand(
@@ -182,6 +193,7 @@ public final class Launch: Role {
       throw LaunchError("cannot run \(name): \(error)")
     }
     guard status == 0 else {
+      printer.tellAll(of: name)
       throw LaunchError("\(name) \(Child.meaning(of: status))", Child.kind(of: status), culprit: name)
     }
   }
@@ -210,6 +222,7 @@ public final class Launch: Role {
       for member in members { member.askToStop() }
       for member in members { await member.stop(on: reactor) }
     }
+    unlink(folder.processes)
     printer.notice("stopped")
     ended.end()
     reactor.stop()

@@ -12,6 +12,9 @@
 //   DataFolder       what lies where under `.millrace/`, and who may use it
 //   Readiness        how one knows that a process is up
 //   LogPrinter       what all of them say, in one stream
+//   Chatter          what nobody has to read of that
+//   ProcessList      who runs, written down
+//   SystemStatus     how they are, for whoever asks
 
 import Basics
 
@@ -26,7 +29,7 @@ public enum Limits {
   /// How often it is asked meanwhile, in milliseconds.
   static let probeEveryMs: UInt64 = 5
   /// How long one such question may take, in milliseconds.
-  static let probeTimeoutMs: UInt64 = 2000
+  static let probeTimeoutMs: UInt64 = 1000
   /// The pause before a child that had ended in good order is started again: it is no sign of trouble, but one that
   /// does nothing but end must not take all of a processor.
   static let orderlyRestartMs: UInt64 = 20
@@ -52,6 +55,8 @@ public enum Limits {
   static let spareConnections = 40
   /// How long a process may take to stop when asked, in seconds; then it is killed.
   static let stopSeconds: UInt64 = 30
+  /// Lines of a child that are held back at most, in case something goes wrong with it.
+  static let heldLinesMax = 100
   /// Bytes of a log line before it is cut.
   static let logLineBytesMax = 65_536
 }
@@ -74,6 +79,8 @@ public struct LauncherConfiguration: Sendable {
   public var redisConfiguration: String
   /// Whether log lines are JSON instead of text.
   public var logsAreJSON = false
+  /// Whether also what says that all is well is shown, of the programs of others.
+  public var isVerbose = false
   /// Variables for all children, to begin with.
   public var environment: [String: String] = [:]
   /// Variables for the balancer, the API processes and the workers.

@@ -1,11 +1,12 @@
 /// What `millrace` can be told to do, as its first argument.
 enum Command: String, CaseIterable {
-  case up, balance, api, worker, migrate, bench, config, doctor, healthcheck, version
+  case up, status, balance, api, worker, migrate, bench, config, doctor, healthcheck, version
 
   /// One line for `millrace --help`.
   var summary: String {
     switch self {
     case .up: "start the whole system on this machine, with a PostgreSQL and a Redis of its own"
+    case .status: "show the processes of a running system, how they are, and its queue"
     case .balance: "reverse proxy and load balancer; works alone, in front of any HTTP servers"
     case .api: "the HTTP API for hash tasks"
     case .worker: "computes queued tasks"
@@ -29,6 +30,15 @@ enum Command: String, CaseIterable {
         ("millrace up", "1 balancer, 3 API processes, 3 workers on http://127.0.0.1:8000"),
         ("millrace up --port 9000 --workers 8 --data /var/lib/millrace", "elsewhere, with more workers"),
         ("millrace up --rate-limit 0", "without the rate limit, to measure it"),
+      ]
+    case .status:
+      [
+        (
+          "millrace status",
+          "of the system that was started in this folder; 0 if all is well, 1 if not, 75 if none runs"
+        ),
+        ("millrace status --data /var/lib/millrace", "of another one"),
+        ("kill $(millrace status | awk '$1 == \"worker-1\" { print $2 }')", "the process of one worker"),
       ]
     case .balance:
       [

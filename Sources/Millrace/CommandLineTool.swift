@@ -41,6 +41,10 @@ enum CommandLineTool {
     }
     switch command {
     case .up: try Up.run(configuration)
+    case .status:
+      let report = try Status.run(configuration)
+      write(report.text, to: STDOUT_FILENO)
+      if let complaint = report.complaint { throw complaint }
     case .balance: try BalancerRole.run(configuration)
     case .api: try TaskRoles.runAPI(configuration)
     case .worker: try TaskRoles.runWorker(configuration)

@@ -46,6 +46,8 @@ public enum Limits {
   static let beatGrace = TimeSpan.milliseconds(1500)
   /// How long others have, after an outage, to come back before one may take them for dead.
   static let settling = TimeSpan.seconds(10 as UInt64)
+  /// How long whoever looks at the queue waits for the answer.
+  static let overviewPatience = TimeSpan.seconds(3 as UInt64)
   /// How long a worker that leaves waits for the answer to its registration.
   static let registrationPatience = TimeSpan.seconds(2 as UInt64)
   /// Task ids read in one statement.

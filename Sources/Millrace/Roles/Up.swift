@@ -18,6 +18,7 @@ enum Up {
     // People start it and look at it, also through a pipe: the default is text.
     let logs = configuration.choice(.logs)
     launcher.logsAreJSON = logs == "json" || logs == "auto" && isatty(STDOUT_FILENO) == 0
+    launcher.isVerbose = configuration.isOn(.verbose)
     launcher.environment = Files.environment
     for role in [Command.migrate, .balance, .api, .worker] {
       launcher.roleEnvironments[role.rawValue] = configuration.environment(for: role)

@@ -141,7 +141,10 @@ extension Setting {
   static let workerCount = Setting(
     "workers", "MILLRACE_WORKERS", .integer(1...64), "3", [.up], "how many workers are started")
   static let dataFolder = Setting(
-    "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up], "the folder for everything that is kept")
+    "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up, .status], "the folder for everything that is kept")
+  static let verbose = Setting(
+    "verbose", "MILLRACE_VERBOSE", .flag, "off", [.up],
+    "show also what PostgreSQL, initdb and Redis say when all is well")
   static let redisConfiguration = Setting(
     "redis-conf", "MILLRACE_REDIS_CONF", .text(.any), nil, [.up],
     "the redis.conf to use; unless set, the one beside the program or in a folder above it")
@@ -159,7 +162,7 @@ extension Setting {
 
   /// Every setting there is, in the order they are shown.
   static let all: [Setting] = [
-    port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel,
+    port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel, verbose,
     backends, strategy, rateLimit, rateWindow, exposeBackend, backendInFlight, via, healthPath, adminToken,
     adminTrustLoopback, gatewayId, workerName, secretKey, resultRetention, cacheTTL, cacheEntries, cacheMiB, heavySlots,
     argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB,

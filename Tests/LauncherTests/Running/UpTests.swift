@@ -5,7 +5,7 @@ import Testing
 
 @Suite(.serialized, .timeLimit(.minutes(5))) struct UpTests {
   @Test func startsServesSurvivesCrashesAndStopsInOrder() async throws {
-    let system = try System()
+    let system = try System(["--verbose"])
     defer { system.remove() }
     try #require(await system.waitFor("Ready  http://127.0.0.1:\(system.port)"), "\(system.output)")
     let answer = try await system.post("/hash/md5?wait=10", #"{"string":"hello world"}"#)

@@ -33,6 +33,8 @@ final class Child {
   private var isStopping = false
   private let printer: LogPrinter
   private let executable: String
+  /// Called when its process is another one.
+  var changed: () -> Void = {}
 
   init(_ description: ChildDescription, executable: String, printer: LogPrinter) {
     self.description = description
@@ -59,7 +61,10 @@ final class Child {
         reason = "\(error)"
       }
       if isStopping { return }
-      if !isOrderly { falls += 1 }
+      if !isOrderly {
+        falls += 1
+        printer.tellAll(of: description.name)
+      }
       if isHopeless { return printer.notice("\(description.name) \(reason)") }
       if isOrderly || reactor.now.since(began) >= .seconds(Limits.healthySeconds) { backoff.reset() }
       let pause = isOrderly ? .milliseconds(Limits.orderlyRestartMs) : backoff.next(using: &random)
@@ -91,6 +96,7 @@ final class Child {
     // The child has its own copy; with ours closed the stream ends when the last process that writes to it does.
     close(pair[1])
     pair[1] = -1
+    changed()
     Task.immediate(executorPreference: reactor.queue) {
       await self.printer.printLines(of: output, from: self.description.name, on: reactor)
       output.close(on: reactor)
@@ -115,6 +121,7 @@ final class Child {
   func checkReady(on reactor: isolated Reactor) async -> Bool {
     guard pid != 0, await description.readiness.isReady(pid: pid, on: reactor) else { return false }
     hasBeenReady = true
+    printer.forget(description.name)
     return true
   }
 

@@ -13,8 +13,13 @@ final class LogPrinter {
   private static let palette = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94]
   private var colours: [String: Int] = [:]
   private var lastLines: [String: String] = [:]
+  private let isVerbose: Bool
+  /// Chatter that is told only if something goes wrong with whoever has said it.
+  private var held: [String: [String]] = [:]
 
-  init(isJSON: Bool, nameWidth: Int) {
+  /// A printer that holds chatter back unless `isVerbose`.
+  init(isJSON: Bool, isVerbose: Bool, nameWidth: Int) {
+    self.isVerbose = isVerbose
     self.isJSON = isJSON
     self.nameWidth = nameWidth
     hasColours = !isJSON && isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == nil
@@ -48,9 +53,23 @@ final class LogPrinter {
   /// The last line that `name` has said, nil if it has said nothing.
   func lastLine(of name: String) -> String? { lastLines[name] }
 
-  /// Prints one line of a child.
+  /// Prints one line of a child, or holds it back.
   func line(_ text: String, from name: String) {
     if !text.isEmpty { lastLines[name] = text }
+    if isVerbose || !Chatter.contains(text, of: name) { return print(text, from: name) }
+    held[name, default: []].append(text)
+    if held[name]!.count > Limits.heldLinesMax { held[name]!.removeFirst() }
+  }
+
+  /// Something has gone wrong with `name`: prints what was held back of its lines.
+  func tellAll(of name: String) {
+    for text in held.removeValue(forKey: name) ?? [] { print(text, from: name) }
+  }
+
+  /// All is well with `name`: what was held back is of no use any more.
+  func forget(_ name: String) { held[name] = nil }
+
+  private func print(_ text: String, from name: String) {
     guard isJSON else {
       let padded = name + String(repeating: " ", count: max(nameWidth - name.count, 0))
       let colour = colours[name] ?? LogPrinter.palette[colours.count % LogPrinter.palette.count]
@@ -66,7 +85,7 @@ final class LogPrinter {
 
   /// Says something of the launcher's own.
   func notice(_ text: String) {
-    if isJSON { log(logger, "notice", [("text", text)]) } else { line(text, from: "up") }
+    if isJSON { log(logger, "notice", [("text", text)]) } else { print(text, from: "up") }
   }
 
   /// Prints text for people as it is; nothing where logs are JSON.

@@ -3,7 +3,25 @@ import Glibc
 import Reactor
 
 /// How one knows that a process is up.
-enum Readiness {
+enum Readiness: Equatable {
+  /// What a process says that was asked.
+  enum Answer {
+    /// It is up.
+    case ready
+    /// It answers, and is not.
+    case unready
+    /// It does not answer in time.
+    case none
+
+    var words: String {
+      switch self {
+      case .ready: "well"
+      case .unready: "not ready"
+      case .none: "no answer"
+      }
+    }
+  }
+
   /// PostgreSQL has written so into its `postmaster.pid`, as pg_ctl(1) reads it.
   case postmaster(pidFile: String)
   /// Redis answers a PING.
@@ -11,18 +29,54 @@ enum Readiness {
   /// `GET /readyz` is answered with 200.
   case http(SocketAddress)
 
+  /// One in text, as `text` writes it; nil for anything else.
+  init?(_ text: String) {
+    let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+    guard parts.count == 2 else { return nil }
+    switch parts[0] {
+    case "postmaster": self = .postmaster(pidFile: parts[1])
+    case "redis":
+      guard let address = SocketAddress(parts[1]) else { return nil }
+      self = .redis(address)
+    case "http":
+      guard let address = SocketAddress(parts[1]) else { return nil }
+      self = .http(address)
+    default: return nil
+    }
+  }
+
+  var text: String {
+    switch self {
+    case .postmaster(let path): "postmaster=\(path)"
+    case .redis(let address): "redis=\(address)"
+    case .http(let address): "http=\(address)"
+    }
+  }
+
+  static func == (left: Readiness, right: Readiness) -> Bool { left.text == right.text }
+
   func isReady(pid: pid_t, on reactor: isolated Reactor) async -> Bool {
+    await answer(pid: pid, on: reactor) == .ready
+  }
+
+  /// Asks the process `pid`.
+  func answer(pid: pid_t, on reactor: isolated Reactor) async -> Answer {
     switch self {
     case .postmaster(let path):
       // Line 1 is the process, line 8 its state, filled up with blanks.
       let lines = TextFile.read(path)?.split(separator: "\n", omittingEmptySubsequences: false) ?? []
-      return lines.count >= 8 && lines[0] == "\(pid)" && lines[7].hasPrefix("ready")
+      guard lines.count >= 8, lines[0] == "\(pid)" else { return .none }
+      return lines[7].hasPrefix("ready") ? .ready : .unready
     case .redis(let address):
-      return await answer(of: address, to: "PING\r\n", on: reactor).hasPrefix("+PONG")
+      return Readiness.judge(await answer(of: address, to: "PING\r\n", on: reactor), "+PONG")
     case .http(let address):
       let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-      return await answer(of: address, to: request, on: reactor).hasPrefix("HTTP/1.1 200")
+      return Readiness.judge(await answer(of: address, to: request, on: reactor), "HTTP/1.1 200")
     }
+  }
+
+  private static func judge(_ answer: String, _ wanted: String) -> Answer {
+    answer.hasPrefix(wanted) ? .ready : answer.isEmpty ? .none : .unready
   }
 
   /// The beginning of what `address` answers, empty if nothing.

@@ -1,0 +1,57 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(5))) struct StatusTests {
+  private func status(_ system: System) async throws -> (code: Int32, output: String) {
+    try await run(["status", "--data", system.folder + "/data"])
+  }
+
+  @Test func theStatusShowsWhoRunsHowTheyAreAndTheQueue() async throws {
+    let system = try System()
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let well = try await status(system)
+    #expect(well.code == 0, "\(well.output)")
+    let rows = well.output.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+    #expect(rows.map(\.first) == ["up", "postgres", "redis", "api-1", "worker-1", "balancer", "0"])
+    #expect(rows[0][1] == "\(system.pid)")
+    for row in rows.dropLast() { #expect(row[2] == "well", "\(row)") }
+    #expect(rows[5][3] == "http://127.0.0.1:\(system.port)")
+    #expect(well.output.hasSuffix("  0 queued, 0 to be tried again later, 0 running (worker-1 0)\n"))
+
+    // One that answers nobody, with a task that nobody takes.
+    let worker = try #require(pid_t(rows[4][1]))
+    kill(worker, SIGSTOP)
+    _ = try await system.post("/hash/md5", #"{"string":"waits"}"#)
+    let ill = try await status(system)
+    #expect(ill.code == 1)
+    #expect(
+      ill.output.hasSuffix(
+        "1 queued, 0 to be tried again later, 0 running (worker-1 0)\nmillrace: not well: worker-1\n"))
+    #expect(ill.output.contains("no answer"))
+    // One that has fallen has another number when it is well again.
+    kill(worker, SIGKILL)
+    #expect(await eventually { (try? await status(system))?.code == 0 })
+    #expect(try await !status(system).output.contains(" \(worker) "))
+
+    kill(system.pid, SIGINT)
+    #expect(await system.waitForEnd() == 0)
+    let none = try await status(system)
+    #expect(none.code == 75)
+    #expect(none.output == "millrace: no 'millrace up' is using the folder '\(system.folder)/data'\n")
+  }
+
+  @Test func aStartAndAStopSayNothingThatNobodyHasToRead() async throws {
+    let system = try System()
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    kill(system.pid, SIGINT)
+    #expect(await system.waitForEnd() == 0)
+    for line in system.output.split(separator: "\n") {
+      for speaker in ["initdb ", "postgres |", "redis "] { #expect(!line.hasPrefix(speaker), "\(line)") }
+      #expect(!line.contains("exit code") && !line.contains("WARNING"), "\(line)")
+    }
+  }
+}
