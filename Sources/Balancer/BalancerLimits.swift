@@ -4,6 +4,8 @@ public import Basics
 public enum BalancerLimits {
   /// Bytes read from a socket in one go, into memory that all connections of a reactor share.
   static let receiveBytes = 64 << 10
+  /// Bytes of pipelined requests that are moved for one of them; if more wait, the others stay where they are.
+  static let pipelinedBytesMoved = 4 << 10
   /// Room for what one read turns into: a rewritten head, and chunk sizes around the data.
   static let sendBytes = 128 << 10
   /// Unsent bytes for a backend at which a client's body is not read any further.

@@ -106,6 +106,9 @@ public struct Exchange: ~Copyable {
   /// Whether a backend was asked already.
   public var wasAttempted: Bool { flags.contains(.attempted) }
 
+  /// Whether the client takes nothing of what is sent to it.
+  public var isClientBlocked: Bool { flags.contains(.clientBlocked) }
+
   /// Whether the client has ended its side.
   public var hasClientEnded: Bool { flags.contains(.clientEnded) }
 
@@ -115,17 +118,17 @@ public struct Exchange: ~Copyable {
   public func deadline(_ progress: ExchangeProgress, _ times: ExchangeTimes) -> MonotonicTime {
     switch phase {
     case .awaitingHead:
-      if flags.contains(.clientBlocked) { return progress.since + times.stall }
+      if flags.contains(.clientBlocked) { return progress.pace.since + times.stall }
       return progress.hasPartialHead ? progress.startedAt + times.head : progress.since + times.idle
     case .choosing, .over: return .never
     case .waiting: return progress.queuedAt + times.queue
     case .connecting: return progress.since + times.connect
     case .sending, .responding, .local:
-      if flags.contains(.clientBlocked) { return progress.since + times.stall }
+      if flags.contains(.clientBlocked) { return progress.pace.since + times.stall }
       if flags.contains(.requestEnded) || flags.contains(.requestBlocked) { return progress.since + times.response }
-      return times.bodyDeadline(startedAt: progress.startedAt, bytes: progress.bodyBytes)
+      return progress.pace.since + times.body
     case .lingering:
-      if flags.contains(.clientBlocked) { return progress.since + times.stall }
+      if flags.contains(.clientBlocked) { return progress.pace.since + times.stall }
       return min(progress.since + times.lingerSilence, progress.startedAt + times.linger)
     }
   }

@@ -6,18 +6,16 @@ public struct ExchangeTimes: Sendable {
   public var idle = TimeSpan.seconds(60 as UInt64)
   /// How long a head may take from its first byte; further bytes do not extend it.
   public var head = TimeSpan.seconds(10 as UInt64)
-  /// How long a body may take at least; beyond that it must come at `bodyBytesPerSecondMin`.
-  public var bodyGrace = TimeSpan.seconds(30 as UInt64)
-  /// The slowest rate at which a body may come after its time of grace.
-  public var bodyBytesPerSecondMin: UInt64 = 1024
+  /// How long each step of `Pace` of a body may take, or what is left of it.
+  public var body = TimeSpan.seconds(10 as UInt64)
   /// How long a request waits for a backend that can take it, in all.
   public var queue = TimeSpan.seconds(1 as UInt64)
   /// How long a connection to a backend may take.
   public var connect = TimeSpan.seconds(1 as UInt64)
   /// How long a backend may think before its response begins, and pause within it or within taking the request.
   public var response = TimeSpan.seconds(60 as UInt64)
-  /// How long a client may take nothing of what is sent to it.
-  public var stall = TimeSpan.seconds(60 as UInt64)
+  /// How long a client may take for each step of `Pace` of what is sent to it, or for the rest.
+  public var stall = TimeSpan.seconds(30 as UInt64)
   /// How long, after the last answer, a client may be silent before the connection is closed (RFC 9112 §9.6).
   public var lingerSilence = TimeSpan.seconds(2 as UInt64)
   /// How long what a client still sends after the last answer is read at the most.
@@ -25,11 +23,6 @@ public struct ExchangeTimes: Sendable {
 
   /// The times above.
   public init() {}
-
-  /// When a body of which `bytes` have come must be whole.
-  func bodyDeadline(startedAt: MonotonicTime, bytes: Int) -> MonotonicTime {
-    startedAt + bodyGrace + TimeSpan.seconds(UInt64(max(bytes, 0)) / bodyBytesPerSecondMin)
-  }
 }
 
 /// When an exchange has last come forward; its runner writes it down.
@@ -40,8 +33,8 @@ public struct ExchangeProgress: Sendable {
   public var since = MonotonicTime(nanoseconds: 0)
   /// When the request first had to wait for a backend.
   public var queuedAt = MonotonicTime(nanoseconds: 0)
-  /// Bytes of the body's stream that have come.
-  public var bodyBytes = 0
+  /// How the client gives its body; while it does not take what is sent: how it takes that.
+  public var pace = Pace(from: MonotonicTime(nanoseconds: 0))
   /// Whether a part of a head has come.
   public var hasPartialHead = false
 

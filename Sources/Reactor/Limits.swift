@@ -12,7 +12,9 @@ public enum Limits {
   static let backlog: Int32 = 4096
   /// Jobs that may wait for a compute pool before it refuses more.
   static let computeJobsMax = 65_536
-  /// Bytes read from a socket in one go by a `Stream`.
+  /// Bytes read by a `Stream` that owns no buffer yet.
+  static let firstReadBytes = 2048
+  /// Bytes read from a socket in one go by a `Stream` that has more to read.
   static let readChunkBytes = 16_384
   /// Unsent bytes at which a `Stream`'s writer has to wait.
   public static let unsentBytesMax = 1 << 20

@@ -45,9 +45,17 @@ import Testing
 
   @Test("a body that does not come gets 408") func body() async throws {
     let seen = try await wait([request("POST /p", "Content-Length: 9\r\n", kept: true) + "half"]) {
-      $0.bodyGrace = Self.short
+      $0.body = Self.short
     }
     #expect(seen.answer.hasPrefix("HTTP/1.1 408 ") && seen.took >= Self.short)
+  }
+
+  @Test("who sends a lot at once may not be silent for long behind it") func silenceBehindMuch() async throws {
+    let body = String(repeating: "x", count: 1_000_000)
+    let seen = try await wait([request("POST /p", "Content-Length: 3000000\r\n", kept: true) + body]) {
+      $0.body = Self.short
+    }
+    #expect(seen.answer.hasPrefix("HTTP/1.1 408 ") && seen.took < .seconds(10 as UInt64))
   }
 
   @Test("a backend that does not answer gets its client 504") func response() async throws {

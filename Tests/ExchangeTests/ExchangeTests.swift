@@ -187,12 +187,12 @@ import Testing
     progress.hasPartialHead = true
     #expect(idle.deadline(progress, times) == progress.startedAt + times.head)
     var body = Self.sent(Self.facts(whole: false))
-    progress.bodyBytes = 10_240
-    #expect(body.deadline(progress, times) == progress.startedAt + times.bodyGrace + .seconds(10 as UInt64))
+    progress.pace = Pace(from: MonotonicTime(nanoseconds: 7_000_000_000))
+    #expect(body.deadline(progress, times) == progress.pace.since + times.body)
     _ = body.requestTaken(isBlocked: true)
     #expect(body.deadline(progress, times) == progress.since + times.response)
     body.clientBlocked()
-    #expect(body.deadline(progress, times) == progress.since + times.stall)
+    #expect(body.deadline(progress, times) == progress.pace.since + times.stall)
     // Behind the last answer: silence, but not for ever, counted from when it was whole.
     var lingering = Exchange()
     #expect(lingering.headMalformed() == [.answer, .linger])

@@ -47,6 +47,23 @@ import Testing
     #expect(answers[3].contains("5 in 1") && answers[3].hasSuffix("\r\n\r\nhello"))
   }
 
+  @Test("who sends a lot of a body at once may not be silent for long behind it") func silenceBehindMuch() async throws
+  {
+    let (answer, took) = try await onReactor { reactor -> (String, TimeSpan) in
+      var times = HTTPServerTimes()
+      times.body = .milliseconds(120)
+      let started = try! Fixture.start(times: times, on: reactor)
+      let body = String(repeating: "x", count: 60_000)
+      let begin = reactor.now
+      let answer = await RawClient.exchange(
+        "POST /pieces HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n" + body, started.address, on: reactor)
+      let took = reactor.now.since(begin)
+      await started.server.drain(until: reactor.now, on: reactor)
+      return (answer, took)
+    }
+    #expect(answer.hasPrefix("HTTP/1.1 408 ") && took < .seconds(10 as UInt64))
+  }
+
   @Test("an early refusal reaches a client that goes on sending far more than a linger once took")
   func refusalBehindALargeUpload() async throws {
     let answer = try await onReactor { reactor -> String in

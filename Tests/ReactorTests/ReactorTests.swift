@@ -79,6 +79,37 @@ func socketPair() -> (CInt, CInt) {
     #expect(received == total)
   }
 
+  @Test func `a peer that takes slowly is waited for although the kernel tells of no room, and one that stops is not`()
+    async throws
+  {
+    let drained = try await onReactor { reactor -> [Bool] in
+      let (left, right) = socketPair()
+      // A Unix socket has room again when three quarters of its buffer are empty.
+      var size = CInt(400_000)
+      setsockopt(left, SOL_SOCKET, SO_SNDBUF, &size, socklen_t(MemoryLayout<CInt>.size))
+      let sender = try! Stream(adopting: left, on: reactor)
+      Task.immediate(executorPreference: reactor.queue) {
+        var bytes = [UInt8](repeating: 0, count: 40_000)
+        for _ in 0..<25 {
+          // The slowness itself is what is tested.
+          await reactor.sleep(for: .milliseconds(25))
+          _ = read(right, &bytes, bytes.count)
+        }
+      }
+      sender.write([UInt8](repeating: 7, count: 1_000_000), on: reactor)
+      var drained: [Bool] = []
+      let begin = reactor.now
+      drained.append(await sender.drain(stall: .milliseconds(150), on: reactor))
+      drained.append(reactor.now.since(begin) > .milliseconds(300))
+      sender.write([UInt8](repeating: 7, count: 1_000_000), on: reactor)
+      drained.append(await sender.drain(stall: .milliseconds(150), on: reactor))
+      sender.close(on: reactor)
+      close(right)
+      return drained
+    }
+    #expect(drained == [true, true, false])
+  }
+
   @Test func `a listener serves TCP and Unix sockets, and a refused connect says so`() async throws {
     let folder = TemporaryFolder()
     defer { withExtendedLifetime(folder) {} }

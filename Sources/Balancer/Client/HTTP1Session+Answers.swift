@@ -27,7 +27,12 @@ extension HTTP1Session {
       to: &bytes, date: proxy.dateLine, requestID: id.bytes, keepsAlive: isKept, minorVersion: Int(head.minorVersion))
     if head.method != .head, answer.status != 204 { bytes += answer.body }
     proxy.shared.metrics.count(status: answer.status)
-    return bytes.withUnsafeBytes { pump.send($0, on: reactor) }
+    return bytes.withUnsafeBytes { bytes in
+      // Behind it stands the next request: what can be answered at once leaves together.
+      guard isKept, !input.isEmpty else { return pump.send(bytes, on: reactor) }
+      pump.append(bytes)
+      return .all
+    }
   }
 
   private func problem(of refusal: Refusal) -> Problem {

@@ -8,8 +8,18 @@ import Telemetry
 /// What comes from the client: heads, bodies, and what is dropped.
 extension HTTP1Session {
   /// Fills the reactor's memory with what was kept and what the kernel has; nil if the connection is broken.
-  private func gather(_ scratch: ByteScratch, on reactor: isolated Reactor) -> Int? {
+  ///
+  /// If more than `most` bytes were kept, which are pipelined requests, it gets no more than the first of them, and
+  /// they stay where they are: to move all for each request would cost the square of their number.
+  private func gather(
+    _ scratch: ByteScratch, most: Int = BalancerLimits.pipelinedBytesMoved, on reactor: isolated Reactor
+  ) -> Int? {
     scratch.count = 0
+    proxy.holdsCopy = input.count > most
+    if proxy.holdsCopy {
+      input.withReadable { scratch.append(UnsafeRawBufferPointer(rebasing: $0[..<most])) }
+      return scratch.count
+    }
     if !input.isEmpty {
       input.withReadable { scratch.append($0) }
       input.removeAll()
@@ -29,21 +39,51 @@ extension HTTP1Session {
 
   /// Keeps the bytes of the reactor's memory from `start` on for later.
   private func keep(_ scratch: ByteScratch, from start: Int) {
-    if start < scratch.count { input.append(scratch.range(start..<scratch.count)) }
+    if proxy.holdsCopy {
+      input.consume(start)
+    } else if start < scratch.count {
+      input.append(scratch.range(start..<scratch.count))
+    }
+  }
+
+  /// Adds what has come to the part of a head that was kept; whether it is worth parsing again.
+  private func addToHead(_ scratch: ByteScratch, on reactor: isolated Reactor) -> Bool {
+    scratch.count = 0
+    let room = scratch.capacity - input.count
+    switch pump.receive(into: UnsafeMutableRawBufferPointer(rebasing: scratch.free[..<room]), on: reactor) {
+    case .bytes(let count):
+      scratch.count = count
+      proxy.bytesThisTurn += count
+      input.append(scratch.readable)
+      return partial.isWorthParsing(scratch.readable, of: input.count)
+    case .nothing, .end: return false
+    case .failed:
+      run(exchange.clientLeft(), on: reactor)
+      return false
+    }
   }
 
   /// Reads a head, or more of one. A partial head is kept and parsed anew with what comes next: the parser's state is
-  /// shared by all connections, and a head has at most 16 KiB and 10 s.
+  /// shared by all connections.
   func receiveHead(_ proxy: ProxyReactor, on reactor: isolated Reactor) {
+    if progress.hasPartialHead, pump.mayReceive, !addToHead(proxy.received, on: reactor) { return }
     guard let count = gather(proxy.received, on: reactor), count > 0 else { return }
+    parseHead(proxy, on: reactor)
+  }
+
+  private func parseHead(_ proxy: ProxyReactor, on reactor: isolated Reactor) {
     if !progress.hasPartialHead { progress.startedAt = reactor.now }
     proxy.requestHead.reset()
     switch proxy.received.span({ proxy.requestHead.parse($0) }) {
     case .complete(let bytes):
       progress.hasPartialHead = false
       headArrived(proxy.requestHead, bytes, proxy, on: reactor)
+    case .incomplete where proxy.holdsCopy:
+      guard gather(proxy.received, most: input.count, on: reactor) != nil else { return }
+      parseHead(proxy, on: reactor)
     case .incomplete:
       keep(proxy.received, from: 0)
+      partial.parsedInVain(proxy.received.count)
       progress.hasPartialHead = true
     case .malformed(let error):
       proxy.shared.metrics.refused.increment()
@@ -61,7 +101,7 @@ extension HTTP1Session {
     head.minorVersion = UInt8(parsed.minorVersion)
     head.expectsContinue = parsed.expectsContinue
     progress.since = reactor.now
-    progress.bodyBytes = 0
+    progress.pace = Pace(from: reactor.now)
     progress.queuedAt = MonotonicTime(nanoseconds: 0)
     decision = nil
     tried = 0
@@ -78,7 +118,7 @@ extension HTTP1Session {
       if let next = takeLocalBody(from: headBytes) {
         keep(proxy.received, from: next)
         facts.isWhole = local?.body.isComplete ?? true
-        facts.awaitsInvitation = parsed.expectsContinue && headBytes == proxy.received.count
+        facts.awaitsInvitation = parsed.expectsContinue && headBytes == proxy.received.count && input.isEmpty
       } else {
         malformed(&facts)
       }
@@ -89,13 +129,14 @@ extension HTTP1Session {
     }
     HeadRewriting.writeRequest(parsed, from: proxy.received.base, for: self, to: proxy.sending)
     switch body.take(proxy.received, from: headBytes, to: proxy.sending) {
-    case .incomplete: facts.isWhole = false
+    case .incomplete:
+      facts.isWhole = false
+      keep(proxy.received, from: proxy.received.count)
     case .complete(let next):
       facts.isWhole = true
       keep(proxy.received, from: next)
     case .malformed: malformed(&facts)
     }
-    progress.bodyBytes = proxy.received.count - headBytes
     if request == nil { request = proxy.lendRequest() }
     uncounted(request) { $0.append(proxy.sending.readable) }
     run(exchange.headReceived(facts), on: reactor)
@@ -136,11 +177,13 @@ extension HTTP1Session {
   /// Reads more of the body.
   func receiveBody(on reactor: isolated Reactor) {
     guard let count = gather(proxy.received, on: reactor), count > 0 else { return }
-    progress.bodyBytes += count
+    progress.pace.gave(count, at: reactor.now)
     if exchange.phase == .local { return receiveLocalBody(on: reactor) }
     proxy.sending.count = 0
     switch body.take(proxy.received, from: 0, to: proxy.sending) {
-    case .incomplete: moreArrived(isEnd: false, on: reactor)
+    case .incomplete:
+      keep(proxy.received, from: proxy.received.count)
+      moreArrived(isEnd: false, on: reactor)
     case .complete(let next):
       keep(proxy.received, from: next)
       moreArrived(isEnd: true, on: reactor)
@@ -197,6 +240,7 @@ extension HTTP1Session {
 
   /// What the client sends after the last answer interests nobody.
   func dropInput(on reactor: isolated Reactor) {
+    input.removeAll()
     guard let count = gather(proxy.received, on: reactor), count > 0 else { return }
     progress.since = reactor.now
   }

@@ -16,7 +16,7 @@ extension HTTP1Session {
       if !step.isDisjoint(with: [.relay, .answer, .invite]) {
         switch send(step, on: reactor) {
         case .all: break
-        case .part: exchange.clientBlocked()
+        case .part: clientBlocked(on: reactor)
         case .failed:
           step = exchange.clientLeft()
           continue
@@ -210,7 +210,11 @@ extension HTTP1Session {
   /// what it sent decides: that is read next.
   private func forward(over link: HTTP1Link, on reactor: isolated Reactor) -> Step {
     let hasTaken = uncounted(request) { link.forward($0, on: reactor) } ?? false
-    if hasTaken { progress.since = reactor.now }
+    if hasTaken {
+      progress.since = reactor.now
+      // While the backend took nothing the client was not listened to.
+      if !exchange.readsBody { progress.pace = Pace(from: reactor.now) }
+    }
     return exchange.requestTaken(isBlocked: isRequestBlocked)
   }
 

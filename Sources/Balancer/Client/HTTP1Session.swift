@@ -19,6 +19,8 @@ import Reactor
 final class HTTP1Session: EventHandler {
   /// Whether the next link of the request in progress must be a fresh one.
   var wantsFreshLink = false
+  /// How far the head was parsed that has come in part.
+  var partial = PartialHead()
   /// Where it stands in the reactor's list.
   var position: UInt32 = 0
   let proxy: ProxyReactor
@@ -117,7 +119,7 @@ final class HTTP1Session: EventHandler {
 
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
     firesAt = .never
-    guard isOverdue(on: reactor) else { return expect(on: reactor) }
+    guard isOverdue(on: reactor), !clientHasTaken(on: reactor) else { return expect(on: reactor) }
     if exchange.phase == .awaitingHead, !progress.hasPartialHead {
       // A last look: to close while a request lies unread would be a reset, and its sender could not know its fate.
       pump.lookAgain()
@@ -127,6 +129,18 @@ final class HTTP1Session: EventHandler {
     if exchange.phase == .awaitingHead { forgetNotes() }
     run(exchange.deadlinePassed(isHeadPartial: progress.hasPartialHead), on: reactor)
     drive(on: reactor)
+  }
+
+  /// The client takes no more for now.
+  func clientBlocked(on reactor: isolated Reactor) {
+    exchange.clientBlocked()
+    progress.pace = Pace(from: reactor.now, untaken: pump.untakenBytes)
+  }
+
+  /// Whether a client that takes slowly has taken enough. The kernel tells of room only when a third of its buffer is
+  /// empty, which for a slow client may be a long time.
+  private func clientHasTaken(on reactor: isolated Reactor) -> Bool {
+    exchange.isClientBlocked && progress.pace.left(pump.untakenBytes, at: reactor.now)
   }
 
   private func isOverdue(on reactor: isolated Reactor) -> Bool {
@@ -181,8 +195,10 @@ final class HTTP1Session: EventHandler {
     settle(on: reactor)
   }
 
-  /// Nothing is left to do now: an end that was read counts, and what is awaited gets its deadline.
+  /// Nothing is left to do now: answers that were held for others leave, an end that was read counts, and what is
+  /// awaited gets its deadline.
   private func settle(on reactor: isolated Reactor) {
+    if pump.hasUnoffered { flushOutput(on: reactor) }
     if pump.sawEnd, !exchange.hasClientEnded, input.isEmpty || progress.hasPartialHead, !pump.isClosed {
       run(exchange.clientEnded(), on: reactor)
     }
@@ -218,9 +234,10 @@ final class HTTP1Session: EventHandler {
     switch pump.flush(on: reactor) {
     case .all:
       progress.since = reactor.now
+      progress.pace = Pace(from: reactor.now)
       pump.releaseMemory()
       if before > 0 { run(exchange.clientDrained(), on: reactor) }
-    case .part: if pump.unsentBytes < before { progress.since = reactor.now }
+    case .part: if !exchange.isClientBlocked { clientBlocked(on: reactor) }
     case .failed: run(exchange.clientLeft(), on: reactor)
     }
   }

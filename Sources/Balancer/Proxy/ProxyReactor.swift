@@ -18,6 +18,8 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   let times: ExchangeTimes
   /// What was just read.
   let received = ByteScratch(capacity: BalancerLimits.receiveBytes)
+  /// Whether that is a copy of what the session still keeps.
+  var holdsCopy = false
   /// What is about to be sent.
   let sending = ByteScratch(capacity: BalancerLimits.sendBytes)
   let requestHead = RequestHead()

@@ -30,8 +30,9 @@ final class HTTP1Link: EventHandler {
 
   // The request in progress.
   var reading = Reading.head
-  /// A partial head of the response.
-  var incoming = ByteBuffer()
+  /// A partial head of the response, and how far it was parsed.
+  private var incoming = ByteBuffer()
+  private var partial = PartialHead()
   /// Bytes of the request that the kernel has taken, and in how many pieces.
   private var sentBytes = 0
   private var sends = 0
@@ -106,9 +107,11 @@ final class HTTP1Link: EventHandler {
     case ended(code: CInt)
   }
 
-  /// Reads what has come behind what was kept into `scratch`, the reactor's memory.
+  /// Reads what has come behind what was kept into `scratch`, the reactor's memory; nothing if it is a part of a head
+  /// that is not worth parsing again.
   func receive(into scratch: ByteScratch, on reactor: isolated Reactor) -> Received {
     scratch.count = 0
+    let kept = incoming.count
     if !incoming.isEmpty {
       incoming.withReadable { scratch.append($0) }
       incoming.removeAll()
@@ -117,7 +120,11 @@ final class HTTP1Link: EventHandler {
     case .bytes(let count):
       scratch.count += count
       hadResponse = true
-      return .bytes
+      guard kept > 0, !partial.isWorthParsing(scratch.range(kept..<scratch.count), of: scratch.count) else {
+        return .bytes
+      }
+      incoming.append(scratch.readable)
+      return .nothing
     case .nothing:
       if sendFailure != 0 { return .ended(code: sendFailure) }
       if scratch.count > 0 { incoming.append(scratch.readable) }
@@ -130,6 +137,7 @@ final class HTTP1Link: EventHandler {
   /// Keeps what `scratch` holds from `start` on: the beginning of a head.
   func keep(_ scratch: ByteScratch, from start: Int) {
     incoming.append(scratch.range(start..<scratch.count))
+    partial.parsedInVain(scratch.count - start)
   }
 
   /// What the kernel proves about the request after the connection has ended with `code`.

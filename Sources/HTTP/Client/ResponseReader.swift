@@ -30,11 +30,17 @@ final class ResponseReader {
   private func readHead(
     answering method: HTTPMethod, until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async throws(HTTPClientError) -> [(name: String, value: String)] {
+    var partial = PartialHead()
     while true {
       let parse = stream.input.withReadable { head.parse($0.bindMemory(to: UInt8.self).span, answering: method) }
       switch parse {
       case .malformed(let error): throw .malformed(error)
-      case .incomplete: try await readMore(until: deadline, on: reactor)
+      case .incomplete:
+        switch await partial.readMore(from: stream, until: deadline, on: reactor) {
+        case .bytes: continue
+        case .deadline: throw .deadline
+        case .endOfStream, .failed: throw .closed
+        }
       case .complete(let bytes):
         var fields: [(name: String, value: String)] = []
         for index in 0..<head.fieldCount {
@@ -81,13 +87,5 @@ final class ResponseReader {
       }
     }
     return body
-  }
-
-  private func readMore(until deadline: MonotonicTime, on reactor: isolated Reactor) async throws(HTTPClientError) {
-    switch await stream.read(until: deadline, on: reactor) {
-    case .bytes: return
-    case .deadline: throw .deadline
-    case .endOfStream, .failed: throw .closed
-    }
   }
 }

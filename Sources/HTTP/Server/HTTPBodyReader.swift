@@ -2,15 +2,17 @@ import Basics
 import HTTPSyntax
 public import Reactor
 
-/// Reads one request's body as it comes, within the server's limits: a size, and a time of grace plus what a body may
-/// take at the slowest rate. Nothing is read ahead of whoever asks, so a fast client fills the kernel's buffers.
+/// Reads one request's body as it comes, within the server's limits: a size and a pace. Nothing is read ahead of
+/// whoever asks, so a fast client fills the kernel's buffers.
 public final class HTTPBodyReader {
   private let stream: Stream
   private let bytesMax: Int
   /// What Content-Length says, 0 without one.
   private let announcedBytes: Int
-  private let grace: TimeSpan
-  private let startedAt: MonotonicTime
+  private let stepTime: TimeSpan
+  private var pace: Pace
+  /// When whoever asks has got the last piece: the time until it asks again is not the client's.
+  private var askedLast: MonotonicTime
   private var decoder: BodyDecoder
   private var mustInvite: Bool
   private var received = 0
@@ -18,13 +20,14 @@ public final class HTTPBodyReader {
   private(set) var isClientGone = false
 
   init(
-    _ stream: Stream, framing: BodyFraming, expectsContinue: Bool, bytesMax: Int, grace: TimeSpan,
+    _ stream: Stream, framing: BodyFraming, expectsContinue: Bool, bytesMax: Int, stepTime: TimeSpan,
     startedAt: MonotonicTime
   ) {
     self.stream = stream
     self.bytesMax = bytesMax
-    self.grace = grace
-    self.startedAt = startedAt
+    self.stepTime = stepTime
+    pace = Pace(from: startedAt)
+    askedLast = startedAt
     decoder = BodyDecoder(framing)
     mustInvite = expectsContinue
     if case .length(let length) = framing { announcedBytes = length } else { announcedBytes = 0 }
@@ -42,6 +45,8 @@ public final class HTTPBodyReader {
   ///   Nothing more can be read then, and the connection ends behind the answer.
   public func next(on reactor: isolated Reactor) async throws(Problem) -> [UInt8]? {
     if announcedBytes > bytesMax { throw tooLarge }
+    pace.rested(for: reactor.now.since(askedLast))
+    defer { askedLast = reactor.now }
     while !decoder.isComplete {
       let piece = try takePiece()
       if !piece.isEmpty { return piece }
@@ -84,14 +89,14 @@ public final class HTTPBodyReader {
     return piece
   }
 
-  /// Waits for more. A body must be done within the time of grace plus what it may take at the slowest rate.
+  /// Waits for more, which must come at a pace.
   private func readMore(on reactor: isolated Reactor) async throws(Problem) {
-    let allowance = TimeSpan.seconds(UInt64(received / HTTPLimits.bodyBytesPerSecondMin))
-    let deadline = startedAt + TimeSpan(nanoseconds: grace.nanoseconds + allowance.nanoseconds)
+    let deadline = pace.since + stepTime
     let tooSlow = Problem(408, "The body of the request took too long.")
     if deadline <= reactor.now { throw tooSlow }
+    let kept = stream.input.count
     switch await stream.read(until: deadline, on: reactor) {
-    case .bytes: return
+    case .bytes: pace.gave(stream.input.count - kept, at: reactor.now)
     case .deadline: throw tooSlow
     case .endOfStream, .failed:
       isClientGone = true

@@ -58,19 +58,19 @@ final class HTTPConnection {
     case .refuse(let response):
       // A small body is read all the same: a connection costs more than 64 KiB do. One that waits for an invitation
       // must not get it.
-      let reader = reader(bytesMax: HTTPLimits.unwantedBodyBytesMax)
+      let reader = reader(bytesMax: HTTPLimits.unwantedBodyBytesMax, on: reactor)
       if !reader.awaitsInvitation, case .whole = await collect(reader, on: reactor) {
         return await answer(response, closing: false, on: reactor)
       }
       return await answer(response, closing: !reader.isComplete, on: reactor)
     case .body(let bytesMax):
-      switch await collect(reader(bytesMax: bytesMax), on: reactor) {
+      switch await collect(reader(bytesMax: bytesMax, on: reactor), on: reactor) {
       case .gone: return false
       case .refused(let problem): return await answer(request.answer(problem), closing: true, on: reactor)
       case .whole: return await respond(closing: false, on: reactor)
       }
     case .stream(let bytesMax):
-      let reader = reader(bytesMax: bytesMax)
+      let reader = reader(bytesMax: bytesMax, on: reactor)
       request.bodyReader = reader
       return await respond(closing: true, on: reactor)
     }
@@ -103,6 +103,7 @@ final class HTTPConnection {
     }
     request.receivedAt = reactor.now
     let deadline = reactor.now + server.times.head
+    var partial = PartialHead()
     while true {
       switch stream.input.withReadable({ head.parse($0.bindMemory(to: UInt8.self).span) }) {
       case .complete(let bytes):
@@ -116,7 +117,7 @@ final class HTTPConnection {
         nameRequest()
         return .refused(Problem(error.status, "The request was refused: \(error.explanation)."))
       case .incomplete:
-        switch await stream.read(until: deadline, on: reactor) {
+        switch await partial.readMore(from: stream, until: deadline, on: reactor) {
         case .bytes: continue
         case .deadline:
           head.reset()
@@ -155,10 +156,10 @@ final class HTTPConnection {
     }
   }
 
-  private func reader(bytesMax: Int) -> HTTPBodyReader {
+  private func reader(bytesMax: Int, on reactor: isolated Reactor) -> HTTPBodyReader {
     HTTPBodyReader(
       stream, framing: request.head.framing, expectsContinue: request.head.expectsContinue, bytesMax: bytesMax,
-      grace: server.times.bodyGrace, startedAt: request.receivedAt)
+      stepTime: server.times.body, startedAt: reactor.now)
   }
 
   /// Reads the whole body into the request.

@@ -8,9 +8,9 @@ public struct HTTPServerTimes: Sendable {
   /// How long a head may take from its first byte, not extended by further bytes; also how long the first request of a
   /// connection may be awaited.
   public var head = TimeSpan.seconds(10 as UInt64)
-  /// How long a body may take at least; beyond that it must come at `HTTPLimits.bodyBytesPerSecondMin`.
-  public var bodyGrace = TimeSpan.seconds(10 as UInt64)
-  /// How long a client may leave a full send buffer untouched.
+  /// How long each step of `Pace` of a body may take, or what is left of it.
+  public var body = TimeSpan.seconds(10 as UInt64)
+  /// How long a client may take for each step of `Pace` of an answer that waits to be sent.
   var writeStall = TimeSpan.seconds(30 as UInt64)
   /// How long, after an early answer, what the client still sends is read at the most, so that the answer is not lost
   /// to a reset (RFC 9112 §9.6).
@@ -26,8 +26,6 @@ public struct HTTPServerTimes: Sendable {
 }
 
 extension HTTPLimits {
-  /// The slowest rate at which a body may come after its time of grace.
-  public static let bodyBytesPerSecondMin = 1024
   /// Bytes of a request body unless its route says otherwise: past it 413.
   public static let bodyBytesMax = 2 << 20
   /// The largest unwanted body that is read rather than paid for with the connection.

@@ -68,6 +68,13 @@ public struct Pump: ~Copyable {
   /// Bytes that were handed over and the kernel has not taken.
   public var unsentBytes: Int { output.count }
 
+  /// Bytes that were handed over and the peer has not taken, so far as this kernel knows: not sent, or sent and not
+  /// acknowledged (TCP), or not read (Unix).
+  public var untakenBytes: Int { output.count + max(0, Int(clinux_unsent_bytes(fd))) }
+
+  /// Whether bytes were appended of which the kernel has not been told.
+  public var hasUnoffered: Bool { !output.isEmpty && !awaitsRoom }
+
   /// Takes note of what epoll has reported.
   /// - Returns: whether there is room to write again for which this pump has waited.
   public mutating func noted(_ events: ReadyEvents) -> Bool {
@@ -135,7 +142,7 @@ public struct Pump: ~Copyable {
   public mutating func send(_ bytes: UnsafeRawBufferPointer, on reactor: isolated Reactor) -> Sent {
     guard output.isEmpty else {
       output.append(bytes)
-      return .part
+      return awaitsRoom ? .part : flush(on: reactor)
     }
     var taken = 0
     let sent = offer(bytes, taken: &taken, on: reactor)

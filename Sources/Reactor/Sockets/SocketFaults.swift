@@ -24,6 +24,8 @@ public final class SocketFaults {
     case failed(CInt)
   }
 
+  /// How many writes were made.
+  public private(set) var writes = 0
   private var random: SeededRandom
   private let shortPerMille: UInt64
   private let latePerMille: UInt64
@@ -40,6 +42,7 @@ public final class SocketFaults {
 
   /// What becomes of the next call.
   public func next(_ call: Call) -> Fault {
+    if call == .send { writes += 1 }
     var draw = random.next() % 1000
     if draw < shortPerMille { return .short }
     draw -= shortPerMille

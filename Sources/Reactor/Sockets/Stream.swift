@@ -32,8 +32,11 @@ public final class Stream: EventHandler {
   private var writer: UnsafeContinuation<Void, Never>?
   /// How few unsent bytes the writer waits for.
   private var writerThreshold = 0
-  /// How long the writer waits while the kernel takes nothing.
+  /// How long the peer may take for each step of `Pace`.
   private var writerStall: TimeSpan?
+  private var writePace = Pace(from: MonotonicTime(nanoseconds: 0))
+  /// Whether the last read filled all the room that there was.
+  private var wasFilled = false
   private var shutsDownWhenSent = false
   private lazy var readTimer = ReactorTimer(self)
   private lazy var writeTimer = ReactorTimer(self)
@@ -93,7 +96,7 @@ public final class Stream: EventHandler {
   }
 
   /// Waits while more than `Limits.unsentBytesMax` bytes are unsent; returns at once otherwise, when the connection
-  /// breaks, or when the peer takes nothing for `stall` (nil: however long).
+  /// breaks, or when the peer needs more than `stall` (nil: however long) for a step of `Pace`.
   /// - Returns: whether there is room on a connection that still works.
   @discardableResult
   public func waitForRoom(stall: TimeSpan? = nil, on reactor: isolated Reactor) async -> Bool {
@@ -101,8 +104,8 @@ public final class Stream: EventHandler {
     return await wait(forUnsent: Limits.unsentBytesMax / 2, stall, on: reactor)
   }
 
-  /// Waits until the kernel has taken everything, the connection breaks, or the peer takes nothing for `stall` (nil:
-  /// however long).
+  /// Waits until the kernel has taken everything, the connection breaks, or the peer needs more than `stall` (nil:
+  /// however long) for a step of `Pace`.
   /// - Returns: whether the kernel has taken everything.
   @discardableResult
   public func drain(stall: TimeSpan? = nil, on reactor: isolated Reactor) async -> Bool {
@@ -117,7 +120,10 @@ public final class Stream: EventHandler {
     precondition(writer == nil, "two writers wait on one stream")
     writerThreshold = threshold
     writerStall = stall
-    if let stall { reactor.arm(writeTimer, after: stall) }
+    if let stall {
+      writePace = Pace(from: reactor.now, untaken: pump.untakenBytes)
+      reactor.arm(writeTimer, after: stall)
+    }
     await withUnsafeContinuation { writer = $0 }
     if stall != nil { reactor.cancel(writeTimer) }
     return isWritable && pump.unsentBytes <= threshold
@@ -141,6 +147,7 @@ public final class Stream: EventHandler {
   /// Gives buffers back to the system while the connection is quiet.
   public func releaseMemory() {
     input.releaseIfEmpty()
+    wasFilled = false
     pump.releaseMemory()
   }
 
@@ -155,6 +162,9 @@ public final class Stream: EventHandler {
   public override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
     if timer === readTimer {
       reader.take()?.resume(returning: .deadline)
+    } else if let writerStall, writePace.left(pump.untakenBytes, at: reactor.now) {
+      // The kernel tells of room only when a third of its buffer is empty: for a slow peer that may be a long time.
+      reactor.arm(writeTimer, after: writerStall)
     } else {
       writer.take()?.resume()
     }
@@ -164,10 +174,8 @@ public final class Stream: EventHandler {
   public override func flush(on reactor: isolated Reactor) {
     isFlushQueued = false
     guard isWritable else { return }
-    let before = pump.unsentBytes
-    if before > 0 {
-      if case .failed(let code) = pump.flush(on: reactor) { return fail(SystemError(call: "send", code: code)) }
-      if pump.unsentBytes < before, writer != nil, let writerStall { reactor.arm(writeTimer, after: writerStall) }
+    if pump.unsentBytes > 0, case .failed(let code) = pump.flush(on: reactor) {
+      return fail(SystemError(call: "send", code: code))
     }
     if pump.unsentBytes == 0, shutsDownWhenSent {
       shutsDownWhenSent = false
@@ -185,10 +193,14 @@ public final class Stream: EventHandler {
   /// Takes what the kernel has; nil if that is nothing yet.
   private func receive(on reactor: isolated Reactor) -> ReadOutcome? {
     guard !isClosed, !pump.sawEnd, failure == nil else { return nil }
-    let received = input.fill(room: Limits.readChunkBytes) { free in
+    // Most of what comes is small, and there may be many who send it slowly.
+    let isSmall = input.isEmpty && !wasFilled
+    let room = !isSmall ? Limits.readChunkBytes : input.bytesOwned == 0 ? Limits.firstReadBytes : 1
+    let received = input.fill(room: room) { free in
       let received = pump.receive(into: free, on: reactor)
-      if case .bytes(let count) = received { return (count, received) }
-      return (0, received)
+      guard case .bytes(let count) = received else { return (0, received) }
+      wasFilled = count == free.count
+      return (count, received)
     }
     switch received {
     case .bytes: return .bytes
