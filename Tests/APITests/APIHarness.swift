@@ -50,12 +50,13 @@ final class APIHarness: QueueListener {
     configuration.queue.postgres.database = "postgres"
     configuration.redis = redis.map { RedisConfiguration(endpoint: "unix:\($0.directory)/redis.sock") }
     change(&configuration)
-    let admin = try await PostgresConnection.connect(configuration.queue.postgres, helpers: helpers, on: reactor)
+    let admin = try await PostgresConnection.connectPatiently(
+      configuration.queue.postgres, helpers: helpers, log: quiet, on: reactor)
     _ = try await admin.execute(PostgresStatement("create", "create database \(name)"), on: reactor)
     admin.close(on: reactor)
     configuration.queue.postgres.database = name
-    let inspector = try await PostgresConnection.connect(
-      configuration.queue.postgres, helpers: helpers, on: reactor)
+    let inspector = try await PostgresConnection.connectPatiently(
+      configuration.queue.postgres, helpers: helpers, log: quiet, on: reactor)
     _ = try await QueueSchema.migrate(configuration.queue, pool: pool, log: quiet, on: reactor)
     let metrics = Metrics()
     let queue = QueueClient(configuration.queue, pool: pool, log: quiet, metrics: metrics)
@@ -72,6 +73,11 @@ final class APIHarness: QueueListener {
     let harness = APIHarness(service, server, address, inspector, worker)
     worker.start(harness, on: reactor)
     await harness.listens.wait(until: .never, on: reactor)
+    // Nothing tells that Redis is connected, but that it answers.
+    let deadline = reactor.now + .seconds(20 as UInt64)
+    while let redis = service.redis, reactor.now < deadline, (try? await redis.keyCount(on: reactor)) == nil {
+      await reactor.sleep(for: .milliseconds(1))
+    }
     return harness
   }
 

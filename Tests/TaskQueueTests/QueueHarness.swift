@@ -37,11 +37,13 @@ final class QueueHarness {
     configuration.postgres.database = "postgres"
     configuration.postgres.limiter = ConnectionLimiter(max: 30)
     let helpers = PostgresConnection.Helpers(pool: pool)
-    let admin = try await PostgresConnection.connect(configuration.postgres, helpers: helpers, on: reactor)
+    let admin = try await PostgresConnection.connectPatiently(
+      configuration.postgres, helpers: helpers, log: quiet, on: reactor)
     _ = try await admin.execute(PostgresStatement("create", "create database \(name)"), on: reactor)
     admin.close(on: reactor)
     configuration.postgres.database = name
-    let inspector = try await PostgresConnection.connect(configuration.postgres, helpers: helpers, on: reactor)
+    let inspector = try await PostgresConnection.connectPatiently(
+      configuration.postgres, helpers: helpers, log: quiet, on: reactor)
     _ = try await Migrator(Array(QueueSchema.migrations[..<steps]), log: quiet).run(on: inspector, on: reactor)
     return QueueHarness(configuration, inspector, on: reactor)
   }
