@@ -52,6 +52,12 @@ public enum Limits {
   static let registrationPatience = TimeSpan.seconds(2 as UInt64)
   /// Task ids read in one statement.
   static let readsPerBatch = 500
+  /// Bytes of results that come with one statement, unless the first one is larger: the others are left for the next.
+  static let readBytesMax = 1 << 20
+  /// Such statements under way at once,
+  static let readsAtOnce = 2
+  /// and how long one may wait for its turn.
+  static let readWait = TimeSpan.seconds(3 as UInt64)
   /// Rows examined for one page of a list, however few of them match.
   static let rowsExaminedPerPage = 5_000
   /// Rows in one page of a list.

@@ -95,6 +95,7 @@ import Testing
       let find = SubmitStatements.find([]).0.sql
         .replacing("$1::uuid[]", with: "array(select digest from millrace.unique_key)")
       let read = TaskReader.byIds.sql.replacing("$1::bigint[]", with: "array(select id from millrace.task)")
+        .replacing("$2", with: "1000")
       for sql in [find, read] {
         let plan = try await queue.texts("explain (analyze, timing off, costs off) \(sql)", on: reactor)
         let looks = plan.filter { $0.contains(" on lease l ") }
@@ -149,6 +150,43 @@ import Testing
         } while cursor != nil
         #expect(seen.count == expected && seen == seen.sorted(by: >) && Set(seen).count == expected)
       }
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `large results come a few at a time, whether asked for one by one or by the page`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("largeresults", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for index in 0..<12 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
+      let bytes = [UInt8](repeating: 0x31, count: 400_000)
+      let completions = try await worker.claim(16, on: reactor).map { task in
+        // The oldest have next to none, and two are larger than the bound.
+        let result = task.id <= 3 ? [0x31] : task.id <= 5 ? bytes + bytes + bytes : bytes
+        return Completion(id: task.id, lease: task.lease, outcome: .completed(result: result))
+      }
+      let accepted = try await worker.complete(completions, on: reactor)
+      #expect(accepted.count == 12, "\(completions.count) \(accepted)")
+      var seen: [Int64] = []
+      var cursor: Int64?
+      repeat {
+        let page = try await queue.client.page(before: cursor, state: nil, kinds: nil, limit: 200, on: reactor)
+        let sizes = page.tasks.map { $0.result?.count ?? 0 }
+        #expect(sizes.reduce(0, +) <= TaskQueue.Limits.readBytesMax || page.tasks.count == 1, "\(sizes)")
+        seen += page.tasks.map(\.id)
+        cursor = page.next
+      } while cursor != nil
+      #expect(seen == (1...12).reversed())
+      var lookups: [Task<Int?, any Error>] = []
+      for id in Int64(1)...12 {
+        lookups.append(
+          Task.immediate(executorPreference: reactor.queue) {
+            try await queue.client.task(id, on: reactor)?.result?.count
+          })
+      }
+      var sizes: [Int?] = []
+      for lookup in lookups { sizes.append(try await lookup.value) }
+      #expect(sizes == [1, 1, 1, 1_200_000, 1_200_000] + [Int](repeating: 400_000, count: 7))
       queue.close(on: reactor)
     }
   }

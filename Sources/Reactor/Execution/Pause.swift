@@ -8,6 +8,9 @@ public final class Pause: EventHandler {
   /// A pause in which nobody waits yet.
   public override init() {}
 
+  /// Whether a task waits.
+  var isAwaited: Bool { waiter != nil }
+
   /// Suspends the calling task; only one may wait at a time.
   /// - Returns: whether `end` was called before `deadline`.
   @discardableResult

@@ -3,14 +3,23 @@ import Postgres
 import Reactor
 
 /// Reads tasks by id, all that are asked for while a read is under way in one statement, and lists them newest first.
+///
+/// Results may be large, and what PostgreSQL sends has to be held. So a statement brings the results that fit into a
+/// bound, and tells which it has left out; and few are under way at once.
 final class TaskReader: EventHandler {
-  private final class Lookup {
-    var outcome: Result<TaskRecord?, PostgresError>?
-    var waiters: [UnsafeContinuation<Void, Never>] = []
+  private typealias Waiter = UnsafeContinuation<Result<TaskRecord?, PostgresError>, Never>
+
+  /// What a statement has brought.
+  private struct Found {
+    var records: [Int64: TaskRecord] = [:]
+    /// Tasks that are there, but were left for the next statement.
+    var leftOut: Set<Int64> = []
   }
 
   private let client: PostgresClient
-  private var open: [Int64: Lookup] = [:]
+  private let turnstile = Turnstile(width: Limits.readsAtOnce)
+  /// Who waits for which task.
+  private var open: [Int64: [Waiter]] = [:]
   private var isReading = false
   private var isFlushQueued = false
 
@@ -22,14 +31,11 @@ final class TaskReader: EventHandler {
   /// The task called `id`, nil if there is none.
   /// - Throws: `PostgresError`.
   func task(_ id: Int64, on reactor: isolated Reactor) async throws(PostgresError) -> TaskRecord? {
-    let lookup = open[id] ?? Lookup()
-    open[id] = lookup
     if !isFlushQueued, !isReading {
       isFlushQueued = true
       reactor.flushBeforeSleep(self)
     }
-    await withUnsafeContinuation { lookup.waiters.append($0) }
-    return try lookup.outcome!.get()
+    return try await withUnsafeContinuation { open[id, default: []].append($0) }.get()
   }
 
   /// The turn is over: what it asked for is read.
@@ -45,38 +51,49 @@ final class TaskReader: EventHandler {
 
   private func readBatch(on reactor: isolated Reactor) async {
     let ids = Array(open.keys.prefix(Limits.readsPerBatch))
-    var lookups = ids.map { open.removeValue(forKey: $0)! }
+    let asked = ids.map { open.removeValue(forKey: $0)! }
     do {
       let found = try await records(ids, on: reactor)
-      for (id, lookup) in zip(ids, lookups) { lookup.outcome = .success(found[id]) }
-    } catch {
-      // Who came while this batch waited for a connection in vain has waited for the same one.
-      if error.code == .unavailable {
-        lookups += open.values
-        open.removeAll()
+      for (id, waiters) in zip(ids, asked) {
+        if found.leftOut.contains(id) {
+          open[id, default: []] += waiters
+        } else {
+          for waiter in waiters { waiter.resume(returning: .success(found.records[id])) }
+        }
       }
-      for lookup in lookups { lookup.outcome = .failure(error) }
-    }
-    for lookup in lookups {
-      for waiter in lookup.waiters { waiter.resume() }
+    } catch {
+      for waiter in asked.joined() { waiter.resume(returning: .failure(error)) }
+      // Who came while this batch waited for a connection in vain has waited for the same one.
+      guard error.code == .unavailable else { return }
+      let others = open.values.joined()
+      open.removeAll()
+      for waiter in others { waiter.resume(returning: .failure(error)) }
     }
   }
 
-  private func records(
-    _ ids: [Int64], on reactor: isolated Reactor
-  ) async throws(PostgresError) -> [Int64: TaskRecord] {
+  private func records(_ ids: [Int64], on reactor: isolated Reactor) async throws(PostgresError) -> Found {
+    guard await turnstile.enter(until: reactor.now + Limits.readWait, on: reactor) else {
+      throw PostgresError(.unavailable, "too many results are read at once")
+    }
+    defer { turnstile.leave() }
+    var found = Found()
+    try await read(TaskReader.byIds, ids, into: &found, on: reactor)
+    let missing = ids.filter { found.records[$0] == nil && !found.leftOut.contains($0) }
+    if !missing.isEmpty { try await read(TaskReader.pastByIds, missing, into: &found, on: reactor) }
+    return found
+  }
+
+  private func read(
+    _ statement: PostgresStatement, _ ids: [Int64], into found: inout Found, on reactor: isolated Reactor
+  ) async throws(PostgresError) {
     var parameters = PostgresParameters()
     parameters.add(ids)
-    let result = try await client.execute(TaskReader.byIds, parameters, on: reactor)
-    var found: [Int64: TaskRecord] = [:]
-    for row in 0..<result.rowCount { found[result.int64(row, 0)] = TaskReader.record(result, row) }
-    let missing = ids.filter { found[$0] == nil }
-    guard !missing.isEmpty else { return found }
-    var past = PostgresParameters()
-    past.add(missing)
-    let old = try await client.execute(TaskReader.pastByIds, past, on: reactor)
-    for row in 0..<old.rowCount { found[old.int64(row, 0)] = TaskReader.record(old, row) }
-    return found
+    parameters.add(Int64(Limits.readBytesMax))
+    let result = try await client.execute(statement, parameters, on: reactor)
+    for row in 0..<result.rowCount {
+      let id = result.int64(row, 0)
+      if result.bool(row, 12) { found.leftOut.insert(id) } else { found.records[id] = TaskReader.record(result, row) }
+    }
   }
 
   /// One page of tasks, newest first; see `QueueClient.page`. The past comes after what is not past.
@@ -112,7 +129,11 @@ final class TaskReader: EventHandler {
     let examined = rows.count
     let reachedOldest = ids.count < wanted && examined < examinedMax
     let found = try await records(ids, on: reactor)
-    return (ids.compactMap { found[$0] }, reachedOldest ? nil : last)
+    // A page ends before the first result that was left out.
+    if let cut = ids.firstIndex(where: found.leftOut.contains) {
+      return (ids[..<cut].compactMap { found.records[$0] }, ids[cut] + 1)
+    }
+    return (ids.compactMap { found.records[$0] }, reachedOldest ? nil : last)
   }
 
   private static func record(_ result: PostgresResult, _ row: Int) -> TaskRecord {
@@ -129,6 +150,21 @@ final class TaskReader: EventHandler {
       completedAt: result.microseconds(row, 9).map(Timestamp.init(microseconds:)))
   }
 
+  /// The columns of a record from the rows `t`. Of the results, newest first, those come that fit into `$2` bytes, and
+  /// the first one in any case; their sizes are known without reading them. The last column tells what was left out.
+  private static func columns(claimedAt: String, from rows: String) -> String {
+    """
+    select t.id, t.kind, t.lane, t.state, t.attempt,
+      case when t.upto <= $2::bigint or t.upto = t.size then t.result end, t.error, t.created_at, t.started_at,
+      t.finished_at, t.max_attempts, \(claimedAt), t.size > 0 and t.upto > $2::bigint and t.upto <> t.size
+    from (
+      select t.*, coalesce(octet_length(t.result), 0) as size,
+        sum(coalesce(octet_length(t.result), 0)) over (order by t.id desc rows unbounded preceding) as upto
+      from \(rows)
+    ) t
+    """
+  }
+
   /// A task is running while its id stands in a lease and it is not waiting for its next attempt. The leases, one row a
   /// batch, are unpacked once a statement: to look into each of them for each task would unpack them again and again.
   static let byIds = PostgresStatement(
@@ -138,18 +174,13 @@ final class TaskReader: EventHandler {
       select r.id, l.claimed_at from millrace.lease l cross join unnest(l.ids) as r (id)
       where r.id in (select unnest($1::bigint[])) and not exists (select from millrace.scheduled s where s.id = r.id)
     )
-    select t.id, t.kind, t.lane, t.state, t.attempt, t.result, t.error, t.created_at, t.started_at, t.finished_at,
-      t.max_attempts, case when t.state = 0 then (select max(r.claimed_at) from running r where r.id = t.id) end
-    from millrace.task t where t.id = any($1::bigint[])
+    \(columns(
+      claimedAt: "case when t.state = 0 then (select max(r.claimed_at) from running r where r.id = t.id) end",
+      from: "millrace.task t where t.id = any($1::bigint[])"))
     """)
 
   private static let pastByIds = PostgresStatement(
-    "queue_read_past",
-    """
-    select t.id, t.kind, t.lane, t.state, t.attempt, t.result, t.error, t.created_at, t.started_at, t.finished_at,
-      t.max_attempts, null::timestamptz
-    from millrace.past($1::bigint[]) t
-    """)
+    "queue_read_past", columns(claimedAt: "null::timestamptz", from: "millrace.past($1::bigint[]) t"))
 
   private static let newest = PostgresStatement(
     "queue_newest",
