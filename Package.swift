@@ -48,7 +48,7 @@ let package = Package(
     // Floor 2: protocols and cryptography.
     room("Hashing", ["CArgon2", "CCrypto", "Basics"]),
     room("HTTPSyntax", ["Basics"]),
-    room("HTTP", ["Basics", "Telemetry", "Reactor", "HTTPSyntax"]),
+    room("HTTP", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax"]),
     room("Postgres", ["CPostgres", "Basics", "Telemetry", "Reactor"]),
     room("Redis", ["CHiredis", "Basics", "Telemetry", "Reactor"]),
 

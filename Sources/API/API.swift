@@ -39,6 +39,9 @@ public struct APIConfiguration: Sendable {
   public var l1EntriesMax = 50_000
   /// Bytes of results in L1.
   public var l1BytesMax = 64 << 20
+  /// Bytes that this process may take in all: a quarter of it is for bodies and answers in progress, and
+  /// as much should be left for L1: the rest is for what all that turns into, and itself.
+  public var memoryBytes = 256 << 20
   /// The token that allows admin calls; nil allows none by token.
   public var adminToken: String?
   /// Whether a call from the loopback address without forwarding fields is an admin's.

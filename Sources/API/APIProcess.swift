@@ -42,8 +42,10 @@ public final class APIProcess: Role {
       RedisClient($0, resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), on: reactor)
     }
     service = APIService(configuration, queue: queue, redis: redis, pool: digests, log: log, metrics: metrics)
+    let serverMetrics = HTTPServerMetrics(metrics)
     server = HTTPServer(
-      handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics), log: log)
+      handler: APIService.routes(service, metrics: metrics), metrics: serverMetrics, log: log,
+      budget: ByteBudget(limit: configuration.memoryBytes / 4, metrics: serverMetrics.buffers))
   }
 
   private func start(pool: ComputePool, on reactor: isolated Reactor) throws(SystemError) {

@@ -8,6 +8,6 @@
 //   Server/    connections: reading within limits and deadlines, answering in order
 //   Routing/   from a path to an action
 //   Client/    one request, one response, connections kept
-//   Access/    who may make admin calls
+//   Memory/    how much may be held for peers, and whom to part with when it is too much
 //
 // A new route is an `on` of the role that has it; a new bound of the server stands in `HTTPServerLimits.swift`.

@@ -17,5 +17,5 @@ public enum Limits {
   /// Bytes read from a socket in one go by a `Stream` that has more to read.
   static let readChunkBytes = 16_384
   /// Unsent bytes at which a `Stream`'s writer has to wait.
-  public static let unsentBytesMax = 1 << 20
+  public static let unsentBytesMax = 32 << 10
 }

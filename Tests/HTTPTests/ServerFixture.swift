@@ -17,10 +17,13 @@ final class Fixture {
   /// Pieces of a streamed body that were read.
   var pieces = 0
   var gate: UnsafeContinuation<Void, Never>?
+  /// Bytes of an answer that no kernel buffers.
+  static let largeBytes = 16_000_000
 
   /// A server on a free loopback port with routes for the tests.
   static func start(
-    times: HTTPServerTimes = HTTPServerTimes(), log: Logger = quiet, on reactor: isolated Reactor
+    times: HTTPServerTimes = HTTPServerTimes(), log: Logger = quiet, budget: ByteBudget? = nil,
+    on reactor: isolated Reactor
   ) throws(SystemError) -> (server: HTTPServer, address: SocketAddress, fixture: Fixture) {
     let fixture = Fixture()
     let router = Router(fixture)
@@ -32,6 +35,16 @@ final class Fixture {
     }
     router.on(.post, "/echo", bodyBytesMax: 1000) { (_, request, _) throws(Problem) in
       HTTPResponse(200, "application/octet-stream", request.body)
+    }
+    router.on(.post, "/count", bodyBytesMax: 1_000_000) { (_, request, _) throws(Problem) in
+      .text(200, "\(request.body.count) bytes")
+    }
+    router.on(.post, "/hold", bodyBytesMax: 1_000_000) { (fixture, _, _) throws(Problem) in
+      await withUnsafeContinuation { fixture.gate = $0 }
+      return .text(200, "held")
+    }
+    router.on(.get, "/large") { (_, _, _) throws(Problem) in
+      .text(200, String(repeating: "x", count: Fixture.largeBytes))
     }
     router.on(.post, "/pieces", bodyBytesMax: 100_000, streamsBody: true) {
       (fixture, request, reactor) throws(Problem) in
@@ -55,7 +68,8 @@ final class Fixture {
       await withUnsafeContinuation { fixture.gate = $0 }
       return .text(200, "open")
     }
-    let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics), log: log, times: times)
+    let server = HTTPServer(
+      handler: router, metrics: HTTPServerMetrics(metrics), log: log, budget: budget, times: times)
     let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
     return (server, address, fixture)
   }

@@ -21,6 +21,8 @@ public final class HTTPRequest {
   var receivedAt = MonotonicTime(nanoseconds: 0)
   /// What stood in the places of the route's parameters, decoded.
   public internal(set) var parameters: [(name: String, value: String)] = []
+  /// Whether its body is on the way in.
+  var isBodyWanted = false
   /// The position of the route that was found for it; kept between admission and answer.
   var route: Int?
 

@@ -8,7 +8,7 @@ public final class HTTPBodyReader {
   private let stream: Stream
   private let bytesMax: Int
   /// What Content-Length says, 0 without one.
-  private let announcedBytes: Int
+  let announcedBytes: Int
   private let stepTime: TimeSpan
   private var pace: Pace
   /// When whoever asks has got the last piece: the time until it asks again is not the client's.

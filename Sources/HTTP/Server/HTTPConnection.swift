@@ -4,10 +4,13 @@ import Reactor
 
 /// One client connection of an `HTTPServer`: reads a request, has it answered, and goes on until either side has
 /// enough. All answers of one turn leave in one write, because the stream writes before the loop sleeps.
-final class HTTPConnection {
+final class HTTPConnection: SlowHolder {
   private let server: HTTPServer
   private let stream: Stream
   private let request: HTTPRequest
+  /// What it holds of the server's budget: the body while it comes, or the answer while it leaves.
+  private let lease: ByteLease
+  private var wasShed = false
   private var isIdle = true
   private var hadRequest = false
   private var answersThisTurn = 0
@@ -16,6 +19,7 @@ final class HTTPConnection {
     self.server = server
     self.stream = stream
     request = HTTPRequest(peer: peer)
+    lease = ByteLease(server.budget)
   }
 
   /// What reading a part of a request ended with.
@@ -37,8 +41,9 @@ final class HTTPConnection {
       case .whole: goesOn = await serveRequest(on: reactor)
       }
     }
-    await stream.drain(stall: server.times.writeStall, on: reactor)
+    await settleOutput(on: reactor)
     stream.close(on: reactor)
+    lease.shrink(to: 0, on: reactor)
     server.ended(self, on: reactor)
   }
 
@@ -52,6 +57,14 @@ final class HTTPConnection {
     stream.close(on: reactor)
   }
 
+  /// Memory is short, and its client is the slowest.
+  func shed(on reactor: isolated Reactor) {
+    wasShed = true
+    // While a body comes, there is still something to be said.
+    if request.isBodyWanted { stream.giveUpReading() } else { stream.close(on: reactor) }
+    request.body = []
+  }
+
   /// Reads the body of the request whose head was read, and answers it. Whether the connection goes on.
   private func serveRequest(on reactor: isolated Reactor) async -> Bool {
     switch server.handler.admit(request, on: reactor) {
@@ -59,7 +72,7 @@ final class HTTPConnection {
       // A small body is read all the same: a connection costs more than 64 KiB do. One that waits for an invitation
       // must not get it.
       let reader = reader(bytesMax: HTTPLimits.unwantedBodyBytesMax, on: reactor)
-      if !reader.awaitsInvitation, case .whole = await collect(reader, on: reactor) {
+      if !reader.awaitsInvitation, case .whole = await collect(reader, keeping: false, on: reactor) {
         return await answer(response, closing: false, on: reactor)
       }
       return await answer(response, closing: !reader.isComplete, on: reactor)
@@ -84,6 +97,7 @@ final class HTTPConnection {
     // It may be large or secret, and an answer may take its time to leave.
     request.body = []
     request.bodyReader = nil
+    lease.shrink(to: 0, on: reactor)
     if reader?.isClientGone == true { return false }
     return await answer(response, closing: closing && reader?.isComplete != true, on: reactor)
   }
@@ -95,8 +109,12 @@ final class HTTPConnection {
     head.reset()
     request.route = nil
     request.id.removeAll(keepingCapacity: true)
+    wasShed = false
     isIdle = stream.input.isEmpty
     if isIdle {
+      // Who does not take its answers is not listened to.
+      stream.flush(on: reactor)
+      if stream.unsentBytes > 0, await !settleOutput(on: reactor) { return .gone }
       if server.isDraining, !stream.hasNews(on: reactor) || stream.input.isEmpty { return .gone }
       guard await waitForRequest(on: reactor) else { return .gone }
       isIdle = false
@@ -162,23 +180,58 @@ final class HTTPConnection {
       stepTime: server.times.body, startedAt: reactor.now)
   }
 
-  /// Reads the whole body into the request.
-  private func collect(_ reader: HTTPBodyReader, on reactor: isolated Reactor) async -> Outcome {
+  /// Reads the whole body into the request, unless nobody wants it.
+  private func collect(
+    _ reader: HTTPBodyReader, keeping isKept: Bool = true, on reactor: isolated Reactor
+  ) async -> Outcome {
     request.body = []
+    request.isBodyWanted = true
+    lease.waits(self, on: reactor)
+    defer {
+      lease.waitsNoMore()
+      request.isBodyWanted = false
+    }
     do throws(Problem) {
       while let piece = try await reader.next(on: reactor) {
-        if request.body.isEmpty { request.body = piece } else { request.body += piece }
+        lease.moved(piece.count, on: reactor)
+        if isKept { try keep(piece, of: reader, on: reactor) }
       }
       return .whole
     } catch {
-      return reader.isClientGone ? .gone : .refused(error)
+      request.body = []
+      lease.shrink(to: 0, on: reactor)
+      if reader.isClientGone { return .gone }
+      return .refused(wasShed ? HTTPConnection.memoryIsShort : error)
+    }
+  }
+
+  private static let memoryIsShort = Problem(
+    503, "Memory is short at the moment, and this request was among the slowest. Try again.", retryAfterSeconds: 1)
+
+  private func keep(
+    _ piece: [UInt8], of reader: HTTPBodyReader, on reactor: isolated Reactor
+  ) throws(Problem) {
+    // What grows without having been announced may own twice as much.
+    let cost = reader.announcedBytes > 0 ? piece.count : 2 * piece.count
+    guard !wasShed, lease.grow(by: cost, on: reactor) else { throw HTTPConnection.memoryIsShort }
+    if request.body.isEmpty {
+      request.body = piece
+      if piece.count < reader.announcedBytes { request.body.reserveCapacity(reader.announcedBytes) }
+    } else {
+      request.body += piece
     }
   }
 
   // MARK: Answering
 
   /// Writes `response`. Whether the connection goes on; if not, it has lingered.
-  private func answer(_ response: HTTPResponse, closing: Bool, on reactor: isolated Reactor) async -> Bool {
+  private func answer(_ given: HTTPResponse, closing: Bool, on reactor: isolated Reactor) async -> Bool {
+    var response = given
+    if case .bytes(let bytes) = response.body, bytes.count > HTTPLimits.answerPieceBytes,
+      !lease.grow(by: bytes.count + 2 * HTTPLimits.answerPieceBytes, on: reactor)
+    {
+      response = request.answer(HTTPConnection.memoryIsShort)
+    }
     let isOld = request.head.minorVersion == 0
     var keeps = !closing && request.head.keepsAlive && !server.isDraining
     let isSilent = request.method == .head || response.status == 204 || response.status == 304
@@ -187,7 +240,7 @@ final class HTTPConnection {
     writeHead(response, keeps: keeps, isOld: isOld, on: reactor)
     switch response.body {
     case .bytes(let bytes):
-      if !isSilent { stream.write(bytes, on: reactor) }
+      if !isSilent, await !write(bytes, on: reactor) { return false }
     case .stream(let source):
       let writer = HTTPBodyWriter(
         stream: stream, isChunked: !isOld, isSilent: isSilent, stall: server.times.writeStall)
@@ -204,9 +257,38 @@ final class HTTPConnection {
       answersThisTurn = 0
       await reactor.sleep(for: TimeSpan(nanoseconds: 0))
     }
-    let hasRoom = await stream.waitForRoom(stall: server.times.writeStall, on: reactor)
+    if stream.unsentBytes > HTTPLimits.answerPieceBytes, await !settleOutput(on: reactor) { return false }
+    lease.shrink(to: 0, on: reactor)
     if !keeps { await linger(on: reactor) }
-    return keeps && hasRoom
+    return keeps
+  }
+
+  /// Writes a body piece by piece, as the client takes it; false if it does not.
+  private func write(_ bytes: [UInt8], on reactor: isolated Reactor) async -> Bool {
+    var rest = 0..<bytes.count
+    lease.waits(self, on: reactor)
+    defer { lease.waitsNoMore() }
+    while !rest.isEmpty {
+      let piece = rest.prefix(HTTPLimits.answerPieceBytes)
+      bytes.withUnsafeBytes { stream.write(UnsafeRawBufferPointer(rebasing: $0[piece]), on: reactor) }
+      guard await stream.waitForRoom(stall: server.times.writeStall, on: reactor) else { return false }
+      lease.moved(piece.count, on: reactor)
+      rest = rest.dropFirst(piece.count)
+    }
+    return true
+  }
+
+  /// Waits until the client has taken its answers; false if it does not. They are counted meanwhile.
+  @discardableResult
+  private func settleOutput(on reactor: isolated Reactor) async -> Bool {
+    let unsent = stream.unsentBytes
+    guard unsent > 0, !stream.isClosed else { return !stream.isClosed }
+    guard lease.grow(by: max(0, unsent - lease.bytes), on: reactor) else { return false }
+    lease.waits(self, on: reactor)
+    let isTaken = await stream.drain(stall: server.times.writeStall, on: reactor)
+    lease.waitsNoMore()
+    lease.shrink(to: 0, on: reactor)
+    return isTaken
   }
 
   private func writeHead(_ response: HTTPResponse, keeps: Bool, isOld: Bool, on reactor: isolated Reactor) {

@@ -42,6 +42,8 @@ public final class HTTPServer: ConnectionAcceptor {
   let handler: any HTTPHandler
   let metrics: HTTPServerMetrics
   let times: HTTPServerTimes
+  /// What bodies and answers in progress may hold.
+  let budget: ByteBudget
   private let log: Logger
   var date = DateField()
   var random = SeededRandom.fromSystem()
@@ -55,11 +57,13 @@ public final class HTTPServer: ConnectionAcceptor {
   private let connectionsMax: Int
   private let drained = Pause()
 
-  /// A server for `handler` that listens nowhere yet; `log` gets what clients are refused, by request id.
+  /// A server for `handler` that listens nowhere yet; `log` gets what clients are refused, by request id, and `budget`
+  /// (nil: one of its own) bounds what it holds for them.
   public init(
-    handler: any HTTPHandler, metrics: HTTPServerMetrics, log: Logger,
+    handler: any HTTPHandler, metrics: HTTPServerMetrics, log: Logger, budget: ByteBudget? = nil,
     times: HTTPServerTimes = HTTPServerTimes(), connectionsMax: Int = HTTPLimits.connectionsMax
   ) {
+    self.budget = budget ?? ByteBudget(limit: HTTPLimits.bufferedBytesMax, metrics: metrics.buffers)
     self.handler = handler
     self.metrics = metrics
     self.log = log
@@ -140,10 +144,13 @@ public struct HTTPServerMetrics: Sendable {
   let connectionsOpen: Gauge
   let connectionsRefused: Counter
   let requestSeconds: Histogram
+  /// For the budgets of those servers.
+  public let buffers: ByteBudgetMetrics
   private let answers: [Counter]
 
   /// Registers the metrics.
   public init(_ metrics: Metrics) {
+    buffers = ByteBudgetMetrics(metrics)
     connectionsOpen = metrics.gauge("millrace_http_connections_open", "Open client connections.")
     connectionsRefused = metrics.counter(
       "millrace_http_connections_refused_total", "Connections closed at once because there were too many.")

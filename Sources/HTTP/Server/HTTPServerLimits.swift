@@ -27,7 +27,17 @@ public struct HTTPServerTimes: Sendable {
 
 extension HTTPLimits {
   /// Bytes of a request body unless its route says otherwise: past it 413.
-  public static let bodyBytesMax = 2 << 20
+  public static let bodyBytesMax = 64 << 10
+  /// Bytes of bodies and answers that a server holds at a time unless it is given a budget.
+  static let bufferedBytesMax = 64 << 20
+  /// Bytes of an answer that are handed to the stream at once, and counted.
+  static let answerPieceBytes = 32 << 10
+  /// Bytes up to which a peer's work is small: the last eighth beside a budget is for such.
+  static let smallLeaseBytes = 8 << 10
+  /// Bytes that were given back after which the system gets their memory,
+  static let trimBytes = 8 << 20
+  /// and how long after.
+  static let trimPause = TimeSpan.seconds(1 as UInt64)
   /// The largest unwanted body that is read rather than paid for with the connection.
   static let unwantedBodyBytesMax = 64 << 10
   /// How long a quiet connection keeps its buffers.

@@ -31,7 +31,14 @@ enum TaskRoles {
     api.redis = try configuration.redis(clientName: api.instance)
     api.cacheTTL = .seconds(UInt64(configuration.integer(.cacheTTL)))
     api.l1EntriesMax = configuration.integer(.cacheEntries)
-    api.l1BytesMax = configuration.integer(.cacheMiB) << 20
+    api.memoryBytes = configuration.integer(.memoryMiB) << 20
+    api.l1BytesMax = api.memoryBytes / 4
+    if let cacheMiB = configuration.text(.cacheMiB).flatMap({ Int($0) }) {
+      guard cacheMiB << 20 <= api.l1BytesMax else {
+        throw .configuration("the cache may have a quarter of MILLRACE_MEMORY_MIB, not \(cacheMiB) MiB")
+      }
+      api.l1BytesMax = cacheMiB << 20
+    }
     api.adminToken = configuration.text(.adminToken)
     api.trustsLoopback = configuration.isOn(.adminTrustLoopback)
     return api

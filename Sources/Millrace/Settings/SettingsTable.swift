@@ -117,8 +117,8 @@ extension Setting {
     "cache-entries", "MILLRACE_CACHE_ENTRIES", .integer(1...100_000_000), "50000", [.up, .api],
     "results that one API process keeps in memory")
   static let cacheMiB = Setting(
-    "cache-mib", "MILLRACE_CACHE_MIB", .integer(1...1_048_576), "64", [.up, .api],
-    "memory for those results in MiB")
+    "cache-mib", "MILLRACE_CACHE_MIB", .integer(1...1_048_576), nil, [.up, .api],
+    "memory for those results in MiB; a quarter of the process's memory unless set, and no more than that")
   static let heavySlots = Setting(
     "heavy-slots", "MILLRACE_HEAVY_SLOTS", .integer(1...256), "1", [.up, .worker],
     "argon2 tasks that one worker computes at a time")
@@ -149,6 +149,11 @@ extension Setting {
     "redis-conf", "MILLRACE_REDIS_CONF", .text(.any), nil, [.up],
     "the redis.conf to use; unless set, the one beside the program or in a folder above it")
 
+  // Everybody who serves.
+  static let memoryMiB = Setting(
+    "memory-mib", "MILLRACE_MEMORY_MIB", .integer(64...1_048_576), "256", [.up, .api],
+    "memory in MiB that one process may take; when it gets short, the slowest clients are parted with")
+
   // Measurements.
   static let benchTasks = Setting(
     "tasks", "MILLRACE_BENCH_TASKS", .integer(1...LoadTest.Limits.tasksMax), "100000", [.bench],
@@ -165,7 +170,7 @@ extension Setting {
     port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel, verbose,
     backends, strategy, rateLimit, rateWindow, exposeBackend, backendInFlight, via, healthPath, adminToken,
     adminTrustLoopback, gatewayId, workerName, secretKey, resultRetention, cacheTTL, cacheEntries, cacheMiB, heavySlots,
-    argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB,
+    argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB, memoryMiB,
     databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
     databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections,
   ]

@@ -22,6 +22,8 @@ public final class Stream: EventHandler {
   public var input = ByteBuffer()
   /// Whether `close` was called.
   public var isClosed: Bool { pump.isClosed }
+  /// Bytes that were appended and the kernel has not taken.
+  public var unsentBytes: Int { pump.unsentBytes }
   /// The descriptor, -1 after `close`.
   public var fd: CInt { pump.fd }
 
@@ -84,6 +86,11 @@ public final class Stream: EventHandler {
     if pump.sawEnd { return true }
     pump.lookAgain()
     return receive(on: reactor) != nil
+  }
+
+  /// Lets whoever waits for bytes go on as if its deadline had passed.
+  public func giveUpReading() {
+    reader.take()?.resume(returning: .deadline)
   }
 
   /// Lets whoever waits for bytes go on if the kernel has something that no event has told of yet; whether it has.

@@ -1,0 +1,76 @@
+import Basics
+import Glibc
+import Reactor
+
+/// Bytes of a `ByteBudget` that somebody holds; all of them go back with `shrink(to: 0)`, which its owner must see to.
+final class ByteLease: SlowWork {
+  /// How many there are.
+  private(set) var bytes = 0
+  private let budget: ByteBudget
+  /// Where it stands among those that are held for slow peers, -1 if it does not.
+  var position = -1
+  private var holder: (any SlowHolder)?
+  /// When it began to be held for a peer, and when that last gave or took something.
+  private var waitsSince = MonotonicTime(nanoseconds: 0)
+  private var movedAt = MonotonicTime(nanoseconds: 0)
+  /// Bytes that it gave or took, older ones counting for less and less.
+  private var moved = 0.0
+
+  /// A lease of nothing.
+  init(_ budget: ByteBudget) {
+    self.budget = budget
+  }
+
+  /// Takes `amount` more bytes; false if there are none.
+  func grow(by amount: Int, on reactor: isolated Reactor) -> Bool {
+    guard amount > 0 else { return true }
+    guard budget.take(amount, for: self, on: reactor) else { return false }
+    bytes += amount
+    return true
+  }
+
+  /// Gives back all but `amount` bytes.
+  func shrink(to amount: Int, on reactor: isolated Reactor) {
+    guard amount < bytes else { return }
+    budget.gave(back: bytes - amount, on: reactor)
+    bytes = amount
+  }
+
+  /// From now on it is held because a peer has to give or take something; `holder` may be parted from it.
+  func waits(_ holder: any SlowHolder, on reactor: isolated Reactor) {
+    self.holder = holder
+    waitsSince = reactor.now
+    movedAt = reactor.now
+    moved = 0
+    if position < 0 { budget.add(slow: self) }
+  }
+
+  /// The peer has given or taken `amount` bytes.
+  func moved(_ amount: Int, on reactor: isolated Reactor) {
+    moved = moved * ByteLease.rest(of: reactor.now.since(movedAt)) + Double(amount)
+    movedAt = reactor.now
+  }
+
+  /// It is not held for a peer any more.
+  func waitsNoMore() {
+    holder = nil
+    if position >= 0 { budget.remove(slow: self) }
+  }
+
+  /// How fast the peer is lately, in bytes a second: what it moved, weighed by age, over the weight of all its time.
+  /// So neither much at once long ago nor a late beginning is worth anything.
+  func pace(at now: MonotonicTime) -> Double {
+    let weight = 1 - ByteLease.rest(of: max(now.since(waitsSince), .milliseconds(1)))
+    return moved * ByteLease.rest(of: now.since(movedAt)) / weight
+  }
+
+  /// What is left of the weight of bytes of this age.
+  private static func rest(of age: TimeSpan) -> Double { exp(-age.seconds) }
+
+  func shed(on reactor: isolated Reactor) {
+    let holder = holder
+    waitsNoMore()
+    shrink(to: 0, on: reactor)
+    holder?.shed(on: reactor)
+  }
+}
