@@ -59,6 +59,8 @@ import Testing
     let task = try await system.post("/hash/sha256?wait=10", #"{"string":"kept"}"#)
     #expect(task.contains("completed"))
     kill(system.pid, SIGKILL)
+    // Until it has ended the folder is its own, also when nothing of it is to be seen any more.
+    _ = await system.waitForEnd()
     #expect(await eventually { system.processes().isEmpty })
 
     let began = ContinuousClock.now
