@@ -223,6 +223,7 @@ public final class Launch: Role {
       for member in members { await member.stop(on: reactor) }
     }
     unlink(folder.processes)
+    printer.settle()
     printer.notice("stopped")
     ended.end()
     reactor.stop()

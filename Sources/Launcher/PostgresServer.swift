@@ -149,6 +149,13 @@ struct PostgresServer {
       logging_collector = off
       log_checkpoints = off
       log_min_messages = warning
+      # Statements and the values in them are inputs of users: none of them in a log.
+      log_min_error_statement = panic
+      log_statement = none
+      log_min_duration_statement = -1
+      log_parameter_max_length = 0
+      log_parameter_max_length_on_error = 0
+      log_error_verbosity = terse
       log_line_prefix = ''
       """
     do {

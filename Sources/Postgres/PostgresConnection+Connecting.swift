@@ -74,6 +74,8 @@ extension PostgresConnection {
       connection.close(on: reactor)
       throw PostgresError(.unavailable, reason)
     }
+    // Details and excerpts of statements may hold what users have sent: errors are one sentence without them.
+    PQsetErrorVerbosity(handle, PQERRORS_TERSE)
     guard PQsetnonblocking(handle, 1) == 0, PQenterPipelineMode(handle) == 1 else {
       let reason = String(cString: PQerrorMessage(handle))
       connection.close(on: reactor)

@@ -12,6 +12,15 @@ public struct LogBudget: Sendable {
     self.linesPerSecond = linesPerSecond
   }
 
+  /// How many lines were suppressed that nobody has been told of; from now on they count as told.
+  public mutating func takeSuppressed() -> Int {
+    defer { suppressed = 0 }
+    return suppressed
+  }
+
+  /// Whether lines were suppressed, and the second is over in which they were.
+  func owes(at now: MonotonicTime) -> Bool { suppressed > 0 && now.nanoseconds / 1_000_000_000 != second }
+
   /// Asks for one line at `now`.
   /// - Returns: how many lines were suppressed since the last one that was written; nil if this one is suppressed too.
   public mutating func admit(at now: MonotonicTime) -> Int? {

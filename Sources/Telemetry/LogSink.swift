@@ -8,10 +8,27 @@ public final class LogSink: Sendable {
   /// Bytes that may wait for a slow reader before lines are dropped.
   public static let bytesWaitingMax = 4 << 20
 
+  /// Warnings and errors of one message that are written in a second. What one cause would repeat for every request,
+  /// such as a full disk, is counted beyond that: a log that fills the rest of the disk helps nobody.
+  static let linesPerSecond = 50
+
   private struct State {
     var waiting: [UInt8] = []
     var dropped = 0
     var isWriting = false
+    /// What was written of each message, by the address of its text.
+    var accounts: [UInt: Account] = [:]
+    var hasSuppressed = false
+  }
+
+  private struct Account {
+    var budget = LogBudget(linesPerSecond: LogSink.linesPerSecond)
+    let tell: @Sendable (Int) -> Void
+  }
+
+  private enum Work {
+    case write([UInt8], dropped: Int)
+    case watch
   }
 
   private let fd: CInt
@@ -45,27 +62,72 @@ public final class LogSink: Sendable {
     state.notifyAll()
   }
 
+  /// Asks for one line of `message` at `now`; `tell` says how many were suppressed when nobody asks any more.
+  /// - Returns: how many were suppressed since the last one; nil if this one is suppressed too.
+  func admit(
+    _ message: StaticString, at now: MonotonicTime, tell: @escaping @Sendable (Int) -> Void
+  ) -> Int? {
+    let key = UInt(bitPattern: message.utf8Start)
+    let (admitted, isFirst) = state.withLock { state -> (Int?, Bool) in
+      let admitted = state.accounts[key, default: Account(tell: tell)].budget.admit(at: now)
+      let isFirst = admitted == nil && !state.hasSuppressed
+      if isFirst { state.hasSuppressed = true }
+      return (admitted, isFirst)
+    }
+    if isFirst { state.notifyAll() }
+    return admitted
+  }
+
+  /// Tells of lines that were suppressed in a second that is over, or of all.
+  private func tellSuppressed(all: Bool) {
+    let now = MonotonicTime.current()
+    let owed = state.withLock { state -> [(tell: @Sendable (Int) -> Void, lines: Int)] in
+      var owed: [(tell: @Sendable (Int) -> Void, lines: Int)] = []
+      for (key, account) in state.accounts where all || account.budget.owes(at: now) {
+        let lines = state.accounts[key]!.budget.takeSuppressed()
+        if lines > 0 { owed.append((account.tell, lines)) }
+      }
+      // Those that are suppressed in this very second say so once more.
+      state.hasSuppressed = false
+      return owed
+    }
+    for (tell, lines) in owed { tell(lines) }
+  }
+
   /// Waits until everything handed over so far was written, a second at most: for the last lines before a process ends,
   /// which must end also if nobody reads them.
   public func flush() {
+    tellSuppressed(all: true)
     _ = state.wait(atMost: 1) { $0.waiting.isEmpty && !$0.isWriting ? () : nil }
   }
 
   private func run() {
+    // While lines are suppressed somebody has to say so, also if nothing more is logged.
+    var watchedSince: MonotonicTime?
     while true {
-      let found = state.wait { state -> State? in
-        guard !state.waiting.isEmpty else { return nil }
-        let found = state
-        state = State(isWriting: true)
-        return found
+      let isWatching = watchedSince != nil
+      let work = state.wait(atMost: isWatching ? 1 : nil) { state -> Work? in
+        if !state.waiting.isEmpty {
+          let work = Work.write(state.waiting, dropped: state.dropped)
+          (state.waiting, state.dropped, state.isWriting) = ([], 0, true)
+          return work
+        }
+        return state.hasSuppressed && !isWatching ? .watch : nil
       }
-      guard let found else { return }
-      writeAll(found.waiting)
-      if found.dropped > 0 {
-        writeAll(Array("… \(found.dropped) log lines were dropped: the reader of this log is too slow\n".utf8))
+      if case .write(let bytes, let dropped) = work {
+        writeAll(bytes)
+        if dropped > 0 {
+          writeAll(Array("… \(dropped) log lines were dropped: the reader of this log is too slow\n".utf8))
+        }
+        state.withLock { $0.isWriting = false }
+        state.notifyAll()
+      } else if case .watch = work {
+        watchedSince = .current()
       }
-      state.withLock { $0.isWriting = false }
-      state.notifyAll()
+      if let since = watchedSince, MonotonicTime.current().since(since) >= .seconds(1 as UInt64) {
+        watchedSince = nil
+        tellSuppressed(all: false)
+      }
     }
   }
 

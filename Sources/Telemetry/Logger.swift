@@ -77,7 +77,21 @@ public struct Logger: Sendable {
     sink.flush()
   }
 
-  private func write(_ level: Level, _ message: StaticString, _ fields: [Field]) {
+  /// Says that the budget of `message` has kept `lines` of its lines back.
+  func tellSuppressed(_ lines: Int, of message: StaticString) {
+    put(.warning, "lines of one message were suppressed", [("lines", "\(lines)"), ("of", "\(message)")])
+  }
+
+  private func write(_ level: Level, _ message: StaticString, _ fields: @autoclosure () -> [Field]) {
+    if level >= .warning {
+      let suppressed = sink.admit(message, at: .current()) { tellSuppressed($0, of: message) }
+      guard let suppressed else { return }
+      if suppressed > 0 { tellSuppressed(suppressed, of: message) }
+    }
+    put(level, message, fields())
+  }
+
+  private func put(_ level: Level, _ message: StaticString, _ fields: [Field]) {
     let time = String(decoding: Timestamp.current().rfc3339, as: UTF8.self)
     var line: String
     switch format {

@@ -53,6 +53,26 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
     }
   }
 
+  @Test func `an error holds nothing of what was sent`() async throws {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      let table = statement("create temporary table picky (text text check (text = ''))")
+      _ = try await connection.execute(table, on: reactor)
+      var parameters = PostgresParameters()
+      parameters.add(text: "hunter2")
+      do throws(PostgresError) {
+        _ = try await connection.execute(
+          statement("insert into picky values ($1::text)"), parameters, on: reactor)
+        Issue.record("the row is stored")
+      } catch {
+        #expect(error.message.contains("violates check constraint"))
+        #expect(!error.message.contains("hunter2") && !error.message.contains("DETAIL"), "\(error)")
+      }
+      connection.close(on: reactor)
+    }
+  }
+
   @Test func `a tool tries to connect as often as it was told to`() async throws {
     var configuration = configuration(Self.server)
     configuration.limiter = ConnectionLimiter(max: 1)

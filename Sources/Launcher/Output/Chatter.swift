@@ -20,6 +20,11 @@ enum Chatter {
     "WARNING Memory overcommit must be enabled", "User requested shutdown", "Redis is now ready to exit",
   ]
 
+  /// How many lines of `name` are shown in a second, nil for a role, which has a budget of its own.
+  static func linesPerSecond(of name: String) -> Int? {
+    ["postgres", "redis"].contains(name) ? Limits.foreignLinesPerSecond : nil
+  }
+
   /// Whether `line`, which `name` has said, says that all is well.
   static func contains(_ line: String, of name: String) -> Bool {
     switch name {

@@ -14,6 +14,8 @@ final class LogPrinter {
   private var colours: [String: Int] = [:]
   private var lastLines: [String: String] = [:]
   private let isVerbose: Bool
+  /// Bounds what programs of others say; ours bound it themselves.
+  private var budgets: [String: LogBudget] = [:]
   /// Chatter that is told only if something goes wrong with whoever has said it.
   private var held: [String: [String]] = [:]
 
@@ -56,6 +58,26 @@ final class LogPrinter {
   /// Prints one line of a child, or holds it back.
   func line(_ text: String, from name: String) {
     if !text.isEmpty { lastLines[name] = text }
+    guard let budget = Chatter.linesPerSecond(of: name) else { return judge(text, from: name) }
+    let admitted = budgets[name, default: LogBudget(linesPerSecond: budget)].admit(at: .current())
+    guard let suppressed = admitted else { return }
+    if suppressed > 0 { tellSuppressed(suppressed, of: name) }
+    judge(text, from: name)
+  }
+
+  /// Tells how many lines were suppressed that nobody has been told of yet.
+  func settle() {
+    for name in budgets.keys.sorted() {
+      let suppressed = budgets[name]!.takeSuppressed()
+      if suppressed > 0 { tellSuppressed(suppressed, of: name) }
+    }
+  }
+
+  private func tellSuppressed(_ lines: Int, of name: String) {
+    notice("\(lines) lines of \(name) were suppressed")
+  }
+
+  private func judge(_ text: String, from name: String) {
     if isVerbose || !Chatter.contains(text, of: name) { return print(text, from: name) }
     held[name, default: []].append(text)
     if held[name]!.count > Limits.heldLinesMax { held[name]!.removeFirst() }

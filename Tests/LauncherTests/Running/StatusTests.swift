@@ -43,6 +43,28 @@ import Testing
     #expect(none.output == "millrace: no 'millrace up' is using the folder '\(system.folder)/data'\n")
   }
 
+  @Test func aDatabaseThatRefusesEverythingSaysSoInFewLinesAndWithoutStatements() async throws {
+    let system = try System()
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    // Each is refused, with a value of a user in the statement and in the details.
+    let refused = """
+      create table pg_temp.t (a text check (a = '')); \\set ON_ERROR_STOP off
+      """
+    let file = system.folder + "/refused.sql"
+    let one = "insert into pg_temp.t values ('hunter2');\n"
+    try (refused + "\n" + String(repeating: one, count: 5000)).write(toFile: file, atomically: false, encoding: .utf8)
+    _ = try shell("psql -h \(system.folder)/data/run -U millrace millrace -q -f \(file) 2>/dev/null")
+    kill(system.pid, SIGINT)
+    #expect(await system.waitForEnd() == 0)
+    let output = system.output
+    #expect(!output.contains("hunter2"))
+    let lines = output.split(separator: "\n").filter { $0.contains("violates check constraint") }.count
+    #expect(lines >= 50 && lines < 2500, "\(lines)")
+    let told = output.matches(of: /([0-9]+) lines of postgres were suppressed/).compactMap { Int($0.1) }.reduce(0, +)
+    #expect(lines + told >= 5000, "\(lines) and \(told)")
+  }
+
   @Test func aStartAndAStopSayNothingThatNobodyHasToRead() async throws {
     let system = try System()
     defer { system.remove() }
