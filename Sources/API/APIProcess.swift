@@ -23,7 +23,7 @@ public final class APIProcess: Role {
     let pool = try ComputePool(width: 2, name: "helper")
     // Not those that look names up, for these may be held up by a name server that is silent.
     let digests = try ComputePool(width: 1, name: "digest")
-    try RoleProcess.run { (reactor) throws(SystemError) in
+    try RoleProcess.run(holdsSecrets: true) { (reactor) throws(SystemError) in
       let process = APIProcess(configuration, pool: pool, digests: digests, log: log, metrics: metrics, on: reactor)
       try process.start(pool: pool, on: reactor)
       return process

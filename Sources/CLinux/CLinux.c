@@ -34,6 +34,8 @@ int clinux_unsent_bytes(int fd) {
 
 const char *clinux_signal_name(int signal) { return sigabbrev_np(signal); }
 
+void clinux_close_memory(void) { prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+
 int clinux_ignores(int signal) {
   struct sigaction action;
   return sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_IGN;

@@ -58,7 +58,10 @@ public struct Sealer: Sendable {
         && EVP_DecryptUpdate(cipher.pointer, &plaintext, &count, input.baseAddress! + textStart, CInt(textCount)) == 1
         && EVP_CIPHER_CTX_ctrl(cipher.pointer, EVP_CTRL_AEAD_SET_TAG, CInt(Sealer.tagBytes), &tag) == 1
     }
-    guard done, finish(cipher, &plaintext, at: textCount) else { throw .notAuthentic }
+    guard done, finish(cipher, &plaintext, at: textCount) else {
+      SecretBytes.wipe(&plaintext)
+      throw .notAuthentic
+    }
     plaintext.removeLast()
     return plaintext
   }

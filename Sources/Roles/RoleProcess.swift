@@ -30,12 +30,16 @@ public final class RoleProcess: SignalReceiver {
   private var stopBegan: MonotonicTime?
 
   /// Starts a role with `start` on the calling thread and returns when it has ended. Signals must be blocked already.
-  /// - Parameter own: signals that the role gets itself, also in the place of one that would stop it.
+  /// - Parameters:
+  ///   - own: signals that the role gets itself, also in the place of one that would stop it.
+  ///   - holdsSecrets: whether nobody may look into its memory, because passwords go through it.
   /// - Throws: what `start` throws, and `SystemError` if the process is out of descriptors.
   public static func run(
-    own: [CInt] = [], _ start: @Sendable (isolated Reactor) throws(SystemError) -> any Role
+    own: [CInt] = [], holdsSecrets: Bool = false, _ start: @Sendable (isolated Reactor) throws(SystemError) -> any Role
   ) throws(SystemError) {
     DescriptorLimit.raise()
+    MemoryPrivacy.forbidCoreFiles()
+    if holdsSecrets { MemoryPrivacy.close() }
     try Reactor().runOnCallingThread { (reactor) throws(SystemError) in
       let process = RoleProcess(try start(reactor), own: own)
       let stopping = RoleProcess.stopSignals.filter { !own.contains($0) }

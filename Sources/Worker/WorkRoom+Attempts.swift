@@ -63,7 +63,8 @@ extension WorkRoom {
       guard case .computing(let body) = kind.work else {
         throw TaskFault("\(kind.name) does not compute", isFinal: true)
       }
-      let input = try kind.input(of: task.payload, sealedBy: sealer)
+      var input = try kind.input(of: task.payload, sealedBy: sealer)
+      defer { if kind.isSecret { SecretBytes.wipe(&input) } }
       return .success((try body(input, parameters), TaskIdentity(kind, input)))
     } catch {
       return .failure(error)
@@ -76,7 +77,8 @@ extension WorkRoom {
   ) async -> Result<Computed, TaskFault> {
     do throws(TaskFault) {
       let kind = try WorkRoom.kind(of: task)
-      let input = try kind.input(of: task.payload, sealedBy: sealer)
+      var input = try kind.input(of: task.payload, sealedBy: sealer)
+      defer { if kind.isSecret { SecretBytes.wipe(&input) } }
       let context = TaskContext(
         id: task.id, attempt: task.attemptsBefore + 1, deadline: reactor.now + kind.timeLimit,
         log: log.named(kind.name), parameters: configuration.parameters,

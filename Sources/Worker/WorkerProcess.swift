@@ -32,7 +32,7 @@ public final class WorkerProcess: Role {
     let pool = try ComputePool(width: 2, name: "helper")
     let quick = try ComputePool(width: 1, name: "quick")
     let heavy = try ComputePool(width: configuration.heavySlots, name: "heavy")
-    try RoleProcess.run { (reactor) throws(SystemError) in
+    try RoleProcess.run(holdsSecrets: true) { (reactor) throws(SystemError) in
       let process = WorkerProcess(
         configuration, pool: pool, quick: quick, heavy: heavy, log: log, metrics: metrics, at: reactor.now)
       try process.start(on: reactor)

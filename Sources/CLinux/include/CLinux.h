@@ -49,6 +49,9 @@ static inline int clinux_epoll_remove(int epoll, int fd) { return epoll_ctl(epol
 /// Asks the kernel to send `signal` to this process when the thread that created it ends.
 int clinux_die_with_parent(int signal);
 
+/// Makes this process undumpable: no core dump, and no other process of its user reads its memory.
+void clinux_close_memory(void);
+
 /// A signal's name without its SIG, or null.
 const char *clinux_signal_name(int signal);
 

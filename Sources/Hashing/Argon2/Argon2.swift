@@ -53,15 +53,14 @@ public enum Argon2 {
     _ password: [UInt8], _ salt: [UInt8], _ parameters: Argon2Parameters, output: inout [UInt8],
     _ body: (inout argon2_context) -> CInt
   ) -> CInt {
-    // libargon2 takes mutable pointers, because it can be told to wipe its inputs; with these flags it does not.
-    var password = password
-    var salt = salt
-    return password.withUnsafeMutableBufferPointer { password in
-      salt.withUnsafeMutableBufferPointer { salt in
+    // libargon2 takes mutable pointers, because it can be told to wipe its inputs; with these flags it writes nothing,
+    // and a copy of the password would be one more to wipe.
+    password.withUnsafeBufferPointer { password in
+      salt.withUnsafeBufferPointer { salt in
         output.withUnsafeMutableBufferPointer { output in
           var context = argon2_context()
-          (context.pwd, context.pwdlen) = (password.baseAddress, UInt32(password.count))
-          (context.salt, context.saltlen) = (salt.baseAddress, UInt32(salt.count))
+          (context.pwd, context.pwdlen) = (UnsafeMutablePointer(mutating: password.baseAddress), UInt32(password.count))
+          (context.salt, context.saltlen) = (UnsafeMutablePointer(mutating: salt.baseAddress), UInt32(salt.count))
           (context.out, context.outlen) = (output.baseAddress, UInt32(output.count))
           (context.t_cost, context.m_cost) = (parameters.passes, parameters.memoryKiB)
           (context.lanes, context.threads) = (parameters.parallelism, parameters.parallelism)

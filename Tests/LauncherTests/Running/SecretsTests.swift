@@ -1,0 +1,84 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(5))) struct SecretsTests {
+  /// How often `word` stands in memory of a process that it can write to; nil if that memory cannot be read.
+  private func count(_ word: String, in process: pid_t) throws -> Int? {
+    let memory = open("/proc/\(process)/mem", O_RDONLY | O_CLOEXEC)
+    guard memory >= 0 else { return nil }
+    defer { close(memory) }
+    let pattern = Array(word.utf8)
+    var buffer = [UInt8](repeating: 0, count: 1 << 20)
+    var found = 0
+    for line in try String(contentsOfFile: "/proc/\(process)/maps", encoding: .utf8).split(separator: "\n") {
+      let fields = line.split(separator: " ")
+      let bounds = fields[0].split(separator: "-").compactMap { UInt64($0, radix: 16) }
+      guard fields[1].hasPrefix("rw"), bounds.count == 2 else { continue }
+      var start = bounds[0]
+      while start < bounds[1] {
+        // Each piece overlaps the next one, so that no word is cut in two.
+        let read = pread(memory, &buffer, min(buffer.count, Int(bounds[1] - start)), off_t(start))
+        guard read > pattern.count else { break }
+        found += buffer.withUnsafeBytes { bytes in
+          var (count, place) = (0, bytes.baseAddress!)
+          let last = place + (read - pattern.count)
+          while place <= last, let next = memchr(place, CInt(pattern[0]), last - place + 1) {
+            if memcmp(next, pattern, pattern.count) == 0 { count += 1 }
+            place = UnsafeRawPointer(next) + 1
+          }
+          return count
+        }
+        start += UInt64(read == buffer.count ? read - pattern.count + 1 : read)
+      }
+    }
+    return found
+  }
+
+  @Test func aWorkerForgetsThePasswordsThatItHasHashed() async throws {
+    let system = try System(["--argon2-memory-kib", "16", "--argon2-time-cost", "1"])
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let password = "correct horse battery staple \(UInt64.random(in: 1 ... .max))"
+    // Most of them are as short as passwords are, and some so long that memory which held them is not used again soon.
+    let url = "http://127.0.0.1:\(system.port)/hash/argon2"
+    for (count, copies) in [(2000, 1), (20, 5000)] {
+      let file = system.folder + "/body.json"
+      let text = String(repeating: password, count: copies)
+      try "{\"string\":\"\(text)\"}".write(toFile: file, atomically: false, encoding: .utf8)
+      let json = "-H 'Content-Type: application/json' --data-binary @\(file)"
+      _ = try shell("curl -s -o /dev/null '\(url)#[1-\(count)]' \(json)")
+    }
+    let done = "select count(*) from millrace.task where state = 2"
+    let psql = "psql -h \(system.folder)/data/run -U millrace millrace -qAtc"
+    try #require(await eventually { (try? shell("\(psql) '\(done)'")) == "2020\n" })
+    let worker = try #require(system.processes("millrace worker").first)
+    // Whoever is not root cannot look at all.
+    let copies = try count(password, in: worker)
+    if geteuid() == 0 {
+      #expect(try #require(copies) <= 4, "\(copies ?? 0) copies")
+    } else {
+      #expect(copies == nil)
+    }
+  }
+
+  @Test func noRoleIsDumpedAndThoseWithPasswordsAreClosedToOthers() async throws {
+    // Root may look into everything by one of its privileges, so for this test nobody has that one.
+    let isRoot = geteuid() == 0
+    let without = "setpriv --bounding-set=-sys_ptrace"
+    let system = try System(preparation: isRoot ? "exec \(without) \"$0\" \"$@\"" : ":")
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    for role in ["millrace balance", "millrace api", "millrace worker", "bin/postgres", "redis-server"] {
+      let process = try #require(system.processes(role).first, "\(role)")
+      let limits = try shell("grep 'Max core file size' /proc/\(process)/limits").split(separator: " ")
+      #expect(limits[4] == "0" && limits[5] == "0", "\(role): \(limits)")
+    }
+    for (role, isClosed) in [("millrace balance", false), ("millrace api", true), ("millrace worker", true)] {
+      let process = try #require(system.processes(role).first, "\(role)")
+      let look = "\(isRoot ? without : "") sh -c ': < /proc/\(process)/mem' 2>/dev/null; echo $?"
+      #expect(try (shell(look) != "0\n") == isClosed, "\(role)")
+    }
+  }
+}
