@@ -76,6 +76,8 @@ extension PostgresConnection {
     }
     // Details and excerpts of statements may hold what users have sent: errors are one sentence without them.
     PQsetErrorVerbosity(handle, PQERRORS_TERSE)
+    // libpq would print what the server remarks beside its answers, past the log and its format.
+    PQsetNoticeProcessor(handle, { _, _ in }, nil)
     guard PQsetnonblocking(handle, 1) == 0, PQenterPipelineMode(handle) == 1 else {
       let reason = String(cString: PQerrorMessage(handle))
       connection.close(on: reactor)

@@ -73,6 +73,29 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
     }
   }
 
+  @Test func `what the server remarks is not printed past the log`() async throws {
+    let configuration = configuration(Self.server)
+    let path = "/tmp/millrace-remarks-\(getpid())"
+    let file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+    unlink(path)
+    let standardError = dup(2)
+    defer {
+      close(standardError)
+      close(file)
+    }
+    dup2(file, 2)
+    defer { dup2(standardError, 2) }
+    try await onReactor { reactor in
+      let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      _ = try await connection.execute(
+        statement("do $$ begin raise warning 'hunter2'; end $$"), on: reactor)
+      connection.close(on: reactor)
+    }
+    var bytes = [UInt8](repeating: 0, count: 65_536)
+    let count = pread(file, &bytes, bytes.count, 0)
+    #expect(!String(decoding: bytes[..<max(count, 0)], as: UTF8.self).contains("hunter2"))
+  }
+
   @Test func `a tool tries to connect as often as it was told to`() async throws {
     var configuration = configuration(Self.server)
     configuration.limiter = ConnectionLimiter(max: 1)
