@@ -22,7 +22,8 @@ extension APIService {
   func submitHash(
     _ kind: TaskKind, _ request: HTTPRequest, on reactor: isolated Reactor
   ) async throws(Problem) -> HTTPResponse {
-    let input = try APIService.input(of: request)
+    var input = try APIService.input(of: request)
+    defer { if kind.isSecret { SecretBytes.wipe(&input) } }
     let wait = try WaitPreference(request)
     switch try await answer(kind, input, request, on: reactor) {
     case .cached(let hit): return APIService.cachedResponse(hit)

@@ -1,3 +1,4 @@
+import Basics
 import CCrypto
 
 /// Encrypts and authenticates with AES-256-GCM (NIST SP 800-38D), so that what is stored is neither readable nor

@@ -95,6 +95,7 @@ final class HTTPConnection: SlowHolder {
     let response = await server.handler.respond(to: request, on: reactor)
     let reader = request.bodyReader
     // It may be large or secret, and an answer may take its time to leave.
+    SecretBytes.wipe(&request.body)
     request.body = []
     request.bodyReader = nil
     lease.shrink(to: 0, on: reactor)
