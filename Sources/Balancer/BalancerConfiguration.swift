@@ -58,6 +58,9 @@ public struct BalancerConfiguration: Sendable {
     }
   }
 
+  /// Bytes that this process may take in all; a quarter of it is for requests and responses that somebody does not
+  /// take.
+  public var memoryBytes = 256 << 20
   /// Where clients connect.
   public var listen: SocketAddress
   /// Event loops, each with a listener of its own, 1 to 64.

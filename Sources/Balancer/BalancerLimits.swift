@@ -9,7 +9,11 @@ public enum BalancerLimits {
   /// Room for what one read turns into: a rewritten head, and chunk sizes around the data.
   static let sendBytes = 128 << 10
   /// Unsent bytes for a backend at which a client's body is not read any further.
-  static let unsentBytesMax = 256 << 10
+  static let unsentBytesMax = 64 << 10
+  /// The same while memory is short; also bytes that are read at once then.
+  static let unsentBytesMin = 16 << 10
+  /// What a session may own without being counted: that of a small request on its way.
+  static let uncountedBytes = 16 << 10
   /// Bytes of a request that are kept so that it can be sent again; a longer one is not repeated once it has begun.
   static let replayBytesMax = 64 << 10
   /// Reads of one session and its link in one turn before others get theirs.
@@ -24,7 +28,7 @@ public enum BalancerLimits {
   /// Idle connections kept for one backend on one reactor.
   static let idlePerBackendMax = 256
   /// The largest body of a request to the balancer itself.
-  static let localBodyBytesMax = 64 << 10
+  static let localBodyBytesMax = 8 << 10
   /// Bytes of a request that a backend that is vouched for reads in one go: our own do.
   static let wholeReadBytes = 16 << 10
   /// Client connections of one reactor.
@@ -35,8 +39,10 @@ public enum BalancerLimits {
   static let upstreamIdle = TimeSpan.seconds(45 as UInt64)
   /// Requests' buffers that are kept, by connections between two requests or for the next ones.
   static let requestsKeptMax = 256
-  /// Buffers and sessions that are freed before their memory goes back to the system, once things are quiet.
+  /// Buffers and sessions that are freed, and bytes that are given back, before memory goes back to the system, once
+  /// things are quiet.
   static let freedMax = 1_000
+  static let givenBackMax = 8 << 20
   /// How long a quiet client's connection keeps its buffers.
   static let buffersKept = TimeSpan.seconds(1 as UInt64)
   /// How often unused connections to backends and quiet ones to clients are looked through.

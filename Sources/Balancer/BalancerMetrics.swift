@@ -8,6 +8,9 @@ struct BalancerMetrics: Sendable {
   let refused: Counter
   let turnedAway: Counter
   let clients: Gauge
+  let held: Gauge
+  let heldLimit: Gauge
+  let shed: Counter
 
   init(_ metrics: Metrics) {
     answers = (1...5).map {
@@ -18,6 +21,11 @@ struct BalancerMetrics: Sendable {
     refused = metrics.counter("millrace_balancer_refused_total", "Requests that the parser refused.")
     turnedAway = metrics.counter(
       "millrace_balancer_clients_refused_total", "Connections closed at once because there were too many.")
+    held = metrics.gauge("millrace_buffers_bytes", "Bytes that bodies and answers in progress hold.")
+    heldLimit = metrics.gauge(
+      "millrace_buffers_limit_bytes", "Bytes that bodies and answers in progress may hold together.")
+    shed = metrics.counter(
+      "millrace_buffers_shed_total", "Peers that were parted with because they were the slowest and memory was short.")
     clients = metrics.gauge("millrace_balancer_clients_open", "Open client connections.")
   }
 

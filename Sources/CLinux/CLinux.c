@@ -32,6 +32,11 @@ int clinux_unsent_bytes(int fd) {
   return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -1;
 }
 
+int clinux_unread_bytes(int fd) {
+  int bytes;
+  return ioctl(fd, FIONREAD, &bytes) == 0 ? bytes : -1;
+}
+
 const char *clinux_signal_name(int signal) { return sigabbrev_np(signal); }
 
 void clinux_close_memory(void) { prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }

@@ -106,6 +106,9 @@ public struct Exchange: ~Copyable {
   /// Whether a backend was asked already.
   public var wasAttempted: Bool { flags.contains(.attempted) }
 
+  /// Whether more of the request waits for the backend than may wait.
+  public var isRequestBlocked: Bool { flags.contains(.requestBlocked) }
+
   /// Whether the client takes nothing of what is sent to it.
   public var isClientBlocked: Bool { flags.contains(.clientBlocked) }
 
@@ -125,7 +128,8 @@ public struct Exchange: ~Copyable {
     case .connecting: return progress.since + times.connect
     case .sending, .responding, .local:
       if flags.contains(.clientBlocked) { return progress.pace.since + times.stall }
-      if flags.contains(.requestEnded) || flags.contains(.requestBlocked) { return progress.since + times.response }
+      if flags.contains(.requestBlocked) { return progress.since + times.taking }
+      if flags.contains(.requestEnded) { return progress.since + times.response }
       return progress.pace.since + times.body
     case .lingering:
       if flags.contains(.clientBlocked) { return progress.pace.since + times.stall }

@@ -12,7 +12,9 @@ public struct ExchangeTimes: Sendable {
   public var queue = TimeSpan.seconds(1 as UInt64)
   /// How long a connection to a backend may take.
   public var connect = TimeSpan.seconds(1 as UInt64)
-  /// How long a backend may think before its response begins, and pause within it or within taking the request.
+  /// How long a backend may take nothing of a request that is being sent to it.
+  public var taking = TimeSpan.seconds(10 as UInt64)
+  /// How long a backend may think before its response begins, and pause within it.
   public var response = TimeSpan.seconds(60 as UInt64)
   /// How long a client may take for each step of `Pace` of what is sent to it, or for the rest.
   public var stall = TimeSpan.seconds(30 as UInt64)

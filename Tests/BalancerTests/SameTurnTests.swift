@@ -41,39 +41,12 @@ import Testing
   ) async throws -> (answer: String, requests: Int) {
     try await onOneReactor {
       $0.times.idle = idle
-    } run: { client, backend, reactor in
+    } run: { around, reactor in
+      let (client, backend) = (around.client, around.backend)
       await client.ask(request("GET /first", kept: true), until: "\r\n\r\nok", on: reactor)
       if let kept = backend.connection(of: "/first") { try meeting(client, kept, reactor) }
       let answer = await client.read(on: reactor)
       return (answer, backend.count(of: "POST /p"))
-    }
-  }
-
-  /// Runs a balancer on the test's own reactor, with a client before it and a backend behind it that answers once.
-  private func onOneReactor<R: Sendable>(
-    _ configure: @escaping @Sendable (inout BalancerConfiguration) -> Void,
-    run: @escaping @Sendable (RawConnection, RawBackend, isolated Reactor) async throws -> R
-  ) async throws -> R {
-    try await onReactor { reactor in
-      let backend = RawBackend { connection, reactor in
-        connection.send(RawBackend.ok, on: reactor)
-        await connection.read(on: reactor)
-      }
-      let mail = ReactorMail()
-      let configuration = testConfiguration([try backend.start("127.0.0.1:0", on: reactor)], configure)
-      let proxy = ProxyReactor(BalancerShared(configuration, metrics: sharedMetrics, log: silentLog, mail: [mail]))
-      for entry in proxy.backends.entries { _ = entry.backend.checkPassed(at: reactor.now.milliseconds) }
-      let listening = try Socket.listen(on: configuration.listen)
-      try proxy.start(adopting: listening, on: reactor)
-      let orders = Task.immediate(executorPreference: reactor.queue) { await proxy.follow(mail, on: reactor) }
-
-      let client = try await RawConnection.connect(to: Socket.localAddress(listening), on: reactor)
-      let result = try await run(client, backend, reactor)
-      client.close(on: reactor)
-      mail.send(.drain(within: .milliseconds(100)))
-      await orders.value
-      backend.stop(on: reactor)
-      return result
     }
   }
 
@@ -83,11 +56,11 @@ import Testing
     let count = 1000
     let seen = try await onOneReactor {
       $0.rateLimitRequests = 1
-    } run: { client, _, reactor -> (answer: String, writes: Int) in
+    } run: { around, reactor -> (answer: String, writes: Int) in
       let faults = SocketFaults(seed: 1)
       reactor.socketFaults = faults
       let requests = (0..<count).map { "GET /\($0) HTTP/1.1\r\nHost: a\r\nX-Request-Id: id-\($0).\r\n\r\n" }
-      let answer = await client.ask(requests.joined(), until: "id-\(count - 1).", on: reactor)
+      let answer = await around.client.ask(requests.joined(), until: "id-\(count - 1).", on: reactor)
       return (answer, faults.writes)
     }
     #expect(seen.answer.components("HTTP/1.1 429 ") == count - 1)

@@ -190,7 +190,7 @@ import Testing
     progress.pace = Pace(from: MonotonicTime(nanoseconds: 7_000_000_000))
     #expect(body.deadline(progress, times) == progress.pace.since + times.body)
     _ = body.requestTaken(isBlocked: true)
-    #expect(body.deadline(progress, times) == progress.since + times.response)
+    #expect(body.deadline(progress, times) == progress.since + times.taking)
     body.clientBlocked()
     #expect(body.deadline(progress, times) == progress.pace.since + times.stall)
     // Behind the last answer: silence, but not for ever, counted from when it was whole.

@@ -24,8 +24,9 @@ extension HTTP1Session {
       input.withReadable { scratch.append($0) }
       input.removeAll()
     }
-    guard pump.mayReceive, scratch.count < scratch.capacity else { return scratch.count }
-    switch pump.receive(into: scratch.free, on: reactor) {
+    let room = min(scratch.capacity - scratch.count, proxy.held.readBytesMax)
+    guard pump.mayReceive, room > 0 else { return scratch.count }
+    switch pump.receive(into: UnsafeMutableRawBufferPointer(rebasing: scratch.free[..<room]), on: reactor) {
     case .bytes(let count):
       scratch.count += count
       proxy.bytesThisTurn += count
@@ -201,7 +202,7 @@ extension HTTP1Session {
   }
 
   /// Whether more of the request waits for the backend than may wait.
-  var isRequestBlocked: Bool { unsentRequestBytes > BalancerLimits.unsentBytesMax }
+  var isRequestBlocked: Bool { unsentRequestBytes > proxy.held.unsentBytesMax }
 
   /// Bytes of the request that no backend's kernel has taken.
   var unsentRequestBytes: Int { uncounted(request) { $0.unsentCount } ?? 0 }

@@ -93,6 +93,7 @@ extension HTTP1Session {
     input.removeAll()
     input.releaseIfEmpty()
     pump.close(on: reactor)
+    countMemory(on: reactor)
     proxy.closed(self, on: reactor)
   }
 

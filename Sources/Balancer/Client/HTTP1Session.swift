@@ -47,6 +47,8 @@ final class HTTP1Session: EventHandler {
   /// Its bytes on the way to a backend.
   var request: RequestBytes?
   var id = ForwardedID()
+  /// What it holds that somebody does not take, as it was last counted.
+  private var counted: UInt32 = 0
   /// The backend that has it, until the account is settled.
   var chosen: BackendEntry?
   var link: HTTP1Link?
@@ -78,13 +80,19 @@ final class HTTP1Session: EventHandler {
     let hasRoom = pump.noted(events)
     // Both directions are gone: whatever is in progress is for nobody. Between requests what has come is still read,
     // and behind the last answer what has come is read so that closing does not turn into a reset.
-    let isGone = events.contains(.error) || events.contains(.hangup) && exchange.phase != .lingering
+    let isGone = events.contains(.error) || events.contains(.hangup) && exchange.phase != .lingering || hasGivenUp
     if isGone, exchange.phase != .awaitingHead {
       run(exchange.clientLeft(), on: reactor)
       return settle(on: reactor)
     }
     if hasRoom { flushOutput(on: reactor) }
     drive(on: reactor)
+  }
+
+  /// Whether the client has ended its side before its request was whole. While the backend does not take the request,
+  /// nothing is read, and the end stands behind what is unread.
+  private var hasGivenUp: Bool {
+    pump.peerHasClosed && exchange.isRequestBlocked && pump.unreadBytes < body.missingBytes
   }
 
   /// Something has happened on the link.
@@ -206,11 +214,42 @@ final class HTTP1Session: EventHandler {
     if proxy.isDraining, exchange.readsHead, input.isEmpty, !pump.mayReceive, !pump.isClosed {
       run(exchange.drainOrdered(isQuiet: true), on: reactor)
     }
+    countMemory(on: reactor)
     if pump.isClosed {
       firesAt = .never
       return reactor.cancel(timer)
     }
     expect(on: reactor)
+  }
+
+  // MARK: Memory
+
+  /// What it holds that somebody does not take.
+  var heldBytes: Int { Int(counted) }
+
+  /// How long whoever has to give or take something has not done so.
+  var waitsSince: MonotonicTime {
+    exchange.isRequestBlocked && !exchange.isClientBlocked ? progress.since : progress.pace.since
+  }
+
+  func countMemory(on reactor: isolated Reactor) {
+    let owned = pump.bytesOwned + input.bytesOwned + (uncounted(request) { $0.bytesOwned } ?? 0)
+    let held = owned > BalancerLimits.uncountedBytes ? owned : 0
+    guard held != Int(counted) else { return }
+    let before = Int(counted)
+    counted = UInt32(clamping: held)
+    proxy.held.changed(from: before, to: Int(counted))
+    if proxy.held.isExceeded { proxy.shedSoon(on: reactor) }
+  }
+
+  /// Memory is short, and whoever it waits for is among the slowest.
+  func shed(on reactor: isolated Reactor) {
+    switch exchange.phase {
+    case .awaitingHead, .lingering, .over: run(exchange.clientLeft(), on: reactor)
+    default: run(exchange.bodyRefused(.outOfResources), on: reactor)
+    }
+    if !pump.isClosed, pump.unsentBytes > BalancerLimits.uncountedBytes { run(exchange.clientLeft(), on: reactor) }
+    settle(on: reactor)
   }
 
   private func expect(on reactor: isolated Reactor) {

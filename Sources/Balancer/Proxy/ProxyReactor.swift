@@ -30,6 +30,8 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   var headError = HeadError.invalidStartLine
   let upstreams = UpstreamPool()
   let waiting = WaitingLine()
+  /// What sessions hold that somebody does not take.
+  let held: HeldBytes
   /// The backends as this reactor knows them.
   private(set) var backends: BackendSet
   var random = SeededRandom.fromSystem()
@@ -41,7 +43,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   private let dateBytes = ByteScratch(capacity: 64)
   private var dateCheckedAt = MonotonicTime(nanoseconds: 0)
   private var listener: Listener?
-  private var sessions: [HTTP1Session] = []
+  private(set) var sessions: [HTTP1Session] = []
   /// Bytes of requests that nobody has now, and how many somebody has.
   private var lent: [RequestBytes] = []
   private var lentOut = 0
@@ -50,11 +52,14 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   private lazy var sweepTimer = ReactorTimer(self)
   private lazy var lineTimer = ReactorTimer(self)
   private var servesLine = false
+  private var sheds = false
   private let drained = Pause()
 
   init(_ shared: BalancerShared) {
     self.shared = shared
     times = shared.configuration.times
+    held = HeldBytes(
+      limit: shared.configuration.memoryBytes / 4 / shared.configuration.reactors, metrics: shared.metrics)
     exposesBackend = shared.configuration.exposesBackend
     backends = shared.backends
   }
@@ -144,8 +149,11 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
 
   /// What a crowd has freed stays with malloc, between what others hold, long after the crowd has left.
   private func giveBackMemory() {
-    guard freed >= BalancerLimits.freedMax, mayKeepRequest else { return }
+    guard freed >= BalancerLimits.freedMax && mayKeepRequest || held.givenBack >= BalancerLimits.givenBackMax else {
+      return
+    }
     freed = 0
+    held.gaveBackMemory()
     clinux_give_back_memory()
   }
 
@@ -180,9 +188,22 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     reactor.flushBeforeSleep(self)
   }
 
+  /// More is held than may be held: some sessions are parted with before the loop sleeps.
+  func shedSoon(on reactor: isolated Reactor) {
+    guard !sheds else { return }
+    sheds = true
+    reactor.flushBeforeSleep(self)
+  }
+
   override func flush(on reactor: isolated Reactor) {
-    servesLine = false
-    waiting.serve(on: reactor)
+    if sheds {
+      sheds = false
+      held.shed(sessions, on: reactor)
+    }
+    if servesLine {
+      servesLine = false
+      waiting.serve(on: reactor)
+    }
   }
 
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {

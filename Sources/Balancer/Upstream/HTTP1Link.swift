@@ -116,7 +116,8 @@ final class HTTP1Link: EventHandler {
       incoming.withReadable { scratch.append($0) }
       incoming.removeAll()
     }
-    switch pump.receive(into: scratch.free, on: reactor) {
+    let room = min(scratch.capacity - scratch.count, proxy.held.readBytesMax)
+    switch pump.receive(into: UnsafeMutableRawBufferPointer(rebasing: scratch.free[..<room]), on: reactor) {
     case .bytes(let count):
       scratch.count += count
       hadResponse = true

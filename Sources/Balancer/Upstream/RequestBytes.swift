@@ -10,6 +10,9 @@ final class RequestBytes {
   /// Whether all that was sent is still here.
   private(set) var isReplayable = true
 
+  /// Bytes of memory that it owns.
+  var bytesOwned: Int { bytes.bytesOwned }
+
   /// Bytes that the kernel has not taken.
   var unsentCount: Int { bytes.count - taken }
 

@@ -66,6 +66,8 @@ void clinux_give_back_memory(void);
 
 /// Bytes in the socket's send queue that the peer has not acknowledged (TCP) or read (Unix), or -1.
 int clinux_unsent_bytes(int fd);
+/// Bytes in the socket's receive queue, or -1.
+int clinux_unread_bytes(int fd);
 
 /// A relaxed add to a cell that only the calling thread writes and any thread may read: one plain add.
 static inline void clinux_cell_add(uint64_t *cell, uint64_t amount) {

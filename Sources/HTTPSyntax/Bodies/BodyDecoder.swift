@@ -40,6 +40,16 @@ public struct BodyDecoder: Sendable {
     return false
   }
 
+  /// The least number of bytes that are still to come.
+  var missingBytes: Int {
+    switch state {
+    case .done, .untilClose: 0
+    case .length(let rest): rest
+    // The last chunk and the empty trailer section.
+    case .chunked: 1
+    }
+  }
+
   /// Whether the body ends with the connection, so that an end of the stream completes it.
   public var endsWithConnection: Bool {
     if case .untilClose = state { return true }

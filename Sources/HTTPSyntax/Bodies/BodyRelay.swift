@@ -38,6 +38,9 @@ public struct BodyRelay: Sendable {
   /// Whether the whole body was read.
   public var isComplete: Bool { decoder.isComplete }
 
+  /// The least number of bytes that are still to come.
+  public var missingBytes: Int { decoder.missingBytes }
+
   /// Whether the body ends with the connection.
   public var endsWithConnection: Bool { decoder.endsWithConnection }
 

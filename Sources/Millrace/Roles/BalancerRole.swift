@@ -38,6 +38,7 @@ enum BalancerRole {
     let inFlight = configuration.integer(.backendInFlight)
     balancer.backendInFlightMax = inFlight == 0 ? .max : inFlight
     balancer.viaName = configuration.text(.via).flatMap { $0.isEmpty ? nil : $0 }
+    balancer.memoryBytes = configuration.integer(.memoryMiB) << 20
     balancer.adminToken = configuration.text(.adminToken)
     balancer.trustsLoopback = configuration.isOn(.adminTrustLoopback)
     balancer.healthPath = configuration.text(.healthPath) ?? ""

@@ -151,7 +151,7 @@ extension Setting {
 
   // Everybody who serves.
   static let memoryMiB = Setting(
-    "memory-mib", "MILLRACE_MEMORY_MIB", .integer(64...1_048_576), "256", [.up, .api],
+    "memory-mib", "MILLRACE_MEMORY_MIB", .integer(64...1_048_576), "256", [.up, .balance, .api],
     "memory in MiB that one process may take; when it gets short, the slowest clients are parted with")
 
   // Measurements.

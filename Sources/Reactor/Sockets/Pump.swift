@@ -68,6 +68,12 @@ public struct Pump: ~Copyable {
   /// Bytes that were handed over and the kernel has not taken.
   public var unsentBytes: Int { output.count }
 
+  /// Bytes of memory that it owns.
+  public var bytesOwned: Int { output.bytesOwned }
+
+  /// Bytes that came and were not read, so far as this kernel knows.
+  public var unreadBytes: Int { max(0, Int(clinux_unread_bytes(fd))) }
+
   /// Bytes that were handed over and the peer has not taken, so far as this kernel knows: not sent, or sent and not
   /// acknowledged (TCP), or not read (Unix).
   public var untakenBytes: Int { output.count + max(0, Int(clinux_unsent_bytes(fd))) }
