@@ -8,10 +8,15 @@ import Testing
     let system = try System()
     defer { system.remove() }
     try #require(await system.waitFor("Ready"), "\(system.output)")
-    let psql = "psql -h \(system.folder)/data/run -U millrace -d millrace -qAtc"
-    // Whoever registers waits for this transaction.
-    let holder = try ChildProcess.start(
-      "/bin/sh", ["-c", "\(psql) 'begin; lock table millrace.worker in share mode; select pg_sleep(60)'"])
+    let place = ["-h", system.folder + "/data/run", "-U", "millrace", "-d", "millrace", "-qAt"]
+    let psql = "psql \(place.joined(separator: " ")) -c"
+    // Whoever registers waits for this transaction, which ends as soon as there is nothing more to read for it.
+    var ends: [CInt] = [-1, -1]
+    try #require(socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0)
+    let holder = try ChildProcess.start("psql", place, input: ends[0])
+    close(ends[0])
+    let lock = "begin; lock table millrace.worker in share mode;\n"
+    #expect(write(ends[1], lock, lock.utf8.count) == lock.utf8.count)
     let isLocked = "select count(*) from pg_locks where relation = 'millrace.worker'::regclass and mode = 'ShareLock'"
     try #require(await eventually { (try? shell("\(psql) \"\(isLocked)\"")) == "1\n" })
 
@@ -32,8 +37,8 @@ import Testing
     kill(worker, SIGTERM)
     try #require(await eventually { (try? String(contentsOfFile: log, encoding: .utf8))?.contains("stopping") == true })
     // One that does not wait for its row has ended by now.
-    try await Task.sleep(for: .milliseconds(500))
-    _ = try shell("\(psql) \"select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(60)'\"")
+    try await Task.sleep(for: .milliseconds(300))
+    close(ends[1])
     #expect(ChildProcess.waitForEnd(of: worker).code == 0)
     _ = ChildProcess.waitForEnd(of: holder)
     let ghosts = "select count(*) from millrace.worker where name = 'late' and not has_left"
