@@ -60,10 +60,11 @@ public final class APIProcess: Role {
       "listening", [("instance", configuration.instance), ("listens", "\(configuration.endpoints)")])
   }
 
-  /// No new connections, requests under way end, then everything closes.
+  /// Clients that wait for a task are told how it is, no new connections, requests under way end, then everything
+  /// closes.
   public func stop(on reactor: isolated Reactor) async {
     log.info("stopping")
-    await server.drain(until: reactor.now + configuration.drain, on: reactor)
+    await service.end(server, within: configuration.drain, on: reactor)
     subscriber?.close(on: reactor)
     service.redis?.close(on: reactor)
     service.queue.close(on: reactor)

@@ -28,7 +28,7 @@ extension APIService {
     switch try await answer(kind, input, request, on: reactor) {
     case .cached(let hit): return APIService.cachedResponse(hit)
     case .task(let id, let state):
-      if let wait, let task = await waitForEnd(of: id, wait, request, on: reactor) {
+      if let wait, let task = await waitForEnd(of: id, wait, request, on: reactor), task.state.isTerminal {
         return wait.applied(to: .json(200, task.json))
       }
       return APIService.queuedResponse(kind, id, state)

@@ -14,12 +14,13 @@ extension APIService {
       throw Problem(404, "There is no task \(id).")
     }
     guard let wait else { return .json(200, task.json) }
-    let ended = task.state.isTerminal ? task : await waitForEnd(of: id, wait, request, on: reactor)
-    return wait.applied(to: .json(200, (ended ?? task).json))
+    let last = task.state.isTerminal ? task : await waitForEnd(of: id, wait, request, on: reactor)
+    return wait.applied(to: .json(200, (last ?? task).json))
   }
 
-  /// Waits until task `id` is over; nil if it is not in time, or too many clients wait already. The task is safe and
-  /// known to the client whatever happens here, so a look that fails is no error: it is a look that found nothing.
+  /// Waits until task `id` is over, and returns it as it was seen last: nil if it was not seen, because there was no
+  /// time, too many clients wait already, or the process stops. The task is safe and known to the client whatever
+  /// happens here, so a look that fails is no error: it is a look that found nothing.
   func waitForEnd(
     of id: Int64, _ wait: WaitPreference, _ request: HTTPRequest, on reactor: isolated Reactor
   ) async -> TaskRecord? {
@@ -27,6 +28,7 @@ extension APIService {
     let deadline = reactor.now + .seconds(UInt64(wait.seconds))
     var patience = Limits.blindCheck
     var moment = 0
+    var last: TaskRecord?
     while true {
       // News comes over Redis; the truth is in PostgreSQL, and is asked more and more seldom in case news was lost.
       let pause = board.hasNews ? patience : Limits.blindCheck
@@ -35,14 +37,17 @@ extension APIService {
       // that comes during the look is news.
       _ = await board.wait(for: id, since: moment, until: min(deadline, reactor.now + pause), on: reactor)
       moment = board.moment
+      // What was seen last has to do: a stop waits for no PostgreSQL.
+      if board.isStopping { return last }
       do {
-        if let task = try await queue.task(id, on: reactor), task.state.isTerminal { return task }
+        last = try await queue.task(id, on: reactor) ?? last
+        if let last, last.state.isTerminal { return last }
       } catch {
         log.debug(
           "a look at a task failed, its client waits on",
           [("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", "\(error)")])
       }
-      if reactor.now >= deadline { return nil }
+      if reactor.now >= deadline { return last }
     }
   }
 

@@ -73,6 +73,12 @@ final class APIService {
     return router
   }
 
+  /// Lets the requests that `server` has in progress end. Those that wait for a task end at once.
+  func end(_ server: HTTPServer, within span: TimeSpan, on reactor: isolated Reactor) async {
+    board.stop()
+    await server.drain(until: reactor.now + span, on: reactor)
+  }
+
   /// What a client is told when PostgreSQL has no answer; the log has the reason under the same request id.
   func problem(_ error: QueueError, _ request: HTTPRequest) -> Problem {
     let message: StaticString =

@@ -5,7 +5,7 @@ import TaskQueue
 /// Clients that wait for a task: a table from id to those who wait, and the ids that were over lately, because news of
 /// a completion may overtake the answer to its own submission.
 final class CompletionBoard {
-  private var waiters: [Int64: [Pause]] = [:]
+  private var waiters: [Int64: [ObjectIdentifier: Pause]] = [:]
   /// When it was told of each id, as a number that grows.
   private var told: [Int64: Int] = [:]
   private var toldOrder = RingQueue<Int64>()
@@ -13,6 +13,8 @@ final class CompletionBoard {
   private(set) var moment = 0
   /// How many clients wait.
   private(set) var count = 0
+  /// Whether nobody is to wait any more.
+  private(set) var isStopping = false
   /// Whether news arrives at present.
   var hasNews = false {
     // What ended while nobody listened is found by looking.
@@ -20,19 +22,27 @@ final class CompletionBoard {
   }
 
   /// Waits until somebody says that task `id` is over, unless somebody has said so after `moment` (0: ever).
-  /// - Returns: false if nobody did by `deadline`.
+  /// - Returns: false if nobody did by `deadline`, or before the stop.
   func wait(
     for id: Int64, since moment: Int, until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async -> Bool {
     if let last = told[id], last > moment { return true }
+    if isStopping { return false }
     let waiter = Pause()
-    waiters[id, default: []].append(waiter)
+    // Ten thousand may wait for the same task, and leave together.
+    waiters[id, default: [:]][ObjectIdentifier(waiter)] = waiter
     count += 1
     let wasTold = await waiter.wait(until: deadline, on: reactor)
     count -= 1
-    waiters[id]?.removeAll { $0 === waiter }
+    waiters[id]?[ObjectIdentifier(waiter)] = nil
     if waiters[id]?.isEmpty == true { waiters[id] = nil }
-    return wasTold
+    return wasTold && !isStopping
+  }
+
+  /// The process stops: whoever waits is answered with what is known by now, and nobody waits any more.
+  func stop() {
+    isStopping = true
+    wakeAll()
   }
 
   /// Tasks `ids` are over.
@@ -43,11 +53,13 @@ final class CompletionBoard {
         toldOrder.append(id)
         if toldOrder.count > Limits.recentCompletionsMax, let oldest = toldOrder.popFirst() { told[oldest] = nil }
       }
-      for waiter in waiters[id] ?? [] { waiter.end() }
+      for waiter in waiters[id, default: [:]].values { waiter.end() }
     }
   }
 
   private func wakeAll() {
-    for waiter in waiters.values.joined() { waiter.end() }
+    for all in waiters.values {
+      for waiter in all.values { waiter.end() }
+    }
   }
 }

@@ -137,7 +137,7 @@ final class APIHarness: QueueListener {
 
   func stop(on reactor: isolated Reactor) async {
     client.closeIdle(on: reactor)
-    await server.drain(until: reactor.now + .seconds(1 as UInt64), on: reactor)
+    await service.end(server, within: .seconds(10 as UInt64), on: reactor)
     service.redis?.close(on: reactor)
     service.queue.close(on: reactor)
     worker.close(on: reactor)

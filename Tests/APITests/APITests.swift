@@ -167,6 +167,23 @@ import HTTPSyntax
     }
   }
 
+  @Test func `clients that wait are told at once how their task is when the process stops`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("stopping", redis: nil, on: reactor)
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
+      let stopping = Task.immediate(executorPreference: reactor.queue) {
+        let deadline = reactor.now + .seconds(20 as UInt64)
+        while api.service.board.count == 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(1)) }
+        let began = reactor.now
+        await api.stop(on: reactor)
+        #expect(reactor.now.since(began) < .seconds(3 as UInt64))
+      }
+      let answer = try await api.send(.get, "/task/1?wait=30", on: reactor)
+      #expect(answer.status == 200 && answer.text.contains(#""status":"queued""#))
+      await stopping.value
+    }
+  }
+
   @Test func `news that comes while a waiting client looks for itself is not lost`() async throws {
     let (old, fresh) = try await onReactor { reactor -> (Bool, Bool) in
       let board = CompletionBoard()
