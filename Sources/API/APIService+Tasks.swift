@@ -19,7 +19,7 @@ extension APIService {
   }
 
   /// Waits until task `id` is over, and returns it as it was seen last: nil if it was not seen, because there was no
-  /// time, too many clients wait already, or the process stops. The task is safe and known to the client whatever
+  /// time, too many clients wait already, the process stops, or the client has ended its side. The task is safe and known to the client whatever
   /// happens here, so a look that fails is no error: it is a look that found nothing.
   func waitForEnd(
     of id: Int64, _ wait: WaitPreference, _ request: HTTPRequest, on reactor: isolated Reactor
@@ -35,10 +35,10 @@ extension APIService {
       patience = min(TimeSpan(nanoseconds: patience.nanoseconds * 2), Limits.safetyCheckMax)
       // What is remembered is believed once, for it may be about another system's task of the same number; but news
       // that comes during the look is news.
-      _ = await board.wait(for: id, since: moment, until: min(deadline, reactor.now + pause), on: reactor)
+      _ = await board.wait(for: id, since: moment, request, until: min(deadline, reactor.now + pause), on: reactor)
       moment = board.moment
-      // What was seen last has to do: a stop waits for no PostgreSQL.
-      if board.isStopping { return last }
+      // What was seen last has to do: neither a stop nor a crowd that leaves waits for PostgreSQL.
+      if board.isEnded(request) { return last }
       do {
         last = try await queue.task(id, on: reactor) ?? last
         if let last, last.state.isTerminal { return last }

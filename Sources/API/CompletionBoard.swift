@@ -1,4 +1,5 @@
 import Basics
+import HTTP
 import Reactor
 import TaskQueue
 
@@ -14,30 +15,36 @@ final class CompletionBoard {
   /// How many clients wait.
   private(set) var count = 0
   /// Whether nobody is to wait any more.
-  private(set) var isStopping = false
+  private var isStopping = false
   /// Whether news arrives at present.
   var hasNews = false {
     // What ended while nobody listened is found by looking.
     didSet { if hasNews && !oldValue { wakeAll() } }
   }
 
-  /// Waits until somebody says that task `id` is over, unless somebody has said so after `moment` (0: ever).
-  /// - Returns: false if nobody did by `deadline`, or before the stop.
+  /// Waits until somebody says that task `id` is over, unless somebody has said so after `moment` (0: ever), for as
+  /// long as the client of `request` waits.
+  /// - Returns: false if nobody did by `deadline`, before the client has ended its side, or before the stop.
   func wait(
-    for id: Int64, since moment: Int, until deadline: MonotonicTime, on reactor: isolated Reactor
+    for id: Int64, since moment: Int, _ request: HTTPRequest, until deadline: MonotonicTime,
+    on reactor: isolated Reactor
   ) async -> Bool {
     if let last = told[id], last > moment { return true }
-    if isStopping { return false }
+    if isEnded(request) { return false }
     let waiter = Pause()
     // Ten thousand may wait for the same task, and leave together.
     waiters[id, default: [:]][ObjectIdentifier(waiter)] = waiter
+    request.whenClientEnds { waiter.end() }
     count += 1
     let wasTold = await waiter.wait(until: deadline, on: reactor)
     count -= 1
     waiters[id]?[ObjectIdentifier(waiter)] = nil
     if waiters[id]?.isEmpty == true { waiters[id] = nil }
-    return wasTold && !isStopping
+    return wasTold && !isEnded(request)
   }
+
+  /// Whether the client of `request` is to be answered with what is known by now.
+  func isEnded(_ request: HTTPRequest) -> Bool { isStopping || request.hasClientEnded }
 
   /// The process stops: whoever waits is answered with what is known by now, and nobody waits any more.
   func stop() {

@@ -9,6 +9,7 @@ extension Exchange {
     require(phase == .choosing, "backendChosen")
     flags.insert(.attempted)
     if isReused { flags.insert(.linkIsReused) } else { flags.remove(.linkIsReused) }
+    flags.remove(.linkEnded)
     phase = isConnected ? .sending : .connecting
     return isConnected ? .forward : []
   }
@@ -61,7 +62,7 @@ extension Exchange {
   /// The backend's kernel has taken what it took; `isBlocked` if more than may wait is left.
   public mutating func requestTaken(isBlocked: Bool) -> Step {
     if isBlocked { flags.insert(.requestBlocked) } else { flags.remove(.requestBlocked) }
-    return []
+    return endLink()
   }
 
   /// The backend's connection has ended before the response did.
@@ -113,7 +114,9 @@ extension Exchange {
     require(phase == .responding, "responseReceived")
     flags.insert(.hasResponse)
     guard isEnd else { return .relay }
-    let keeps = isLinkClean && flags.isSuperset(of: [.linkKeeps, .requestEnded]) && !flags.contains(.draining)
+    let keeps =
+      isLinkClean && flags.isSuperset(of: [.linkKeeps, .requestEnded])
+      && flags.isDisjoint(with: [.draining, .linkEnded])
     let link: Step = keeps ? [.credit, .keepLink] : [.credit, .closeLink]
     return goOn(.relay).union(link)
   }

@@ -76,7 +76,7 @@ extension Exchange {
     switch phase {
     case .over: return []
     case .awaitingHead, .lingering: return close()
-    default: return flags.contains(.requestEnded) ? [] : clientLeft()
+    default: return flags.contains(.requestEnded) ? endLink() : clientLeft()
     }
   }
 
@@ -108,10 +108,10 @@ extension Exchange {
     }
   }
 
-  /// The balancer stops: the request in progress is the last one.
+  /// The balancer stops: the request in progress is the last one. What its backend can say at once it should say now.
   /// - Parameter isQuiet: nothing of a request has come.
   public mutating func drainOrdered(isQuiet: Bool) -> Step {
     flags.insert(.draining)
-    return phase == .awaitingHead && isQuiet ? close() : []
+    return phase == .awaitingHead && isQuiet ? close() : endLink()
   }
 }

@@ -34,6 +34,15 @@ extension Exchange {
     return step.union([.replay, .exclude, .spendRetry])
   }
 
+  /// Tells the backend once that nobody waits for long, if nobody does and it has not begun to answer.
+  @inline(__always)
+  mutating func endLink() -> Step {
+    if flags.isDisjoint(with: [.clientEnded, .draining]) { return [] }
+    guard phase == .sending, flags.contains(.requestEnded), !flags.contains(.linkEnded) else { return [] }
+    flags.insert(.linkEnded)
+    return .endLink
+  }
+
   /// Ends the link because of the backend.
   func lose() -> Step { [.blame, .closeLink] }
 

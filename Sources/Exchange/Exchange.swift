@@ -63,6 +63,8 @@ public struct Exchange: ~Copyable {
     static let draining = Flags(rawValue: 512)
     /// A backend was asked.
     static let attempted = Flags(rawValue: 1024)
+    /// The backend was told that nobody waits for long.
+    static let linkEnded = Flags(rawValue: 2048)
     /// What holds beyond a request.
     static let lasting: Flags = [.clientBlocked, .clientEnded, .draining]
   }

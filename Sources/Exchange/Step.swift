@@ -58,6 +58,9 @@ public struct Step: OptionSet, Equatable, Sendable {
   public static let forward = Step(rawValue: 1 << 16)
   /// The balancer's own endpoint is asked.
   public static let askLocal = Step(rawValue: 1 << 17)
+  /// The backend is told, as soon as it has the whole request, that nobody waits any longer than for what it can say
+  /// now: the link's writing side ends.
+  public static let endLink = Step(rawValue: 1 << 23)
   /// The next request is awaited.
   public static let nextHead = Step(rawValue: 1 << 18)
   /// The client is told that this was all, and what it still sends is dropped for a while (RFC 9112 §9.6).

@@ -184,14 +184,44 @@ import HTTPSyntax
     }
   }
 
+  @Test func `a thousand clients that wait and leave are gone at once, and who still reads is answered`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("leaving", redis: nil, on: reactor)
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
+      var clients: [Stream] = []
+      for _ in 0..<1000 {
+        let fd = try await Connector.connect(to: api.address, until: reactor.now + .seconds(5 as UInt64), on: reactor)
+        let client = try Stream(adopting: fd, on: reactor)
+        client.write(Array("GET /task/1?wait=30 HTTP/1.1\r\nHost: a\r\n\r\n".utf8), on: reactor)
+        clients.append(client)
+      }
+      var deadline = reactor.now + .seconds(20 as UInt64)
+      while api.service.board.count < 1000, reactor.now < deadline { await reactor.sleep(for: .milliseconds(5)) }
+      #expect(api.service.board.count == 1000)
+      for client in clients.dropFirst() { client.close(on: reactor) }
+      clients[0].shutdownWriting(on: reactor)
+      deadline = reactor.now + .seconds(2 as UInt64)
+      while api.service.board.count > 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(5)) }
+      #expect(api.service.board.count == 0)
+      while await clients[0].read(until: deadline, on: reactor) == .bytes {}
+      let answer = String(decoding: clients[0].input.bytes(0..<clients[0].input.count), as: UTF8.self)
+      #expect(answer.hasPrefix("HTTP/1.1 200 ") && answer.contains(#""status":"queued""#))
+      clients[0].close(on: reactor)
+      await api.stop(on: reactor)
+    }
+  }
+
   @Test func `news that comes while a waiting client looks for itself is not lost`() async throws {
     let (old, fresh) = try await onReactor { reactor -> (Bool, Bool) in
       let board = CompletionBoard()
+      let request = HTTPRequest(
+        headBytes: Array("GET / HTTP/1.1\r\nHost: a\r\n\r\n".utf8), body: [], id: [],
+        peer: SocketAddress("127.0.0.1:1")!)!
       board.completed([7])
       let moment = board.moment
-      let old = await board.wait(for: 7, since: moment, until: reactor.now + .milliseconds(10), on: reactor)
+      let old = await board.wait(for: 7, since: moment, request, until: reactor.now + .milliseconds(10), on: reactor)
       board.completed([7])
-      return (old, await board.wait(for: 7, since: moment, until: .never, on: reactor))
+      return (old, await board.wait(for: 7, since: moment, request, until: .never, on: reactor))
     }
     #expect(!old && fresh)
   }

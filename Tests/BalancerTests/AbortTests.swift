@@ -27,6 +27,41 @@ import Testing
     #expect(stats.contains("\"in_flight\":0"))
   }
 
+  /// A backend of our own that has something to say only when it learns that nobody waits for long.
+  private static let patient = BalancerFixture.Backend.raw(at: .unix) { connection, reactor in
+    await connection.read(on: reactor)
+    connection.send(RawBackend.ok, on: reactor)
+  }
+
+  @Test("a client's end is passed on to a backend of our own, and the answer comes back to who still reads")
+  func clientEnds() async throws {
+    let answers = try await withBalancer(Self.patient) { fixture, reactor in
+      var answers: [String] = []
+      for _ in 0..<2 {
+        let client = try await fixture.connect(on: reactor)
+        client.send(request("GET /wait", kept: true), on: reactor)
+        _ = await fixture.backend.waits(forAsked: answers.count + 1, on: reactor)
+        client.stream.shutdownWriting(on: reactor)
+        answers.append(await client.read(on: reactor))
+      }
+      return answers
+    }
+    #expect(answers.allSatisfy { $0.hasPrefix("HTTP/1.1 200 ") && $0.hasSuffix("ok") })
+  }
+
+  @Test("a balancer that stops does not wait for long waits, and their clients are answered") func drain() async throws {
+    let (answer, took) = try await withBalancer(Self.patient) { fixture, reactor in
+      let client = try await fixture.connect(on: reactor)
+      client.send(request("GET /wait", kept: true), on: reactor)
+      _ = await fixture.backend.waits(forAsked: 1, on: reactor)
+      let began = reactor.now
+      fixture.balancer.drain(within: .seconds(15 as UInt64))
+      return (await client.read(on: reactor), reactor.now.since(began))
+    }
+    #expect(answer.hasPrefix("HTTP/1.1 200 ") && answer.hasSuffix("ok"))
+    #expect(took < .seconds(3 as UInt64))
+  }
+
   @Test("a POST that a backend reads and then aborts is not sent again", arguments: [BalancerFixture.Place.tcp, .unix])
   func readAndAborted(place: BalancerFixture.Place) async throws {
     let (answer, requests) = try await withBalancer(

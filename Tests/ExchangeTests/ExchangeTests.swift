@@ -39,12 +39,31 @@ import Testing
     #expect(exchange.phase == .lingering && exchange.dropsInput)
   }
 
+  @Test("a backend learns once that the client has ended its side, and its link is not kept") func endedClient() {
+    var exchange = Self.sent(Self.facts())
+    #expect(exchange.requestTaken(isBlocked: false) == [])
+    #expect(exchange.clientEnded() == .endLink)
+    #expect(exchange.requestTaken(isBlocked: false) == [] && exchange.drainOrdered(isQuiet: true) == [])
+    _ = exchange.responseHeadReceived(keepsLink: true, endsWithConnection: false)
+    #expect(exchange.responseReceived(isEnd: true, isLinkClean: true) == [.relay, .credit, .closeLink, .linger])
+    // Before a link is there, nothing can be told; then it is told behind the request, and another backend anew.
+    var early = Exchange()
+    _ = early.headReceived(Self.facts())
+    _ = early.limitDecided(isAllowed: true)
+    #expect(early.clientEnded() == [])
+    _ = early.backendChosen(isConnected: true, isReused: false)
+    #expect(early.requestTaken(isBlocked: false) == .endLink)
+    #expect(early.upstreamEnded(.nothingSent, isReplayable: true).contains(.choose))
+    _ = early.backendChosen(isConnected: true, isReused: false)
+    #expect(early.requestTaken(isBlocked: false) == .endLink)
+  }
+
   @Test("nothing follows a connection that is not clean, and a drained one is not kept") func uncleanLinks() {
     var exchange = Self.sent(Self.facts())
     _ = exchange.responseHeadReceived(keepsLink: true, endsWithConnection: false)
     #expect(exchange.responseReceived(isEnd: true, isLinkClean: false).contains(.closeLink))
     var draining = Self.sent(Self.facts())
-    #expect(draining.drainOrdered(isQuiet: true) == [])
+    #expect(draining.drainOrdered(isQuiet: true) == .endLink)
     #expect(draining.responseHeadReceived(keepsLink: true, endsWithConnection: false) == .announceClose)
     #expect(draining.responseReceived(isEnd: true, isLinkClean: true) == [.relay, .credit, .closeLink, .linger])
   }
@@ -145,7 +164,7 @@ import Testing
     var within = Self.sent(Self.facts(idempotent: false, whole: false))
     #expect(within.clientEnded() == [.excuse, .closeLink, .close])
     var behind = Self.sent(Self.facts())
-    #expect(behind.clientEnded() == [])
+    #expect(behind.clientEnded() == .endLink)
     _ = behind.responseHeadReceived(keepsLink: true, endsWithConnection: false)
     #expect(behind.responseReceived(isEnd: true, isLinkClean: true).contains(.relay))
     #expect(behind.clientEnded() == .close)

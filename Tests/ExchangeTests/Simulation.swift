@@ -27,6 +27,8 @@ struct Simulation: ~Copyable {
     var hasSent = false
     var hasInterim = false
     var hasHead = false
+    /// Whether it was told that nobody waits for long.
+    var isEnded = false
     var bodyLeft: Int
   }
 
@@ -68,6 +70,10 @@ struct Simulation: ~Copyable {
         story.append("deadline")
         perform(exchange.deadlinePassed(isHeadPartial: exchange.phase == .awaitingHead && chance(30)))
       }
+      let isAwaited = exchange.phase == .sending && requests[current].bodyLeft <= 0
+      check(
+        !isAwaited || !exchange.hasClientEnded || attempt?.isEnded == true,
+        "a backend that has the whole request knows that its client has ended its side")
     }
     check(inFlight == 0, "every request sent is settled once")
     check(inLine == 0, "nobody who has left waits in the line")
@@ -179,7 +185,7 @@ struct Simulation: ~Copyable {
     }
     if !exchange.readsResponse {
       story.append("backend takes")
-      _ = exchange.requestTaken(isBlocked: false)
+      perform(exchange.requestTaken(isBlocked: false))
       return true
     }
     guard attempt.hasSent else { return true }
@@ -279,6 +285,10 @@ struct Simulation: ~Copyable {
       return exchange.retryDecided(isGranted: isGranted)
     }
     if step.contains(.enqueue) { inLine += 1 }
+    if step.contains(.endLink) {
+      check(attempt?.isEnded == false && requests[current].bodyLeft <= 0, "a link ends once, behind a whole request")
+      attempt?.isEnded = true
+    }
     if step.contains(.askLocal) { asksLocal = true }
     if step.contains(.invite) { check(exchange.readsBody, "only a body that is awaited is invited") }
     if step.contains(.nextHead) { asksLocal = false }
@@ -324,6 +334,7 @@ struct Simulation: ~Copyable {
     if !step.isDisjoint(with: [.keepLink, .closeLink]) {
       check(accounts == 1, "a link is never left with an account open")
       check(!step.contains(.keepLink) || step.contains(.credit), "only a link that has answered is kept")
+      check(!step.contains(.keepLink) || attempt?.isEnded != true, "a link whose writing side has ended is not kept")
       attempt = nil
     }
     if step.contains(.dequeue) { inLine -= 1 }

@@ -43,6 +43,7 @@ extension HTTP1Session {
     if step.contains(.enqueue) { enqueue(on: reactor) }
     if step.contains(.askLocal) { askLocal(on: reactor) }
     if step.contains(.linger) { return linger(on: reactor) }
+    if step.contains(.endLink), let request { link?.endWriting(behind: request) }
     if step.contains(.close) { close(on: reactor) }
     return []
   }

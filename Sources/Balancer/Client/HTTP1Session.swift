@@ -156,8 +156,8 @@ final class HTTP1Session: EventHandler {
   }
 
   /// The balancer stops soon: the request in progress, or the next one, is the last.
-  func announceDrain() {
-    _ = exchange.drainOrdered(isQuiet: false)
+  func announceDrain(on reactor: isolated Reactor) {
+    run(exchange.drainOrdered(isQuiet: false), on: reactor)
   }
 
   /// The balancer stops: a request whose bytes have reached the kernel already is still answered.
@@ -207,7 +207,7 @@ final class HTTP1Session: EventHandler {
   /// awaited gets its deadline.
   private func settle(on reactor: isolated Reactor) {
     if pump.hasUnoffered { flushOutput(on: reactor) }
-    if pump.sawEnd, !exchange.hasClientEnded, input.isEmpty || progress.hasPartialHead, !pump.isClosed {
+    if hasEnd, !exchange.hasClientEnded, input.isEmpty || progress.hasPartialHead, !pump.isClosed {
       run(exchange.clientEnded(), on: reactor)
     }
     // A drained balancer keeps nobody who has nothing in progress.
@@ -220,6 +220,12 @@ final class HTTP1Session: EventHandler {
       return reactor.cancel(timer)
     }
     expect(on: reactor)
+  }
+
+  /// Whether the client's end is next: it was read, or, while nothing is read because a backend is waited for, it is
+  /// known to stand there with nothing before it.
+  private var hasEnd: Bool {
+    pump.sawEnd || pump.peerHasClosed && exchange.phase == .sending && !exchange.readsBody && pump.unreadBytes == 0
   }
 
   // MARK: Memory

@@ -239,7 +239,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     isDraining = true
     listener?.closeAfterLast(on: reactor)
     listener = nil
-    for session in sessions { session.announceDrain() }
+    for session in sessions { session.announceDrain(on: reactor) }
     let grace = min(deadline, reactor.now + BalancerLimits.drainGrace)
     if !sessions.isEmpty { await drained.wait(until: grace, on: reactor) }
     for session in sessions { session.drain(on: reactor) }

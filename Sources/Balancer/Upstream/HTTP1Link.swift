@@ -42,6 +42,9 @@ final class HTTP1Link: EventHandler {
   /// The response's status, and how long after the request's last byte its head came.
   private(set) var status = 0
   private(set) var latency = TimeSpan(nanoseconds: 0)
+  /// Whether its writing side ends when the request has left, and whether it has ended.
+  private var endsWriting = false
+  private var hasEndedWriting = false
   /// Why nothing more can be sent, 0 while it can: the backend has closed, but may have answered before.
   private var sendFailure: CInt = 0
 
@@ -84,13 +87,25 @@ final class HTTP1Link: EventHandler {
     sentBytes += amount
     if amount > 0 { sends += 1 }
     switch sent {
-    case .all: if amount > 0 { sentAt = reactor.now }
+    case .all:
+      if amount > 0 { sentAt = reactor.now }
+      if endsWriting { endWriting(behind: request) }
     case .part: break
     case .failed(let code):
       sendFailure = code
       pump.lookAgain()
     }
     return amount > 0
+  }
+
+  /// Ends the writing side behind `request`, of which nothing more will come, if the backend is known to take that for
+  /// a wish to be answered soon: others may take it for the end of everything.
+  func endWriting(behind request: RequestBytes) {
+    guard entry.vouchesForResets, sendFailure == 0, !hasEndedWriting else { return }
+    endsWriting = true
+    guard request.unsentCount == 0 else { return }
+    hasEndedWriting = true
+    pump.shutdownWriting()
   }
 
   /// The head of the final response has come.

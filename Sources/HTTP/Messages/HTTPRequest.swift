@@ -15,6 +15,8 @@ public final class HTTPRequest {
   public internal(set) var bodyReader: HTTPBodyReader?
   /// Where the connection comes from.
   public let peer: SocketAddress
+  /// The connection it came on, nil for one that somebody else has read.
+  weak var stream: Stream?
   /// The name of this request, in answers and logs.
   public internal(set) var id: [UInt8] = []
   /// When its first bytes were there.
@@ -45,6 +47,15 @@ public final class HTTPRequest {
     body = []
     parameters = []
   }
+
+  /// Whether the client has ended its side of the connection. It may still be reading, but what can be said now should
+  /// not be put off any more: of one that has gone altogether its machine tells no more than this until it is written
+  /// to.
+  public var hasClientEnded: Bool { stream?.peerHasEnded ?? false }
+
+  /// Has `act` called once if the client ends its side before the request is answered; in the place of what was asked
+  /// for before.
+  public func whenClientEnds(_ act: @escaping () -> Void) { stream?.whenPeerEnds = act }
 
   /// The method.
   public var method: HTTPMethod { head.method }

@@ -19,6 +19,7 @@ final class HTTPConnection: SlowHolder {
     self.server = server
     self.stream = stream
     request = HTTPRequest(peer: peer)
+    request.stream = stream
     lease = ByteLease(server.budget)
   }
 
@@ -94,6 +95,7 @@ final class HTTPConnection: SlowHolder {
   private func respond(closing: Bool, on reactor: isolated Reactor) async -> Bool {
     let response = await server.handler.respond(to: request, on: reactor)
     let reader = request.bodyReader
+    stream.whenPeerEnds = nil
     // It may be large or secret, and an answer may take its time to leave.
     SecretBytes.wipe(&request.body)
     request.body = []

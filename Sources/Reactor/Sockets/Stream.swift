@@ -26,6 +26,10 @@ public final class Stream: EventHandler {
   public var unsentBytes: Int { pump.unsentBytes }
   /// The descriptor, -1 after `close`.
   public var fd: CInt { pump.fd }
+  /// Whether the peer has ended its side, though it may still be reading, or the connection is broken.
+  public var peerHasEnded: Bool { pump.peerHasClosed || failure != nil }
+  /// Called once when that comes about, whether or not somebody reads.
+  public var whenPeerEnds: (() -> Void)?
 
   private var pump: Pump
   private var failure: SystemError?
@@ -161,6 +165,7 @@ public final class Stream: EventHandler {
   /// Reads for whoever waits, and writes what a short write left.
   public override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
     if pump.noted(events) { flush(on: reactor) }
+    if pump.peerHasClosed, let told = whenPeerEnds.take() { told() }
     guard !isClosed, pump.mayReceive else { return }
     if reader != nil, let outcome = receive(on: reactor) { reader.take()?.resume(returning: outcome) }
   }
@@ -221,6 +226,7 @@ public final class Stream: EventHandler {
 
   private func fail(_ error: SystemError) {
     if failure == nil { failure = error }
+    if let told = whenPeerEnds.take() { told() }
     reader.take()?.resume(returning: .failed(error))
     writer.take()?.resume()
   }
