@@ -49,7 +49,8 @@ import Testing
     #expect(answers.allSatisfy { $0.hasPrefix("HTTP/1.1 200 ") && $0.hasSuffix("ok") })
   }
 
-  @Test("a balancer that stops does not wait for long waits, and their clients are answered") func drain() async throws {
+  @Test("a balancer that stops does not wait for long waits, and their clients are answered") func drain() async throws
+  {
     let (answer, took) = try await withBalancer(Self.patient) { fixture, reactor in
       let client = try await fixture.connect(on: reactor)
       client.send(request("GET /wait", kept: true), on: reactor)

@@ -110,6 +110,22 @@ import Testing
     #expect(answers[1].hasSuffix("\r\n\r\nnew"))
   }
 
+  @Test("a handler hears that its client has ended its side, and what it says then reaches who still reads")
+  func clientEnds() async throws {
+    let answer = try await onReactor { reactor -> String in
+      let started = try Fixture.start(on: reactor)
+      let client = try await RawClient(started.address, on: reactor)
+      client.send("GET /patience HTTP/1.1\r\nHost: a\r\n\r\n", on: reactor)
+      while started.fixture.served == 0 { await reactor.sleep(for: .milliseconds(1)) }
+      client.stream.shutdownWriting(on: reactor)
+      let answer = await client.read(on: reactor)
+      client.stream.close(on: reactor)
+      await started.server.drain(until: reactor.now, on: reactor)
+      return answer
+    }
+    #expect(answer.hasSuffix("\r\n\r\nended"))
+  }
+
   @Test("a request that comes in the very turn in which its connection was to be closed for being idle is answered")
   func requestAtTheIdleDeadline() async throws {
     var times = HTTPServerTimes()

@@ -68,6 +68,13 @@ final class Fixture {
       await withUnsafeContinuation { fixture.gate = $0 }
       return .text(200, "open")
     }
+    router.on(.get, "/patience") { (fixture, request, reactor) throws(Problem) in
+      let pause = Pause()
+      request.whenClientEnds { pause.end() }
+      fixture.served += 1
+      await pause.wait(until: reactor.now + .seconds(20 as UInt64), on: reactor)
+      return .text(200, request.hasClientEnded ? "ended" : "waited")
+    }
     let server = HTTPServer(
       handler: router, metrics: HTTPServerMetrics(metrics), log: log, budget: budget, times: times)
     let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
