@@ -8,6 +8,7 @@
 //   APIService        what all routes share; routes stand in `APIService+….swift`, one file a group of paths
 //   ResultCache       L1 (memory) and L2 (Redis) of immutable results
 //   CompletionBoard   clients that wait for a task
+//   Readiness         whether a task that is submitted now would be stored and run
 //
 // A route is one line in `APIService.routes` and a method; a new kind of task needs nothing here.
 
@@ -67,6 +68,10 @@ public enum Limits {
   static let safetyCheckMax = TimeSpan.seconds(2 as UInt64)
   /// The first such pause, and the only one while no news can arrive.
   static let blindCheck = TimeSpan.milliseconds(200)
+  /// How long PostgreSQL may take to tell whether tasks can be run,
+  static let readinessPatience = TimeSpan.seconds(1 as UInt64)
+  /// and for how long it is believed that they can.
+  static let readinessKept = TimeSpan.seconds(1 as UInt64)
   /// Bytes of a request body with one string: 1 MiB of text, each byte of which may be escaped in six.
   static let hashBodyBytesMax = 6 * (1 << 20) + 1024
   /// Bytes of a string to be hashed.

@@ -100,7 +100,7 @@ extension APIService {
             on: reactor))
       }
     } catch {
-      throw problem(error, request)
+      throw problem(error, request, mayBeQueued: true)
     }
   }
 

@@ -20,20 +20,6 @@ extension APIService {
     return .json(200, json.bytes)
   }
 
-  /// For `GET /readyz`: what keeps a task submitted now from being stored and run.
-  func missing(on reactor: isolated Reactor) async -> [String] {
-    if !queue.isConnected { return ["PostgreSQL"] }
-    // Only a good answer is worth remembering: whoever waits for the first worker should see it at once.
-    if let workersSeenAt, reactor.now.since(workersSeenAt) < .seconds(1 as UInt64) { return [] }
-    do {
-      guard try await queue.livingWorkers(on: reactor) > 0 else { return ["a worker"] }
-      workersSeenAt = reactor.now
-      return []
-    } catch {
-      return [error.code == .lacksSchema ? "the schema" : "PostgreSQL"]
-    }
-  }
-
   /// `GET /cache/stats`
   func cacheStatistics(on reactor: isolated Reactor) async -> HTTPResponse {
     let l1 = cache.l1

@@ -23,8 +23,7 @@ final class APIService {
   let pool: ComputePool
   let admin: AdminAccess
   var flights = SingleFlight<TaskIdentity, FlightWaiter>()
-  /// When PostgreSQL last knew of a living worker.
-  var workersSeenAt: MonotonicTime?
+  private let readiness: Readiness
 
   init(
     _ configuration: APIConfiguration, queue: QueueClient, redis: RedisClient?, pool: ComputePool, log: Logger,
@@ -39,6 +38,7 @@ final class APIService {
       entriesMax: configuration.l1EntriesMax, bytesMax: configuration.l1BytesMax, ttl: configuration.cacheTTL,
       redis: redis, log: log.named("cache"))
     board = CompletionBoard()
+    readiness = Readiness(queue)
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
     taskKeys = HMACSHA256(configuration.secret.derived(for: "task keys"))
     admin = AdminAccess(token: configuration.adminToken, trustsLoopback: configuration.trustsLoopback)
@@ -69,7 +69,7 @@ final class APIService {
     router.on(.post, "/cache/clear") { (service, request, reactor) throws(Problem) in
       try await service.clearCache(request, on: reactor)
     }
-    router.addOperatorEndpoints(metrics: metrics) { (service, reactor) in await service.missing(on: reactor) }
+    router.addOperatorEndpoints(metrics: metrics) { (service, reactor) in await service.readiness.missing(on: reactor) }
     return router
   }
 
@@ -80,7 +80,8 @@ final class APIService {
   }
 
   /// What a client is told when PostgreSQL has no answer; the log has the reason under the same request id.
-  func problem(_ error: QueueError, _ request: HTTPRequest) -> Problem {
+  /// - Parameter mayBeQueued: what failed may have stored a task all the same.
+  func problem(_ error: QueueError, _ request: HTTPRequest, mayBeQueued: Bool = false) -> Problem {
     let message: StaticString =
       error.code == .lacksSchema
       ? "request failed; the schema is missing or old: run 'millrace migrate'" : "request failed"
@@ -89,6 +90,9 @@ final class APIService {
       [
         ("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", "\(error)"),
       ])
+    if error.code == .unknown, mayBeQueued {
+      return Problem(503, "The task store has not answered: the task may have been queued.", retryAfterSeconds: 1)
+    }
     if error.isTransient {
       return Problem(503, "The task store cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
     }

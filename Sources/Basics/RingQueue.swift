@@ -34,6 +34,14 @@ public struct RingQueue<Element> {
     length += 1
   }
 
+  /// Calls `body` with each element, oldest first.
+  @inlinable
+  public func forEach(_ body: (Element) -> Void) {
+    for index in 0..<count {
+      if let element = storage[(head + index) & (storage.count - 1)] { body(element) }
+    }
+  }
+
   /// Takes the oldest element, nil if there is none.
   @inlinable
   public mutating func popFirst() -> Element? {

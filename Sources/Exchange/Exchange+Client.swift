@@ -10,7 +10,7 @@ extension Exchange {
     if facts.isWhole { flags.insert(.requestEnded) }
     guard facts.isLocal else {
       phase = .choosing
-      return .limit
+      return facts.isUnlimited ? limitDecided(isAllowed: true) : .limit
     }
     phase = .local
     if facts.isBodyMalformed { return refuse(.bodyMalformed) }

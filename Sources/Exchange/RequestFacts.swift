@@ -10,6 +10,8 @@ public struct RequestFacts: Equatable, Sendable {
   public var isBodyMalformed = false
   /// Whether the balancer answers it itself.
   public var isLocal = false
+  /// Whether the limiter does not count it: a question that an operator's probes ask must not be answered by it.
+  public var isUnlimited = false
   /// Whether the client holds the body back until it is invited (RFC 9110 §10.1.1).
   public var awaitsInvitation = false
 

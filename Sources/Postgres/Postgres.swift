@@ -18,6 +18,8 @@ public enum Limits {
   static let waitForConnectionSeconds: UInt64 = 3
   /// The longest pause between two attempts to connect.
   static let backoffCapSeconds: UInt64 = 5
+  /// How long a request that has passed its deadline behind others may take when its turn has come at last.
+  static let lateStopSeconds: UInt64 = 1
   /// How long after its deadline a cancelled request may keep the server silent before the connection is given up.
   static let silenceSeconds: UInt64 = 10
   /// How long one statement of a migration may take: it may read through a partition of millions of tasks.

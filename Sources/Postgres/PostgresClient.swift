@@ -42,18 +42,21 @@ public final class PostgresClient {
     _ statement: PostgresStatement, _ parameters: PostgresParameters = PostgresParameters(),
     until deadline: MonotonicTime? = nil, on reactor: isolated Reactor
   ) async throws(PostgresError) -> PostgresResult {
-    let connection = try await self.connection(on: reactor)
+    let connection = try await self.connection(until: deadline, on: reactor)
     return try await connection.execute(statement, parameters, until: deadline, on: reactor)
   }
 
-  /// The open connection with the fewest requests in flight, waiting a bounded time for one.
+  /// The open connection with the fewest requests in flight, waiting a bounded time for one, until `deadline` at most.
   /// - Throws: `PostgresError` with the code `unavailable`.
-  public func connection(on reactor: isolated Reactor) async throws(PostgresError) -> PostgresConnection {
+  public func connection(
+    until deadline: MonotonicTime? = nil, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> PostgresConnection {
     if let best = leastBusy { return best }
     if !isClosed {
       let waiter = Pause()
       waiters.append(waiter)
-      await waiter.wait(until: reactor.now + .seconds(Limits.waitForConnectionSeconds), on: reactor)
+      let patience = reactor.now + .seconds(Limits.waitForConnectionSeconds)
+      await waiter.wait(until: min(deadline ?? patience, patience), on: reactor)
       waiters.removeAll { $0 === waiter }
       if let best = leastBusy { return best }
     }

@@ -20,13 +20,19 @@ public final class PostgresConnection: EventHandler {
     var waiter: UnsafeContinuation<Void, Never>?
     /// Called at the end of a request that nobody awaits.
     var ended: ((PostgresError?) -> Void)?
+    /// Whether its caller was told that it has passed its deadline.
     var isAbandoned = false
+    /// When the server is asked to stop working on it,
+    var stopsAt: MonotonicTime
+    /// and when the server, having been asked, counts as gone.
+    var givenUpAt = MonotonicTime.never
     /// A cancel that was meant for another one has hit it.
     var isHit = false
 
     init(_ steps: [(PostgresStatement, PostgresParameters)], deadline: MonotonicTime) {
       self.steps = steps.map { (statement: $0.0, parameters: $0.1) }
       self.deadline = deadline
+      stopsAt = deadline
     }
   }
 
@@ -59,6 +65,8 @@ public final class PostgresConnection: EventHandler {
   private let limiter: ConnectionLimiter
   private let canceller: ComputePool
   lazy var timer = ReactorTimer(self)
+  /// When the timer fires. It is touched only for something earlier: almost no request comes near its deadline.
+  private var wakesAt = MonotonicTime.never
 
   init(handle: OpaquePointer, limiter: ConnectionLimiter, canceller: ComputePool) {
     self.handle = handle
@@ -146,7 +154,7 @@ public final class PostgresConnection: EventHandler {
     guard queue(request, handle), PQpipelineSync(handle) == 1 else {
       return lose(String(cString: PQerrorMessage(handle)), on: reactor)
     }
-    if inFlight.count == 1 { reactor.arm(timer, at: request.deadline) }
+    wake(at: request.deadline, on: reactor)
     reactor.flushBeforeSleep(self)
   }
 
@@ -265,28 +273,52 @@ public final class PostgresConnection: EventHandler {
     if request.isHit, !request.isAbandoned {
       (request.isHit, request.error) = (false, nil)
       request.results.removeAll()
-      if let next = inFlight.first { reactor.arm(timer, at: next.deadline) }
-      return send(request, on: reactor)
-    }
-    request.waiter.take()?.resume()
-    request.ended.take()?(request.error)
-    if let next = inFlight.first {
-      reactor.arm(timer, at: next.deadline)
+      send(request, on: reactor)
     } else {
-      reactor.cancel(timer)
+      request.waiter.take()?.resume()
+      request.ended.take()?(request.error)
     }
+    guard let next = inFlight.first, next.isAbandoned else { return }
+    // Most take no time, once it is their turn.
+    next.stopsAt = reactor.now + .seconds(Limits.lateStopSeconds)
+    wake(at: next.stopsAt, on: reactor)
   }
 
-  /// A request has passed its deadline: its caller is told, and the server is asked to stop if that request is the one
-  /// it works on. A server that stays silent after that has gone, whatever TCP believes.
+  private func wake(at time: MonotonicTime, on reactor: isolated Reactor) {
+    guard time < wakesAt else { return }
+    wakesAt = time
+    reactor.arm(timer, at: time)
+  }
+
+  /// Requests may have passed their deadlines: their callers are told, also of those behind another that holds all of
+  /// them up. The server is asked to stop if the one that it works on is among them. One that stays silent after that
+  /// has gone, whatever TCP believes.
   public override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-    guard let handle, let first = inFlight.first else { return }
-    if first.isAbandoned { return lose("the server did not answer after a cancel", on: reactor) }
-    first.isAbandoned = true
-    first.error = PostgresError(.deadline, "no answer in time")
-    first.waiter.take()?.resume()
-    reactor.arm(timer, after: .seconds(Limits.silenceSeconds))
-    guard let cancel = PQgetCancel(handle) else { return }
+    wakesAt = .never
+    guard let first = inFlight.first else { return }
+    let now = reactor.now
+    if first.givenUpAt <= now { return lose("the server did not answer after a cancel", on: reactor) }
+    var next = MonotonicTime.never
+    inFlight.forEach { request in
+      if request.deadline > now { return next = min(next, request.deadline) }
+      guard !request.isAbandoned else { return }
+      request.isAbandoned = true
+      request.error = PostgresError(.deadline, "no answer in time")
+      request.waiter.take()?.resume()
+    }
+    if first.isAbandoned, first.givenUpAt == .never {
+      if first.stopsAt <= now {
+        first.givenUpAt = now + .seconds(Limits.silenceSeconds)
+        cancel(on: reactor)
+      } else {
+        next = min(next, first.stopsAt)
+      }
+    }
+    wake(at: min(next, first.givenUpAt), on: reactor)
+  }
+
+  private func cancel(on reactor: isolated Reactor) {
+    guard let handle, let cancel = PQgetCancel(handle) else { return }
     cancelsUnderWay += 1
     let address = UInt(bitPattern: cancel)
     let pool = canceller

@@ -26,14 +26,20 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
   }
 
   /// Whether the same request may succeed later although nothing is wrong with it: the database is away, shutting down
-  /// (class 57), out of resources (53), chose this transaction to end a conflict (40), is a primary no more (25006), or
-  /// lacks a statement that a failed request was to prepare (26000).
+  /// (class 57), out of resources (53), its disk fails (58030), it chose this transaction to end a conflict (40), is a
+  /// primary no more (25006), or lacks a statement that a failed request was to prepare (26000).
   public var isTransient: Bool {
     switch code {
     case .unavailable, .connectionLost, .deadline, .overloaded: true
     case .server(let state):
-      state.hasPrefix("57") || state.hasPrefix("53") || state.hasPrefix("40") || ["25006", "26000"].contains(state)
+      ["57", "53", "40"].contains { state.hasPrefix($0) } || ["25006", "26000", "58030"].contains(state)
     }
+  }
+
+  /// Whether the server lacks room to write (53100), or its disk fails (58030).
+  public var isOfDisk: Bool {
+    guard case .server(let state) = code else { return false }
+    return state == "53100" || state == "58030"
   }
 
   /// Whether another transaction was in the way: a deadlock (40P01), one that cannot be put in order (40001), or a lock

@@ -54,10 +54,12 @@ public enum Limits {
   static let readsPerBatch = 500
   /// Bytes of results that come with one statement, unless the first one is larger: the others are left for the next.
   static let readBytesMax = 1 << 20
-  /// Such statements under way at once,
+  /// Such statements under way at once.
   static let readsAtOnce = 2
-  /// and how long one may wait for its turn.
-  static let readWait = TimeSpan.seconds(3 as UInt64)
+  /// How long whoever waits for an answer about tasks gets none from PostgreSQL until it is told so.
+  static let patience = TimeSpan.seconds(3 as UInt64)
+  /// For how long PostgreSQL counts as unable to write after it could not store tasks.
+  static let writeFailureLasts = TimeSpan.seconds(10 as UInt64)
   /// Rows examined for one page of a list, however few of them match.
   static let rowsExaminedPerPage = 5_000
   /// Rows in one page of a list.

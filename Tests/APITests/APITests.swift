@@ -297,6 +297,73 @@ import HTTPSyntax
     }
   }
 
+  @Test func `a frozen PostgreSQL is told of in the promised time, to all who wait, and forgotten when it thaws`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("icy", redis: nil, on: reactor)
+      #expect(try await api.send(.get, "/readyz", on: reactor).status == 200)
+      let sessions = try await api.inspector.execute(
+        PostgresStatement(
+          "sessions",
+          """
+          select pid::bigint from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+          """), on: reactor)
+      let pids = (0..<sessions.rowCount).map { pid_t(sessions.int64($0, 0)) }
+      for pid in pids { kill(pid, SIGSTOP) }
+      defer { for pid in pids { kill(pid, SIGCONT) } }
+      let began = reactor.now
+      while try await api.send(.get, "/readyz", on: reactor).status == 200 {}
+      #expect(reactor.now.since(began) < .seconds(3 as UInt64))
+      // Whoever comes later waits behind what nobody answers any more, and no longer than the first.
+      for _ in 0..<2 {
+        let asked = (0..<6).map { number in
+          Task.immediate(executorPreference: reactor.queue) { () -> (Int, TimeSpan) in
+            let began = reactor.now
+            let answer =
+              number % 2 == 0
+              ? try? await api.send(.post, "/hash/md5", "{\"string\":\"\(number)\"}", on: reactor)
+              : try? await api.send(.get, "/task/\(number)", on: reactor)
+            return (answer?.status ?? 0, reactor.now.since(began))
+          }
+        }
+        for request in asked {
+          let (status, took) = await request.value
+          #expect(status == 503 && took < .seconds(5 as UInt64))
+        }
+      }
+      for pid in pids { kill(pid, SIGCONT) }
+      let deadline = reactor.now + .seconds(20 as UInt64)
+      while try await api.send(.get, "/readyz", on: reactor).status != 200, reactor.now < deadline {
+        await reactor.sleep(for: .milliseconds(20))
+      }
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"after"}"#, on: reactor).status == 202)
+      await api.stop(on: reactor)
+    }
+  }
+
+  @Test func `a PostgreSQL without room is not ready until it has stored a task again`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("crammed", redis: nil, on: reactor)
+      #expect(try await api.send(.get, "/readyz", on: reactor).status == 200)
+      for sql in [
+        """
+        create function no_room() returns trigger language plpgsql as
+        $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$
+        """,
+        "create trigger no_room before insert on millrace.task for each statement execute function no_room()",
+      ] { _ = try await api.inspector.execute(PostgresStatement("step \(sql.count)", sql), on: reactor) }
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 503)
+      let answer = try await api.send(.get, "/readyz", on: reactor)
+      #expect(answer.status == 503 && answer.text.contains("cannot write"))
+      let drop = PostgresStatement("drop", "drop trigger no_room on millrace.task")
+      _ = try await api.inspector.execute(drop, on: reactor)
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
+      #expect(try await api.send(.get, "/readyz", on: reactor).status == 200)
+      await api.stop(on: reactor)
+    }
+  }
+
   @Test func `memory is emptied when news come again, for a word to empty it may have been missed`() async throws {
     try await onReactor { reactor in
       let api = try await APIHarness.start("missed", redis: Self.redis, on: reactor)

@@ -22,6 +22,20 @@ import Testing
     #expect(seen.other)
   }
 
+  @Test("a probe that asks whether the system is ready is never told that it asks too often") func probes() async throws
+  {
+    let answers = try await withBalancer(.server()) {
+      $0.rateLimitRequests = 1
+    } run: { fixture, reactor in
+      var answers: [String] = []
+      for path in ["/readyz", "/livez"] {
+        for _ in 0..<3 { answers.append(String(await fixture.ask(request("GET \(path)"), on: reactor).prefix(12))) }
+      }
+      return answers
+    }
+    #expect(answers.allSatisfy { !$0.hasSuffix("429") && $0.hasPrefix("HTTP/1.1 ") })
+  }
+
   @Test("connections past the bound are told so and closed, and the others are served")
   func clientsMax() async throws {
     let seen = try await withBalancer(.server()) {

@@ -68,6 +68,16 @@ import Testing
     #expect(draining.responseReceived(isEnd: true, isLinkClean: true) == [.relay, .credit, .closeLink, .linger])
   }
 
+  @Test("what the limiter does not count goes to a backend without having asked it") func unlimited() {
+    var exchange = Exchange()
+    var facts = Self.facts()
+    facts.isUnlimited = true
+    #expect(exchange.headReceived(facts) == .choose)
+    var malformed = Exchange()
+    facts.isBodyMalformed = true
+    #expect(malformed.headReceived(facts).contains(.answer) && malformed.refusal == .bodyMalformed)
+  }
+
   @Test("a refused connection goes to another backend free of charge, for as long as there is one") func refused() {
     var exchange = Exchange()
     _ = exchange.headReceived(Self.facts(idempotent: false))

@@ -154,6 +154,7 @@ struct Simulation: ~Copyable {
     facts.keepsAlive = requests[current].keepsAlive
     facts.isLocal = requests[current].isLocal
     facts.isWhole = body == 0
+    facts.isUnlimited = chance(10)
     facts.isBodyMalformed = body > 0 && chance(5)
     facts.awaitsInvitation = chance(20)
     return facts

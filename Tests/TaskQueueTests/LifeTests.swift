@@ -129,10 +129,10 @@ extension QueueHarness {
       let (leaver, other) = (await queue.worker("leaver", on: reactor), await queue.worker("other", on: reactor))
       _ = try await queue.queue(queue.submission("x"), on: reactor)
       _ = try await leaver.claim(1, on: reactor)
-      #expect(try await queue.client.livingWorkers(on: reactor) == 2)
+      #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 2)
       try await leaver.queue.leave(on: reactor)
       _ = try await leaver.beat(on: reactor)
-      #expect(try await queue.client.livingWorkers(on: reactor) == 1)
+      #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 1)
       leaver.queue.close(on: reactor)
       #expect(try await other.beat(on: reactor).suspects.isEmpty)
       // What it held belongs to nobody.
@@ -142,11 +142,11 @@ extension QueueHarness {
       // Whoever was taken for dead by mistake is there again, and can leave.
       try await queue.run("delete from millrace.worker", on: reactor)
       _ = try await other.beat(on: reactor)
-      #expect(try await queue.client.livingWorkers(on: reactor) == 1)
+      #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 1)
       try await queue.run("delete from millrace.worker", on: reactor)
       try await other.queue.leave(on: reactor)
       _ = try await other.beat(on: reactor)
-      #expect(try await queue.client.livingWorkers(on: reactor) == 0)
+      #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 0)
       // An announcement of its that comes late does not stay.
       try await queue.run(
         "insert into millrace.idle_worker (worker_id, slot_group) values (\(other.queue.id!), 0)", on: reactor)

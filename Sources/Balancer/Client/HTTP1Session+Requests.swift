@@ -128,6 +128,7 @@ extension HTTP1Session {
     if uncounted(proxy.shared, { $0.strategy == .consistentHash }) {
       head.ringPosition = HTTP1Session.hash(proxy.received.range(parsed.path))
     }
+    facts.isUnlimited = LocalRequest.isProbe(parsed, in: proxy.received)
     HeadRewriting.writeRequest(parsed, from: proxy.received.base, for: self, to: proxy.sending)
     switch body.take(proxy.received, from: headBytes, to: proxy.sending) {
     case .incomplete:

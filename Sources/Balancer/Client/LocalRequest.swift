@@ -32,7 +32,12 @@ final class LocalRequest {
     let path = scratch.range(head.path)
     if path.count < 2 { return head.method != .options || path.first != UInt8(ascii: "*") }
     if begins(path, "/lb/") || equals(path, "/metrics") || equals(path, "/livez") { return true }
-    return equals(path, "/readyz") && !proxy.backends.unchecked.isEmpty
+    return isProbe(head, in: scratch) && !proxy.backends.unchecked.isEmpty
+  }
+
+  /// Whether the request asks, on behalf of whoever runs the system, whether it is ready.
+  static func isProbe(_ head: RequestHead, in scratch: ByteScratch) -> Bool {
+    equals(scratch.range(head.path), "/readyz")
   }
 
   private static func begins(_ path: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {

@@ -53,7 +53,7 @@ final class TaskReader: EventHandler {
     let ids = Array(open.keys.prefix(Limits.readsPerBatch))
     let asked = ids.map { open.removeValue(forKey: $0)! }
     do {
-      let found = try await records(ids, on: reactor)
+      let found = try await records(ids, until: reactor.now + Limits.patience, on: reactor)
       for (id, waiters) in zip(ids, asked) {
         if found.leftOut.contains(id) {
           open[id, default: []] += waiters
@@ -63,33 +63,36 @@ final class TaskReader: EventHandler {
       }
     } catch {
       for waiter in asked.joined() { waiter.resume(returning: .failure(error)) }
-      // Who came while this batch waited for a connection in vain has waited for the same one.
-      guard error.code == .unavailable else { return }
+      // Who came while this batch waited for a connection or an answer in vain has waited for the same.
+      guard error.code == .unavailable || error.code == .deadline else { return }
       let others = open.values.joined()
       open.removeAll()
       for waiter in others { waiter.resume(returning: .failure(error)) }
     }
   }
 
-  private func records(_ ids: [Int64], on reactor: isolated Reactor) async throws(PostgresError) -> Found {
-    guard await turnstile.enter(until: reactor.now + Limits.readWait, on: reactor) else {
+  private func records(
+    _ ids: [Int64], until deadline: MonotonicTime, on reactor: isolated Reactor
+  ) async throws(PostgresError) -> Found {
+    guard await turnstile.enter(until: deadline, on: reactor) else {
       throw PostgresError(.unavailable, "too many results are read at once")
     }
     defer { turnstile.leave() }
     var found = Found()
-    try await read(TaskReader.byIds, ids, into: &found, on: reactor)
+    try await read(TaskReader.byIds, ids, into: &found, until: deadline, on: reactor)
     let missing = ids.filter { found.records[$0] == nil && !found.leftOut.contains($0) }
-    if !missing.isEmpty { try await read(TaskReader.pastByIds, missing, into: &found, on: reactor) }
+    if !missing.isEmpty { try await read(TaskReader.pastByIds, missing, into: &found, until: deadline, on: reactor) }
     return found
   }
 
   private func read(
-    _ statement: PostgresStatement, _ ids: [Int64], into found: inout Found, on reactor: isolated Reactor
+    _ statement: PostgresStatement, _ ids: [Int64], into found: inout Found, until deadline: MonotonicTime,
+    on reactor: isolated Reactor
   ) async throws(PostgresError) {
     var parameters = PostgresParameters()
     parameters.add(ids)
     parameters.add(Int64(Limits.readBytesMax))
-    let result = try await client.execute(statement, parameters, on: reactor)
+    let result = try await client.execute(statement, parameters, until: deadline, on: reactor)
     for row in 0..<result.rowCount {
       let id = result.int64(row, 0)
       if result.bool(row, 12) { found.leftOut.insert(id) } else { found.records[id] = TaskReader.record(result, row) }
@@ -106,9 +109,10 @@ final class TaskReader: EventHandler {
     var parameters = PostgresParameters()
     parameters.add(before ?? Int64.max)
     parameters.add(Int64(examinedMax))
+    let deadline = reactor.now + Limits.patience
     let results = [
-      try await client.execute(TaskReader.newest, parameters, on: reactor),
-      try await client.execute(TaskReader.newestPast, parameters, on: reactor),
+      try await client.execute(TaskReader.newest, parameters, until: deadline, on: reactor),
+      try await client.execute(TaskReader.newestPast, parameters, until: deadline, on: reactor),
     ]
     // A partition that is kept from moving has newer ones in the past: only together are the rows in order.
     var rows: [(id: Int64, result: Int, row: Int)] = []
@@ -128,7 +132,7 @@ final class TaskReader: EventHandler {
     }
     let examined = rows.count
     let reachedOldest = ids.count < wanted && examined < examinedMax
-    let found = try await records(ids, on: reactor)
+    let found = try await records(ids, until: deadline, on: reactor)
     // A page ends before the first result that was left out.
     if let cut = ids.firstIndex(where: found.leftOut.contains) {
       return (ids[..<cut].compactMap { found.records[$0] }, ids[cut] + 1)

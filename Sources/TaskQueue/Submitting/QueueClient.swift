@@ -38,6 +38,12 @@ public final class QueueClient {
   /// Whether a connection stands.
   public var isConnected: Bool { client.isConnected }
 
+  /// Whether PostgreSQL had no room for tasks, or its disk failed, a short while before `now`, and it has stored none
+  /// since.
+  public func cannotWrite(at now: MonotonicTime) -> Bool {
+    submitter.failedToWriteAt.map { now.since($0) < Limits.writeFailureLasts } ?? false
+  }
+
   /// Queues `submission`, or finds the identical task; returns after the commit.
   /// - Throws: `QueueError`. When that is `unknown` the task may have been queued all the same.
   public func submit(_ submission: Submission, on reactor: isolated Reactor) async throws(QueueError) -> SubmitOutcome {
@@ -71,10 +77,12 @@ public final class QueueClient {
     }
   }
 
-  /// How many workers have said lately that they live.
+  /// How many workers have said lately that they live, if PostgreSQL tells by `deadline`.
   /// - Throws: `QueueError`.
-  public func livingWorkers(on reactor: isolated Reactor) async throws(QueueError) -> Int64 {
-    do { return try await client.execute(QueueClient.living, on: reactor).int64(0, 0) } catch {
+  public func livingWorkers(
+    until deadline: MonotonicTime, on reactor: isolated Reactor
+  ) async throws(QueueError) -> Int64 {
+    do { return try await client.execute(QueueClient.living, until: deadline, on: reactor).int64(0, 0) } catch {
       throw QueueError(error)
     }
   }

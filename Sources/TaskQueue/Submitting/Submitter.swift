@@ -20,6 +20,8 @@ final class Submitter: EventHandler {
   private var byKey: [TaskKey: Pending] = [:]
   private var bytesWaiting = 0
   private var isFlushQueued = false
+  /// When PostgreSQL last had no room for tasks, or its disk failed; nil once it has stored some since.
+  private(set) var failedToWriteAt: MonotonicTime?
   private lazy var holdTimer = ReactorTimer(self)
   private let batches: Counter
   private let rows: Counter
@@ -97,9 +99,11 @@ final class Submitter: EventHandler {
   private func run(_ batch: [Pending], on reactor: isolated Reactor) async {
     batches.increment()
     rows.add(batch.count)
+    let deadline = reactor.now + Limits.patience
     do throws(PostgresError) {
-      let connection = try await client.connection(on: reactor)
-      try await insert(batch, connection, on: reactor)
+      let connection = try await client.connection(until: deadline, on: reactor)
+      try await insert(batch, connection, until: deadline, on: reactor)
+      failedToWriteAt = nil
       var left = batch.filter { $0.outcome == nil }
       var rounds = 0
       while !left.isEmpty {
@@ -107,16 +111,21 @@ final class Submitter: EventHandler {
           throw PostgresError(.overloaded, "identical tasks come and go too fast to be found")
         }
         rounds += 1
-        let stale = try await find(left, connection, on: reactor)
-        if !stale.isEmpty { try await replace(stale, connection, on: reactor) }
+        let stale = try await find(left, connection, until: deadline, on: reactor)
+        if !stale.isEmpty { try await replace(stale, connection, until: deadline, on: reactor) }
         left = left.filter { $0.outcome == nil }
       }
     } catch {
-      // Without a connection those behind have waited in vain as well; a wait of their own would only be added.
-      let failed = (error.code == .unavailable ? batch + takeAll() : batch).filter { $0.outcome == nil }
-      log.warning("submissions failed", [("tasks", "\(failed.count)"), ("reason", error.description)])
+      if error.isOfDisk { failedToWriteAt = reactor.now }
+      let failed = batch.filter { $0.outcome == nil }
       for pending in failed { pending.outcome = .failure(error) }
-      finish(failed)
+      // Where there is no connection or no answer those behind have waited in vain as well; a wait of their own would
+      // only be added. They at least were not sent.
+      let behind = error.code == .unavailable || error.code == .deadline ? takeAll() : []
+      for pending in behind { pending.outcome = .failure(PostgresError(.unavailable, error.message)) }
+      log.warning(
+        "submissions failed", [("tasks", "\(failed.count + behind.count)"), ("reason", error.description)])
+      finish(failed + behind)
     }
     finish(batch)
   }
@@ -139,10 +148,10 @@ final class Submitter: EventHandler {
 
   /// Stores what is new, and wakes workers in the same flight.
   private func insert(
-    _ batch: [Pending], _ connection: PostgresConnection, on reactor: isolated Reactor
+    _ batch: [Pending], _ connection: PostgresConnection, until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async throws(PostgresError) {
     let step = SubmitStatements.submit(batch.map(\.submission))
-    let result = try await store(step, of: batch, connection, on: reactor)
+    let result = try await store(step, of: batch, connection, until: deadline, on: reactor)
     for row in 0..<result.rowCount {
       batch[Int(result.int64(row, 0)) - 1].outcome = .success(.queued(id: result.int64(row, 1)))
     }
@@ -152,18 +161,18 @@ final class Submitter: EventHandler {
   /// NOTIFY takes a lock that all committing transactions share, and yet not a round trip later.
   private func store(
     _ step: (PostgresStatement, PostgresParameters), of batch: [Pending], _ connection: PostgresConnection,
-    on reactor: isolated Reactor
+    until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async throws(PostgresError) -> PostgresResult {
     let tell = SubmitStatements.tell(batch.map(\.submission))
     let companion = PostgresConnection.Companion(tell) { error in
       if error != nil { self.tellLater(tell, on: reactor) }
     }
     do {
-      return try await connection.execute([step], behind: companion, on: reactor)[0]
+      return try await connection.execute([step], behind: companion, until: deadline, on: reactor)[0]
     } catch  where error.code == .server(sqlstate: "23514") {
       // No partition takes the new rows: no worker was there to make one. Make it and try once more.
-      _ = try await connection.execute(SubmitStatements.makePartitions, on: reactor)
-      return try await connection.execute([step], behind: companion, on: reactor)[0]
+      _ = try await connection.execute(SubmitStatements.makePartitions, until: deadline, on: reactor)
+      return try await connection.execute([step], behind: companion, until: deadline, on: reactor)[0]
     }
   }
 
@@ -185,9 +194,10 @@ final class Submitter: EventHandler {
   /// Looks identical tasks up and gives their submissions the outcome; returns those whose task is over without a
   /// result or forgotten, with its id, to be begun anew.
   private func find(
-    _ batch: [Pending], _ connection: PostgresConnection, on reactor: isolated Reactor
+    _ batch: [Pending], _ connection: PostgresConnection, until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async throws(PostgresError) -> [(pending: Pending, stale: Int64)] {
-    let found = try await connection.execute([SubmitStatements.find(batch.map(\.submission))], on: reactor)[0]
+    let found = try await connection.execute(
+      [SubmitStatements.find(batch.map(\.submission))], until: deadline, on: reactor)[0]
     var stale: [(pending: Pending, stale: Int64)] = []
     var old: [Int64: Pending] = [:]
     for row in 0..<found.rowCount {
@@ -207,7 +217,8 @@ final class Submitter: EventHandler {
     }
     if old.isEmpty { return stale }
     // What is not among the tasks that something may still happen to is long over, or was dropped.
-    let past = try await connection.execute([SubmitStatements.findPast(Array(old.keys))], on: reactor)[0]
+    let past = try await connection.execute(
+      [SubmitStatements.findPast(Array(old.keys))], until: deadline, on: reactor)[0]
     for row in 0..<past.rowCount {
       let id = past.int64(row, 1)
       guard let outcome = Submitter.outcome(past, row, id) else { continue }
@@ -229,11 +240,12 @@ final class Submitter: EventHandler {
 
   /// Queues submissions anew, unless somebody else has done so since.
   private func replace(
-    _ stale: [(pending: Pending, stale: Int64)], _ connection: PostgresConnection, on reactor: isolated Reactor
+    _ stale: [(pending: Pending, stale: Int64)], _ connection: PostgresConnection, until deadline: MonotonicTime,
+    on reactor: isolated Reactor
   ) async throws(PostgresError) {
     let batch = stale.map(\.pending)
     let step = SubmitStatements.replace(batch.map(\.submission), stale: stale.map(\.stale))
-    let result = try await store(step, of: batch, connection, on: reactor)
+    let result = try await store(step, of: batch, connection, until: deadline, on: reactor)
     for row in 0..<result.rowCount {
       batch[Int(result.int64(row, 0)) - 1].outcome = .success(.queued(id: result.int64(row, 1)))
     }
