@@ -75,8 +75,9 @@ public struct BalancerConfiguration: Sendable {
   public var rateLimitWindowSeconds = 60
   /// The path that tells whether a backend is well.
   public var healthPath = "/health"
-  /// How often it is asked.
-  var healthInterval = TimeSpan.seconds(2 as UInt64)
+  /// How often it is asked, from one question to the next: with the time to answer and two failures in a row, one that
+  /// is frozen is left out after three seconds at most.
+  var healthInterval = TimeSpan.seconds(1 as UInt64)
   /// How long it may take to answer.
   var healthTimeout = TimeSpan.seconds(1 as UInt64)
   /// Whether answers name the backend in `X-LB-Backend`.

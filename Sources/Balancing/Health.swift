@@ -3,7 +3,7 @@ public struct HealthPolicy: Sendable {
   /// Good checks in a row that bring a backend back.
   var riseCount = 2
   /// Failed checks in a row that take it out.
-  var fallCount = 3
+  var fallCount = 2
   /// Failed requests in a row that eject it.
   var ejectionErrors = 5
   /// How long the first ejection lasts, in milliseconds; each further one is longer by as much.

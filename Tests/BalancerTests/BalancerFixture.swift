@@ -16,6 +16,9 @@ final class BalancerFixture {
     /// One whose every byte the test decides.
     case raw(at: Place = .tcp, _ script: RawBackend.Script)
 
+    /// One that answers health checks, as often as they usually come, until it freezes.
+    case freezing
+
     fileprivate var isRaw: Bool { if case .raw = self { true } else { false } }
   }
 
@@ -59,6 +62,10 @@ final class BalancerFixture {
         let backend = RawBackend(script: script)
         raw.append(backend)
         addresses.append(try backend.start(newAddress(place), on: reactor))
+      case .freezing:
+        let backend = RawBackend { _, _ in }
+        raw.append(backend)
+        addresses.append(try backend.start(newAddress(.unix), on: reactor))
       }
     }
     balancer = try await startBalancer(addresses, on: reactor) {

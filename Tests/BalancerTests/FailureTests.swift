@@ -48,6 +48,22 @@ import Testing
     }
   }
 
+  @Test("a backend that freezes is left out within seconds, its connections standing as they did") func freezes()
+    async throws
+  {
+    let took = try await withBalancer(.server(), .freezing) { fixture, reactor in
+      let began = reactor.now
+      fixture.backend.isFrozen = true
+      let deadline = reactor.now + .seconds(20 as UInt64)
+      while await !fixture.stats(on: reactor).contains("\"state\":\"down\""), reactor.now < deadline {
+        // Nothing tells of it but what the balancer says of itself.
+        await reactor.sleep(for: .milliseconds(20))
+      }
+      return reactor.now.since(began)
+    }
+    #expect(took < .seconds(4 as UInt64))
+  }
+
   @Test("a POST that meets a connection which the backend is closing is neither lost nor doubled")
   func keepAliveRace() async throws {
     var honestErrors = 0

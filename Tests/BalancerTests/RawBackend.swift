@@ -10,6 +10,8 @@ final class RawBackend: ConnectionAcceptor {
   /// The shortest answer that has a body.
   static let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
+  /// Whether it takes connections and says nothing any more.
+  var isFrozen = false
   private(set) var connections: [RawConnection] = []
   /// How many connections have brought a request, and how many of their scripts have ended since.
   private var asked = 0
@@ -39,6 +41,7 @@ final class RawBackend: ConnectionAcceptor {
   }
 
   private func serve(_ connection: RawConnection, on reactor: isolated Reactor) async {
+    if isFrozen { return }
     guard await connection.nextRequest(on: reactor) else { return connection.close(on: reactor) }
     asked += 1
     happened.end()

@@ -26,11 +26,10 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
     backend.checkPassed(at: 1)
     for _ in 0..<10 {
       backend.checkFailed(at: 2)
-      backend.checkFailed(at: 2)
       backend.checkPassed(at: 2)
     }
     #expect(backend.state(at: 2) == .up)
-    for _ in 0..<3 { backend.checkFailed(at: 3) }
+    for _ in 0..<2 { backend.checkFailed(at: 3) }
     #expect(backend.state(at: 3) == .down)
     for _ in 0..<10 {
       backend.checkPassed(at: 4)

@@ -13,6 +13,18 @@ final class HealthChecker {
   /// How long checks may fail before somebody is told: backends that start together with us need a moment.
   private static let patience = TimeSpan.seconds(3 as UInt64)
 
+  /// How late this process may notice that an answer has not come: with a machine that keeps it waiting for longer, it
+  /// may have kept the backend waiting too.
+  private static let lateness = TimeSpan.milliseconds(250)
+
+  /// What a check has shown.
+  private enum Finding {
+    case well
+    case ill(String)
+    /// Nothing: the machine is too busy to tell.
+    case unknown
+  }
+
   private let shared: BalancerShared
   private let client = HTTPClient(bodyBytesMax: 64 << 10)
   private var isStopped = false
@@ -62,22 +74,22 @@ final class HealthChecker {
     var wellUntil = reactor.now
     var isTold = false
     while isWatched(entry) {
-      let problem = await check(entry, on: reactor)
+      let askedAt = reactor.now
+      let finding = await check(entry, on: reactor)
       if isStopped { return }
-      note(problem, of: entry, at: reactor.now.milliseconds)
-      if let problem {
+      note(finding, of: entry, at: reactor.now.milliseconds)
+      if case .ill(let problem) = finding {
         if !isTold, reactor.now.since(wellUntil) >= HealthChecker.patience {
           isTold = true
           shared.log.warning(
             "a backend fails its health checks",
             [("backend", entry.backend.name), ("path", shared.configuration.healthPath), ("reason", problem)])
         }
-      } else {
+      } else if case .well = finding {
         wellUntil = reactor.now
         isTold = false
       }
-      let interval = shared.configuration.healthInterval
-      var next = reactor.now + interval
+      var next = askedAt + shared.configuration.healthInterval
       // One that is ejected meanwhile is asked soon: a restart is over before the usual time has come.
       repeat {
         let isWell = entry.backend.health.isEligible(at: reactor.now.milliseconds)
@@ -92,9 +104,14 @@ final class HealthChecker {
   }
 
   /// Writes down what a check has found, and tells of a change.
-  private func note(_ problem: String?, of entry: BackendEntry, at nowMs: UInt64) {
+  private func note(_ finding: Finding, of entry: BackendEntry, at nowMs: UInt64) {
     let backend = entry.backend
-    let change = problem == nil ? backend.checkPassed(at: nowMs) : backend.checkFailed(at: nowMs)
+    let change: (old: Health, new: Health)
+    switch finding {
+    case .well: change = backend.checkPassed(at: nowMs)
+    case .ill: change = backend.checkFailed(at: nowMs)
+    case .unknown: return
+    }
     entry.lastCheck.ms = nowMs
     let (old, new) = (change.old.state(at: nowMs, policy: backend.policy), backend.state(at: nowMs))
     guard old != new else { return }
@@ -102,16 +119,16 @@ final class HealthChecker {
       "a backend changed its state", [("backend", backend.name), ("old", old.rawValue), ("new", new.rawValue)])
   }
 
-  /// What is wrong with the backend; nil if it answers 200 to 399 in time.
-  private func check(_ entry: BackendEntry, on reactor: isolated Reactor) async -> String? {
+  /// Whether the backend answers 200 to 399 in time.
+  private func check(_ entry: BackendEntry, on reactor: isolated Reactor) async -> Finding {
     let request = HTTPClientRequest(
       .get, shared.configuration.healthPath, host: "localhost", fields: [("User-Agent", "millrace-balancer")])
+    let deadline = reactor.now + shared.configuration.healthTimeout
     do throws(HTTPClientError) {
-      let response = try await client.send(
-        request, to: entry.address, until: reactor.now + shared.configuration.healthTimeout, on: reactor)
-      return 200..<400 ~= response.status ? nil : "it answers \(response.status), not 200 to 399"
+      let response = try await client.send(request, to: entry.address, until: deadline, on: reactor)
+      return 200..<400 ~= response.status ? .well : .ill("it answers \(response.status), not 200 to 399")
     } catch {
-      return "\(error)"
+      return reactor.now > deadline + HealthChecker.lateness ? .unknown : .ill("\(error)")
     }
   }
 }
