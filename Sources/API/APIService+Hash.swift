@@ -43,7 +43,7 @@ extension APIService {
       return try await queue(kind, input, nil, request, on: reactor)
     }
     if let hit = cache.inMemory(identity, at: reactor.now) { return .cached(hit) }
-    if let hit = await sharedHit(identity, on: reactor) { return .cached(hit) }
+    if let hit = await sharedHit(identity, kind, input, on: reactor) { return .cached(hit) }
     return try await queue(kind, input, identity, request, on: reactor)
   }
 
@@ -61,11 +61,11 @@ extension APIService {
 
   /// Looks into Redis, once for all requests that want the same result at the same time.
   private func sharedHit(
-    _ identity: TaskIdentity, on reactor: isolated Reactor
+    _ identity: TaskIdentity, _ kind: TaskKind, _ input: [UInt8], on reactor: isolated Reactor
   ) async -> ResultCache.Hit? {
     switch flights.join(identity) {
     case .lead:
-      let hit = await cache.inRedis(identity, on: reactor)
+      let hit = await cache.inRedis(identity, kind, input, on: reactor)
       for waiter in flights.land(identity) { waiter.resume() }
       return hit
     case .follow:

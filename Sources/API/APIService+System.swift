@@ -43,7 +43,10 @@ extension APIService {
           json.field("max_size", configuration.l1EntriesMax)
         }
         json.key("L2")
-        json.object { json in APIService.write(l2, size: server?.keys ?? 0, &json) }
+        json.object { json in
+          APIService.write(l2, size: server?.keys ?? 0, &json)
+          json.field("refused", cache.l2Refused)
+        }
       }
       json.key("redis")
       guard let server else { return json.null() }

@@ -36,7 +36,7 @@ final class APIService {
     self.redis = redis
     cache = ResultCache(
       entriesMax: configuration.l1EntriesMax, bytesMax: configuration.l1BytesMax, ttl: configuration.cacheTTL,
-      redis: redis, log: log.named("cache"))
+      redis: redis, log: log.named("cache"), metrics: metrics)
     board = CompletionBoard()
     readiness = Readiness(queue)
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))

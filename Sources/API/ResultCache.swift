@@ -32,12 +32,17 @@ final class ResultCache {
   private let ttl: TimeSpan
   private let log: Logger
   private(set) var l2 = CacheStatistics()
+  /// Values in Redis that were none of ours.
+  private(set) var l2Refused = 0
+  private let refused: Counter
 
-  init(entriesMax: Int, bytesMax: Int, ttl: TimeSpan, redis: RedisClient?, log: Logger) {
+  init(entriesMax: Int, bytesMax: Int, ttl: TimeSpan, redis: RedisClient?, log: Logger, metrics: Metrics) {
     memory = S3FIFO(entriesMax: entriesMax, bytesMax: bytesMax)
     self.redis = redis
     self.ttl = ttl
     self.log = log
+    refused = metrics.counter(
+      "millrace_cache_refused_total", "Values in the shared cache that could not be the result they were found for.")
   }
 
   /// What L1 has done, and how much it holds.
@@ -50,14 +55,26 @@ final class ResultCache {
     return Hit(result: found.value.result, level: "L1", ageSeconds: Int(age))
   }
 
-  /// Looks into Redis and keeps what it finds in memory; a Redis that is away, slow or full is a miss.
-  func inRedis(_ identity: TaskIdentity, on reactor: isolated Reactor) async -> Hit? {
+  /// Looks into Redis for the result of a task of `kind` with `input` and keeps what it finds in memory. A Redis that
+  /// is away, slow or full is a miss, and so is a value that cannot be that result: anybody may have put it there, and
+  /// it is removed.
+  func inRedis(
+    _ identity: TaskIdentity, _ kind: TaskKind, _ input: [UInt8], on reactor: isolated Reactor
+  ) async -> Hit? {
     guard let redis else { return nil }
     let generation = generation
     do {
       guard let (result, lifetimeMs) = try await redis.getWithLifetime(identity.redisKey, on: reactor), lifetimeMs > 0
       else {
         l2.misses += 1
+        return nil
+      }
+      guard kind.fits(result, input) else {
+        l2.misses += 1
+        l2Refused += 1
+        refused.increment()
+        log.warning("the shared cache held what is no result of ours", [("kind", kind.name)])
+        _ = try? await redis.remove([identity.redisKey], on: reactor)
         return nil
       }
       l2.hits += 1

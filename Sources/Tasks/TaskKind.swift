@@ -29,12 +29,15 @@ public struct TaskKind: Sendable {
   public let memoryBytes: @Sendable (TaskParameters) -> Int
   /// What it does; the result is JSON as clients see it.
   public let work: Work
+  /// Whether a result that was found somewhere can be that of an input, as far as it is cheap to tell.
+  private let accepts: @Sendable (_ result: [UInt8], _ input: [UInt8]) -> Bool
 
   /// A kind; see the properties.
   public init(
     name: String, displayName: String, isSecret: Bool, attemptsMax: Int16 = 3,
     timeLimit: TimeSpan = .seconds(60 as UInt64), slots: @escaping @Sendable (_ inputBytes: Int) -> SlotClass,
-    memoryBytes: @escaping @Sendable (TaskParameters) -> Int = { _ in 0 }, work: Work
+    memoryBytes: @escaping @Sendable (TaskParameters) -> Int = { _ in 0 },
+    accepts: @escaping @Sendable (_ result: [UInt8], _ input: [UInt8]) -> Bool = { _, _ in true }, work: Work
   ) {
     self.name = name
     self.displayName = displayName
@@ -43,8 +46,12 @@ public struct TaskKind: Sendable {
     self.timeLimit = timeLimit
     self.slots = slots
     self.memoryBytes = memoryBytes
+    self.accepts = accepts
     self.work = work
   }
+
+  /// Whether `result`, which somebody else may have put where it was found, can be the result for `input`.
+  public func fits(_ result: [UInt8], _ input: [UInt8]) -> Bool { accepts(result, input) }
 
   /// Runs one attempt and returns the result.
   /// - Throws: `TaskFault`.

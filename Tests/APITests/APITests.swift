@@ -269,6 +269,27 @@ import HTTPSyntax
     }
   }
 
+  @Test func `what somebody else has put into Redis is never an answer, and goes`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("lying", redis: Self.redis, on: reactor)
+      let redis = try #require(api.service.redis)
+      let input = Array("lied about".utf8)
+      let identity = try #require(TaskIdentity(.md5, input))
+      let foreign = #""md5_hash":"d41d8cd98f00b204e9800998ecf8427e","execution_time_seconds":0.1}"#
+      let lies = [
+        "garbage", "{}", "{\"original_string\":\"other\",\(foreign)", "{\"original_string\":\"lied about\",\(foreign)",
+      ]
+      for lie in lies {
+        try await redis.set(identity.redisKey, Array(lie.utf8), lifetimeMs: 60_000, on: reactor)
+        #expect(try await api.send(.post, "/hash/md5", #"{"string":"lied about"}"#, on: reactor).status == 202)
+        #expect(try await redis.getWithLifetime(identity.redisKey, on: reactor) == nil)
+      }
+      let statistics = try await api.send(.get, "/cache/stats", on: reactor)
+      #expect(statistics.text.contains("\"refused\":\(lies.count)"))
+      await api.stop(on: reactor)
+    }
+  }
+
   @Test func `a frozen Redis makes answers slower, never wrong and never an error`() async throws {
     let redis = try TestServer.redis()
     try await onReactor { reactor in
@@ -393,7 +414,7 @@ import HTTPSyntax
       var hits: [ResultCache.Hit?] = []
       let over = Pause()
       Task.immediate(executorPreference: reactor.queue) {
-        hits.append(await cache.inRedis(identity, on: reactor))
+        hits.append(await cache.inRedis(identity, .md5, Array("generation".utf8), on: reactor))
         over.end()
       }
       let before = cache.generation
@@ -432,7 +453,9 @@ import HTTPSyntax
 
 extension ResultCache {
   fileprivate func keep(_ identity: TaskIdentity, askedIn generation: Int, on reactor: isolated Reactor) {
+    let hash = String(decoding: MD5.digest(of: Array("generation".utf8)).hex, as: UTF8.self)
+    let result = #"{"original_string":"generation","md5_hash":"\#(hash)","execution_time_seconds":0.1}"#
     _ = promote(
-      identity, result: Array("{}".utf8), ageSeconds: 0, retention: .seconds(60.0), askedIn: generation, on: reactor)
+      identity, result: Array(result.utf8), ageSeconds: 0, retention: .seconds(60.0), askedIn: generation, on: reactor)
   }
 }

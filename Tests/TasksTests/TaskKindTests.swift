@@ -32,6 +32,23 @@ private let stepping = TaskKind(
   }))
 
 @Suite(.timeLimit(.minutes(1))) struct TaskKindTests {
+  @Test func `a result fits its own input and kind and no other, however it is bent`() async throws {
+    let long = [UInt8](repeating: 0x78, count: Limits.bulkyBytes)
+    for (kind, other) in [(TaskKind.md5, TaskKind.sha256), (.sha256, .md5)] {
+      for input in [Array("a \"quoted\" word".utf8), [], long] {
+        let result = try await onReactor { reactor in try await kind.run(input, context(), on: reactor) }
+        #expect(kind.fits(result, input))
+        #expect(!kind.fits(result, input + [0x78]) && !other.fits(result, input))
+        let text = String(decoding: result, as: UTF8.self)
+        for bent in [
+          "", "null", "[]", String(text.dropLast()), text + "x", text.replacing("_hash\":\"", with: "_hash\":\"z"),
+          text.replacing("original_string", with: "original"), text.replacing("}", with: ",\"more\":1}"),
+          text.replacing("_hash\":\"", with: "_hash\":\"\",\"x\":\""),
+        ] { #expect(!kind.fits(Array(bent.utf8), input), "\(bent.prefix(100))") }
+      }
+    }
+  }
+
   @Test func `names, groups and classes are each there once`() {
     #expect(Set(TaskKind.all.map(\.name)).count == TaskKind.all.count)
     #expect(TaskKind.all.allSatisfy { TaskKind.named($0.name)?.displayName == $0.displayName })

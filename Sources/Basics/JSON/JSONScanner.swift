@@ -64,9 +64,9 @@ public struct JSONScanner {
   }
 
   /// Reads an object: calls `body` before the value of each wanted field with the field's position in `fields`; `body`
-  /// must read that value. Other fields are skipped.
+  /// must read that value. Other fields are skipped, or are of the wrong shape if it `isExact`.
   public mutating func object(
-    _ fields: JSONFields, _ body: (inout JSONScanner, Int) throws(JSONError) -> Void
+    _ fields: JSONFields, isExact: Bool = false, _ body: (inout JSONScanner, Int) throws(JSONError) -> Void
   ) throws(JSONError) {
     try expect(.object, "an object was expected")
     let outer = field
@@ -75,6 +75,7 @@ public struct JSONScanner {
     repeat {
       let index = try key(fields)
       guard index >= 0 else {
+        if isExact { throw wrongShape("no other field was expected") }
         try skip()
         continue
       }

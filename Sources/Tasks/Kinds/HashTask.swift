@@ -3,20 +3,30 @@ import Hashing
 
 /// Makes kinds of tasks from functions that hash.
 enum HashTask {
-  /// A kind that hashes its input with `hash` and shows it in `resultField`, beside the input unless that is a secret.
+  /// A kind that hashes its input with `compute` and shows it in `resultField`, beside the input unless that is a secret.
+  ///
+  /// A result fits an input if it is exactly what `result` writes: its fields in their order and nothing else, the same
+  /// input, and a hash of which `isHash` says that it has the form. With `isCheap` that of a small input is computed
+  /// again instead, which takes less than to be misled.
   static func kind(
-    name: String, displayName: String, resultField: String, isHeavy: Bool = false, isSecret: Bool = false,
+    name: String, displayName: String, resultField: StaticString, isHeavy: Bool = false, isSecret: Bool = false,
+    isCheap: Bool = false, isHash: @escaping @Sendable ([UInt8]) -> Bool,
     memoryBytes: @escaping @Sendable (TaskParameters) -> Int = { _ in 0 },
-    hash: @escaping @Sendable ([UInt8], TaskParameters) throws(HashingError) -> [UInt8]
+    compute: @escaping @Sendable ([UInt8], TaskParameters) throws(HashingError) -> [UInt8]
   ) -> TaskKind {
     TaskKind(
       name: name, displayName: displayName, isSecret: isSecret,
       slots: { isHeavy ? .heavy : $0 >= Limits.bulkyBytes ? .bulky : .quick }, memoryBytes: memoryBytes,
+      accepts: { result, input in
+        guard let hash = HashTask.hash(in: result, field: resultField, of: isSecret ? nil : input) else { return false }
+        guard isCheap, input.count < Limits.bulkyBytes else { return isHash(hash) }
+        return (try? compute(input, TaskParameters())) == hash
+      },
       work: .computing({ (input, parameters) throws(TaskFault) in
         let began = MonotonicTime.current()
         let text: [UInt8]
         do throws(HashingError) {
-          text = try hash(input, parameters)
+          text = try compute(input, parameters)
         } catch {
           throw fault(error)
         }
@@ -32,13 +42,36 @@ enum HashTask {
     }
   }
 
-  private static func result(_ hash: [UInt8], in field: String, of input: [UInt8]?, seconds: Double) -> [UInt8] {
+  private static let timeField: StaticString = "execution_time_seconds"
+
+  /// The hash that `result` tells; nil unless it has all of the fields once and no other, and tells of `input`.
+  private static func hash(in result: [UInt8], field: StaticString, of input: [UInt8]?) -> [UInt8]? {
+    try? JSONScanner.read(result) { (scanner: inout JSONScanner) throws(JSONError) -> [UInt8]? in
+      var (hash, isTimed, isOfInput) = ([UInt8]?.none, false, input == nil)
+      let fields = JSONFields("original_string", field, timeField)
+      try scanner.object(fields, isExact: true) { (scanner, index) throws(JSONError) in
+        switch index {
+        case 0: isOfInput = try scanner.string() == input
+        case 1: hash = try scanner.string()
+        default: isTimed = try scanner.double() >= 0
+        }
+      }
+      return isTimed && isOfInput ? hash : nil
+    }
+  }
+
+  /// Whether `hash` is `count` digits in hexadecimal, lower case.
+  static func isHex(_ hash: [UInt8], _ count: Int) -> Bool {
+    hash.count == count && hash.allSatisfy { 0x30...0x39 ~= $0 || 0x61...0x66 ~= $0 }
+  }
+
+  private static func result(_ hash: [UInt8], in field: StaticString, of input: [UInt8]?, seconds: Double) -> [UInt8] {
     var json = JSONWriter(capacity: hash.count + (input?.count ?? 0) + 128)
     json.object { json in
       if let input { json.field("original_string", input) }
       json.key(field)
       json.string(hash)
-      json.key("execution_time_seconds")
+      json.key(timeField)
       json.raw(decimal(seconds))
     }
     return json.bytes
