@@ -42,7 +42,6 @@ class Tally:
 
 class Client:
     """One connection over which an attacker sends and reads what it wants, when it wants."""
-    _room = memoryview(bytearray(RECEIVE_BYTES))
 
     def __init__(self, port, tally, source="127.0.0.1"):
         self.port, self.tally, self.source = port, tally, source
@@ -136,12 +135,11 @@ class Client:
             count -= taken
 
     async def _receive(self):
-        size = await asyncio.get_running_loop().sock_recv_into(self.socket, self._room)
-        if size == 0:
+        received = await asyncio.get_running_loop().sock_recv(self.socket, RECEIVE_BYTES)
+        if not received:
             raise Cut
-        self.tally.bytes_read += size
-        # Nothing is awaited between the read and the copy, so all clients can share the room.
-        self.buffer += self._room[:size]
+        self.tally.bytes_read += len(received)
+        self.buffer += received
 
 
 def head(method, path, length=None, **fields):
