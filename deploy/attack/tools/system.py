@@ -1,5 +1,5 @@
 """The system that is attacked: one of the user's own on loopback, or a fresh one that is started for it."""
-import contextlib, ipaddress, json, os, pathlib, re, signal, socket, subprocess, sys, tempfile, time
+import contextlib, http.client, ipaddress, json, os, pathlib, re, signal, socket, subprocess, sys, tempfile, time
 from urllib.parse import urlsplit
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
@@ -149,7 +149,6 @@ class System:
 
         The status is 0 if there was no whole answer in time.
         """
-        import http.client
         began = time.monotonic()
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout, source_address=source)
