@@ -34,6 +34,7 @@ class Liar:
     def __init__(self, foreign):
         self.lies = itertools.cycle(lies(foreign).items())
         self.told = {}
+        self.last = "none"
         self.server = None
 
     async def start(self, port):
@@ -57,6 +58,7 @@ class Liar:
                     if name is None:
                         name, lie = next(self.lies)
                     self.told[name] = self.told.get(name, 0) + 1
+                    self.last = name
                     writer.write(lie)
                 await writer.drain()
         writer.close()

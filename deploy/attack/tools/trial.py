@@ -154,7 +154,7 @@ class Trial:
             text, p99 = percentiles([(seconds, status) for at, seconds, status in requests if since <= at < until])
             cells.append(text)
             if phase == 1 and p99 > self.p99_max:
-                broken.append(f"bystander's p99 {p99 * 1000:.0f} ms")
+                broken.append("bystander's p99 " + ("endless" if p99 == float("inf") else f"{p99 * 1000:.0f} ms"))
         return {"cells": [*cells, "; ".join(tally.notes) or "-", "; ".join(broken) or "none"], "broken": broken}
 
     def held(self, process, broken):
