@@ -15,8 +15,11 @@ import Testing
 
   @Test("stuck uploads hold no more than they may, the longest stuck are parted with, and all comes back")
   func stuckUploads() async throws {
-    let limit = 4 << 20
-    let seen = try await onOneReactor {
+    let limit = 1 << 20
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    // A Unix socket's kernel takes little of each.
+    let seen = try await onOneReactor(backendAt: "unix:\(folder.path)/deaf") {
       $0.memoryBytes = 4 * limit
       // Clients that leave cannot be seen to leave: their end stands behind what nobody reads.
       $0.times.taking = .seconds(3 as UInt64)
@@ -26,11 +29,11 @@ import Testing
       let proxy = around.proxy
       var clients: [RawConnection] = []
       var most = 0
-      for _ in 0..<100 {
+      for _ in 0..<60 {
         let client = try await RawConnection.connect(to: around.address, on: reactor)
-        client.stream.write(Array(Self.upload(8_000_000, of: 9_000_000).utf8), on: reactor)
+        client.stream.write(Array(Self.upload(600_000, of: 900_000).utf8), on: reactor)
         clients.append(client)
-        await reactor.sleep(for: .milliseconds(2))
+        await reactor.sleep(for: .milliseconds(1))
         most = max(most, proxy.held.count)
       }
       let answer = await clients[0].read(until: "\r\n\r\n", on: reactor)
@@ -39,7 +42,7 @@ import Testing
       return (answer, most, proxy.held.count)
     }
     #expect(seen.answer.hasPrefix("HTTP/1.1 503 "))
-    #expect(seen.most > limit / 2 && seen.most <= limit + (1 << 20), "\(seen.most)")
+    #expect(seen.most > limit / 2 && seen.most <= limit + limit / 4, "\(seen.most)")
     #expect(seen.left == 0)
   }
 

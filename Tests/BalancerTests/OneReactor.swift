@@ -15,7 +15,7 @@ struct OneReactor {
 /// Runs a balancer on the test's own reactor, with a client before it and a backend behind it that
 /// answers once unless it has a `script`.
 func onOneReactor<R: Sendable>(
-  _ configure: @escaping @Sendable (inout BalancerConfiguration) -> Void,
+  backendAt place: String = "127.0.0.1:0", _ configure: @escaping @Sendable (inout BalancerConfiguration) -> Void,
   script: @escaping RawBackend.Script = { connection, reactor in
     connection.send(RawBackend.ok, on: reactor)
     await connection.read(on: reactor)
@@ -25,7 +25,7 @@ func onOneReactor<R: Sendable>(
   try await onReactor { reactor in
     let backend = RawBackend(script: script)
     let mail = ReactorMail()
-    let configuration = testConfiguration([try backend.start("127.0.0.1:0", on: reactor)], configure)
+    let configuration = testConfiguration([try backend.start(place, on: reactor)], configure)
     let proxy = ProxyReactor(BalancerShared(configuration, metrics: sharedMetrics, log: silentLog, mail: [mail]))
     for entry in proxy.backends.entries { _ = entry.backend.checkPassed(at: reactor.now.milliseconds) }
     let listening = try Socket.listen(on: configuration.listen)
