@@ -84,7 +84,7 @@ extension APIService {
   /// `POST /cache/clear`: every cached entry of this system, in Redis and in the memory of all API processes. What
   /// PostgreSQL stores are results, not a cache of them, and stays.
   func clearCache(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    try admin.check(request)
+    try admin.check(request, at: reactor.now)
     cache.clearMemory()
     if let redis {
       do {

@@ -27,6 +27,10 @@ public enum BalancerLimits {
   static let waitingRetry = TimeSpan.milliseconds(20)
   /// Idle connections kept for one backend on one reactor.
   static let idlePerBackendMax = 256
+  /// Requests for the balancer itself that one address may send while there is a rate limit,
+  static let ownRequestsMax = 600
+  /// within this time.
+  static let ownRequestsWindow = TimeSpan.seconds(60 as UInt64)
   /// The largest body of a request to the balancer itself.
   static let localBodyBytesMax = 8 << 10
   /// Bytes of a request that a backend that is vouched for reads in one go: our own do.

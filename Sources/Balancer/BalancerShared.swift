@@ -9,6 +9,8 @@ import Telemetry
 final class BalancerShared: Sendable {
   let configuration: BalancerConfiguration
   let limiter: RateLimiter
+  /// Counts requests for the balancer itself: who is over the limit can still ask it why, but not without end.
+  let ownLimiter: RateLimiter
   let retries = RetryBudget()
   let metrics: BalancerMetrics
   let registry: Metrics
@@ -37,6 +39,9 @@ final class BalancerShared: Sendable {
     limiter = RateLimiter(
       quota: configuration.rateLimitRequests, windowMs: UInt64(configuration.rateLimitWindowSeconds) * 1000,
       seed: UInt64.random(in: .min ... .max))
+    ownLimiter = RateLimiter(
+      quota: limiter.isOn ? BalancerLimits.ownRequestsMax : 0, windowMs: BalancerLimits.ownRequestsWindow.milliseconds,
+      capacity: 4096, seed: UInt64.random(in: .min ... .max))
     metrics = BalancerMetrics(registry)
     strategyNumber = Atomic(configuration.strategy.number)
     let policy = "\"default\";q=\(configuration.rateLimitRequests);w=\(configuration.rateLimitWindowSeconds)"

@@ -1,12 +1,15 @@
+public import Basics
 public import HTTP
 import HTTPSyntax
 import Reactor
 
 /// Who may make calls that change or reveal the system: whoever bears the admin token, and, where that is switched on,
-/// whoever calls from this very machine, with no proxy and no page of another site in between.
-public struct AdminAccess: Sendable {
+/// whoever calls from this very machine, with no proxy and no page of another site in between. An address that has
+/// shown wrong tokens has to wait, also with the right one: who guesses must not learn when it was right.
+public final class AdminAccess: Sendable {
   private let token: [UInt8]?
   private let trustsLoopback: Bool
+  private let guesses = Locked(GuessLimit())
 
   /// Access by `token` (nil: by no token), and from the loopback address if `trustsLoopback`.
   public init(token: String?, trustsLoopback: Bool) {
@@ -14,16 +17,33 @@ public struct AdminAccess: Sendable {
     self.trustsLoopback = trustsLoopback
   }
 
-  /// - Throws: `Problem` 401 if the request shows nothing, 403 if what it shows is not enough.
-  public func check(_ request: HTTPRequest) throws(Problem) {
+  /// - Throws: `Problem` 401 if the request shows nothing, 403 if what it shows is not enough, 429 if its address has
+  ///   shown too many wrong tokens.
+  public func check(_ request: HTTPRequest, at now: MonotonicTime) throws(Problem) {
     if let authorization = request.value(of: .authorization) {
+      let address = AdminAccess.address(of: request)
+      if let seconds = guesses.withLock({ $0.wait(of: address, at: now) }) {
+        throw Problem(429, "Too many wrong admin tokens came from this address.", retryAfterSeconds: seconds)
+      }
       if let token, AdminAccess.isEqual(AdminAccess.credentials(authorization), token) { return }
+      guesses.withLock { $0.wasWrong(address, at: now) }
       throw Problem(403, "This token does not allow admin calls.")
     }
     if trustsLoopback, AdminAccess.isLocal(request), !AdminAccess.isFromForeignPage(request) { return }
     var problem = Problem(401, "Admin calls need the admin token: Authorization: Bearer <token>.")
     problem.fields = [("WWW-Authenticate", "Bearer")]
     throw problem
+  }
+
+  /// What the sender is counted by: an IPv4 address or an IPv6 /64. Of what a balancer of ours has passed on, that is
+  /// the address which it has appended; whatever else speaks over a Unix socket is one.
+  private static func address(of request: HTTPRequest) -> UInt64 {
+    var peer: SocketAddress? = request.peer
+    if request.peer.isUnix, let forwarded = request.text(of: .xForwardedFor) {
+      let last = forwarded.split(separator: ",").last ?? ""
+      peer = SocketAddress(ip: String(last.drop { $0 == " " }), port: 0)
+    }
+    return peer?.ipv4.map(UInt64.init) ?? peer?.ipv6?.high ?? 0
   }
 
   /// Our balancer, which speaks to us over a Unix socket, replaces X-Forwarded-Host and X-Forwarded-Proto and appends

@@ -10,6 +10,12 @@ import Basics
 
 /// The bounds of this room.
 public enum Limits {
+  /// Wrong tokens that one address may show
+  static let wrongTokensMax = 10
+  /// within this time, until none of its tokens is looked at for the rest of it.
+  static let wrongTokensWindow = TimeSpan.seconds(60 as UInt64)
+  /// Addresses of which wrong tokens are counted.
+  static let guessersMax = 4096
   /// How soon after the first wish to stop another counts as impatience: one wish can arrive twice, from a terminal or
   /// timeout(1), which signal the process and its group.
   static let secondSignal = TimeSpan.milliseconds(200)

@@ -30,6 +30,38 @@ import Testing
     #expect(seen[4].hasSuffix(#"{"status":"healthy","service":"loadbalancer"}"#))
   }
 
+  @Test("who asks the balancer itself without end is told to wait, but probes are answered") func ownLimit()
+    async throws
+  {
+    let seen = try await withBalancer(.server(), configure: { $0.rateLimitRequests = 3 }) { fixture, reactor in
+      let client = try await fixture.connect(on: reactor)
+      let ask = request("GET /lb/health", kept: true)
+      // A window may end meanwhile, and the next one has room for as many.
+      let most = 2 * BalancerLimits.ownRequestsMax + 1
+      client.send(String(repeating: ask, count: most), on: reactor)
+      let past = await client.read(until: "\r\n\r\n{", count: most, on: reactor)
+      let probe = await fixture.ask(request("GET /livez"), on: reactor)
+      return (past, probe)
+    }
+    let refused = seen.0.components("HTTP/1.1 429 ")
+    #expect(seen.0.components("HTTP/1.1 200 ") > BalancerLimits.ownRequestsMax / 2)
+    #expect(refused > 0 && seen.0.components("Retry-After: ") == refused)
+    #expect(seen.1.hasPrefix("HTTP/1.1 200 "))
+  }
+
+  @Test("an address that guesses tokens has to wait, also with the right one") func guesses() async throws {
+    func call(_ token: String) -> String {
+      request("POST /lb/strategy?new_strategy=round_robin", "Authorization: Bearer \(token)\r\n")
+    }
+    let seen = try await answers((0..<11).map { call("wrong\($0)") } + [call("right"), request("GET /lb/health")]) {
+      $0.adminToken = "right"
+    }
+    #expect(seen[..<10].allSatisfy { $0.hasPrefix("HTTP/1.1 403 ") })
+    #expect(seen[10].hasPrefix("HTTP/1.1 429 ") && seen[10].contains("Retry-After: "))
+    #expect(seen[11].hasPrefix("HTTP/1.1 429 "))
+    #expect(seen[12].hasPrefix("HTTP/1.1 200 "))
+  }
+
   @Test("two reactors together let no more through than the limit allows")
   func sharedLimit() async throws {
     let who = request("GET /who")

@@ -38,9 +38,11 @@ final class RawConnection {
 
   /// Sends `text` and reads until `end` has come, or the end; all that has come so far.
   @discardableResult
-  func ask(_ text: String, until end: String? = nil, on reactor: isolated Reactor) async -> String {
+  func ask(
+    _ text: String, until end: String? = nil, count: Int = 1, on reactor: isolated Reactor
+  ) async -> String {
     send(text, on: reactor)
-    return await read(until: end, on: reactor)
+    return await read(until: end, count: count, on: reactor)
   }
 
   /// Takes bytes and throws them away, until `count` have come or the end.

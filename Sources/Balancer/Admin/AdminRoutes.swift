@@ -19,11 +19,11 @@ enum AdminRoutes {
     }
     router.on(.get, "/lb/stats") { (context, _, reactor) throws(Problem) in stats(context, nowMs(reactor)) }
     router.on(.get, "/lb/rate-limits") { (context, request, reactor) throws(Problem) in
-      try context.requireAdmin(request)
+      try context.requireAdmin(request, on: reactor)
       return try rateLimits(context.shared, of: request.query("ip"), nowMs(reactor))
     }
-    router.on(.post, "/lb/strategy", bodyBytesMax: 4096) { (context, request, _) throws(Problem) in
-      try context.requireAdmin(request)
+    router.on(.post, "/lb/strategy", bodyBytesMax: 4096) { (context, request, reactor) throws(Problem) in
+      try context.requireAdmin(request, on: reactor)
       return try changeStrategy(context.shared, request)
     }
     BackendRoutes.add(to: router)

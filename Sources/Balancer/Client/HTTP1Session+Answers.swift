@@ -59,6 +59,14 @@ extension HTTP1Session {
     }
   }
 
+  /// What is said to who has asked the balancer itself too often.
+  func tooManyOwn(_ decision: RateLimiter.Decision) -> LocalAnswer {
+    let problem = Problem(
+      429, "More than \(BalancerLimits.ownRequestsMax) requests for the balancer itself in a minute.",
+      retryAfterSeconds: decision.resetSeconds)
+    return LocalAnswer(problem.response(requestID: id.bytes))
+  }
+
   private func log(_ problem: Problem, on reactor: isolated Reactor) {
     let fields: [Logger.Field] = [
       ("status", "\(problem.status)"), ("reason", problem.detail),

@@ -115,7 +115,9 @@ extension HTTP1Session {
     facts.keepsAlive = parsed.keepsAlive
     facts.isLocal = LocalRequest.isFor(parsed, in: proxy.received, proxy)
     if facts.isLocal {
-      local = LocalRequest(head: Array(proxy.received.range(0..<headBytes)), framing: parsed.framing)
+      local = LocalRequest(
+        head: Array(proxy.received.range(0..<headBytes)), framing: parsed.framing,
+        isLimited: !LocalRequest.isProbe(parsed, in: proxy.received))
       if let next = takeLocalBody(from: headBytes) {
         keep(proxy.received, from: next)
         facts.isWhole = local?.body.isComplete ?? true

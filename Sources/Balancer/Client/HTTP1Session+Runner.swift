@@ -41,7 +41,7 @@ extension HTTP1Session {
       return exchange.retryDecided(isGranted: isGranted)
     }
     if step.contains(.enqueue) { enqueue(on: reactor) }
-    if step.contains(.askLocal) { askLocal(on: reactor) }
+    if step.contains(.askLocal) { return askLocal(on: reactor) }
     if step.contains(.linger) { return linger(on: reactor) }
     if step.contains(.endLink), let request { link?.endWriting(behind: request) }
     if step.contains(.close) { close(on: reactor) }
@@ -220,13 +220,22 @@ extension HTTP1Session {
     return exchange.requestTaken(isBlocked: isRequestBlocked)
   }
 
-  private func askLocal(on reactor: isolated Reactor) {
-    guard let local else { return }
+  private func askLocal(on reactor: isolated Reactor) -> Step {
+    guard let local else { return [] }
+    if local.isLimited {
+      let decision = proxy.shared.ownLimiter.admit(key, at: reactor.now.milliseconds)
+      if !decision.isAllowed {
+        proxy.shared.metrics.limited.increment()
+        local.answer = tooManyOwn(decision)
+        return exchange.localAnswered()
+      }
+    }
     let question = local.question(id: id.bytes, peer: peer.text)
     let operations = proxy.shared.operations
     Task.immediate(executorPreference: reactor.queue) {
       let answer = await operations.answer(question)
       self.answered(local, with: answer, on: reactor)
     }
+    return []
   }
 }

@@ -6,6 +6,8 @@ import Reactor
 /// A request for the balancer itself while its body arrives.
 final class LocalRequest {
   private let head: [UInt8]
+  /// Whether it is counted: probes are not.
+  let isLimited: Bool
   /// The body on the way in.
   var body: BodyDecoder
   /// What has come of it.
@@ -13,8 +15,9 @@ final class LocalRequest {
   /// The answer, once it is at hand.
   var answer: LocalAnswer?
 
-  init(head: [UInt8], framing: BodyFraming) {
+  init(head: [UInt8], framing: BodyFraming, isLimited: Bool) {
     self.head = head
+    self.isLimited = isLimited
     body = BodyDecoder(framing)
   }
 
@@ -35,9 +38,10 @@ final class LocalRequest {
     return isProbe(head, in: scratch) && !proxy.backends.unchecked.isEmpty
   }
 
-  /// Whether the request asks, on behalf of whoever runs the system, whether it is ready.
+  /// Whether the request asks, on behalf of whoever runs the system, whether it lives or is ready.
   static func isProbe(_ head: RequestHead, in scratch: ByteScratch) -> Bool {
-    equals(scratch.range(head.path), "/readyz")
+    let path = scratch.range(head.path)
+    return equals(path, "/livez") || equals(path, "/readyz")
   }
 
   private static func begins(_ path: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
