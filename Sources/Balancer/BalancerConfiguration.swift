@@ -94,6 +94,8 @@ public struct BalancerConfiguration: Sendable {
   public var times = ExchangeTimes()
   /// Client connections of one reactor.
   var clientsMax = BalancerLimits.clientsMax
+  /// Connections to backends of one reactor.
+  var linksMax = BalancerLimits.clientsMax
 
   /// A balancer that listens on `listen` for `backends`.
   public init(listen: SocketAddress, backends: [BackendAddress]) {

@@ -18,6 +18,11 @@ final class BalancerInstance: Sendable {
     prepare: @escaping @Sendable (isolated Reactor) -> Void = { _ in }
   ) throws(SystemError) {
     precondition(1...64 ~= configuration.reactors, "a balancer has 1 to 64 reactors")
+    var configuration = configuration
+    // One half for clients and one for backends: each client needs at most one connection to a backend.
+    let share = max(8, (DescriptorLimit.free - BalancerLimits.descriptorsKept) / 2 / configuration.reactors)
+    configuration.clientsMax = min(configuration.clientsMax, share)
+    configuration.linksMax = min(configuration.linksMax, share)
     let mail = (0..<configuration.reactors).map { _ in ReactorMail() }
     let shared = BalancerShared(configuration, metrics: metrics, log: log, mail: mail)
     let listening = try BalancerInstance.listen(configuration)

@@ -6,7 +6,7 @@ struct BalancerMetrics: Sendable {
   let retries: Counter
   let limited: Counter
   let refused: Counter
-  let turnedAway: Counter
+  let gaveWay: Counter
   let clients: Gauge
   let held: Gauge
   let heldLimit: Gauge
@@ -19,8 +19,8 @@ struct BalancerMetrics: Sendable {
     retries = metrics.counter("millrace_balancer_retries_total", "Requests sent again.")
     limited = metrics.counter("millrace_balancer_limited_total", "Requests answered with 429.")
     refused = metrics.counter("millrace_balancer_refused_total", "Requests that the parser refused.")
-    turnedAway = metrics.counter(
-      "millrace_balancer_clients_refused_total", "Connections closed at once because there were too many.")
+    gaveWay = metrics.counter(
+      "millrace_balancer_clients_gave_way_total", "Idle client connections that were closed to make room for others.")
     held = metrics.gauge("millrace_buffers_bytes", "Bytes that bodies and answers in progress hold.")
     heldLimit = metrics.gauge(
       "millrace_buffers_limit_bytes", "Bytes that bodies and answers in progress may hold together.")

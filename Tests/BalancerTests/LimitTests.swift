@@ -36,20 +36,55 @@ import Testing
     #expect(answers.allSatisfy { !$0.hasSuffix("429") && $0.hasPrefix("HTTP/1.1 ") })
   }
 
-  @Test("connections past the bound are told so and closed, and the others are served")
-  func clientsMax() async throws {
+  @Test("past the bound of connections the one that was idle for longest gives way") func idleGivesWay() async throws {
     let seen = try await withBalancer(.server()) {
       $0.clientsMax = 2
     } run: { fixture, reactor in
       var answers: [String] = []
+      var clients: [RawConnection] = []
       for _ in 0..<3 {
         let client = try await fixture.connect(on: reactor)
-        let answer = await client.ask(request("GET /who", kept: true), until: "\r\n\r\n1", on: reactor)
-        answers.append(String(answer.prefix(12)))
+        answers.append(await client.ask(request("GET /who", kept: true), until: "\r\n\r\n1", on: reactor))
+        clients.append(client)
       }
+      let end = await clients[0].stream.read(until: reactor.now + .seconds(10 as UInt64), on: reactor)
+      let again = await clients[1].ask(request("GET /who", kept: true), until: "\r\n\r\n1", count: 2, on: reactor)
+      return (answers: answers, end: end, again: again)
+    }
+    #expect(seen.answers.allSatisfy { $0.hasPrefix("HTTP/1.1 200 ") })
+    #expect(seen.end == .endOfStream)
+    #expect(seen.again.components("HTTP/1.1 200 ") == 2)
+  }
+
+  @Test("while all are busy, further connections wait, and are served when one is over") func busyDoNot() async throws {
+    let seen = try await withBalancer(
+      .raw { connection, reactor in await connection.read(on: reactor) }
+    ) {
+      $0.clientsMax = 2
+    } run: { fixture, reactor in
+      var clients: [RawConnection] = []
+      for number in 1...3 {
+        let client = try await fixture.connect(on: reactor)
+        client.send(request("GET /\(number)"), on: reactor)
+        clients.append(client)
+        _ = await fixture.backend.waits(forAsked: min(number, 2), on: reactor)
+      }
+      let early = await clients[2].stream.read(until: reactor.now + .milliseconds(100), on: reactor)
+      clients[0].reset(on: reactor)
+      return (early: early, isServed: await fixture.backend.waits(forAsked: 3, on: reactor))
+    }
+    #expect(seen.early == .deadline && seen.isServed)
+  }
+
+  @Test("links to backends are bounded, and one that waits for work gives way") func links() async throws {
+    let seen = try await withBalancer(.server("1"), .server("2"), .server("3")) {
+      $0.linksMax = 1
+    } run: { fixture, reactor in
+      var answers: [String] = []
+      for _ in 0..<6 { answers.append(await fixture.ask(request("GET /who"), on: reactor)) }
       return answers
     }
-    #expect(seen == ["HTTP/1.1 200", "HTTP/1.1 200", "HTTP/1.1 503"])
+    #expect(seen.allSatisfy { $0.hasPrefix("HTTP/1.1 200 ") }, "\(seen)")
   }
 
   @Test("a head that comes in single bytes is understood, one past the limit is refused")

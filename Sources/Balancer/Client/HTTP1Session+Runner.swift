@@ -143,6 +143,9 @@ extension HTTP1Session {
   }
 
   private func connect(to entry: BackendEntry, on reactor: isolated Reactor) -> Step {
+    guard proxy.upstreams.hasRoom(proxy.shared.configuration.linksMax, on: reactor) else {
+      return lackResources(for: entry)
+    }
     do throws(SystemError) {
       let fresh = try HTTP1Link(entry, proxy: proxy, on: reactor)
       link = fresh
@@ -151,14 +154,18 @@ extension HTTP1Session {
     } catch {
       switch error.code {
       case EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, ENOSPC:
-        // Our own shortage, not the backend's fault.
-        entry.backend.requestAbandoned()
-        chosen = nil
-        return exchange.resourcesLacked()
+        return lackResources(for: entry)
       case EAGAIN: return exchange.connectDeferred()
       default: return exchange.connectFailed()
       }
     }
+  }
+
+  /// It is our own shortage, not the backend's fault.
+  private func lackResources(for entry: BackendEntry) -> Step {
+    entry.backend.requestAbandoned()
+    chosen = nil
+    return exchange.resourcesLacked()
   }
 
   private func noBackend(on reactor: isolated Reactor) -> Step {

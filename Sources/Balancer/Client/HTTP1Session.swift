@@ -4,6 +4,7 @@ import Exchange
 import Glibc
 import HTTPSyntax
 import Reactor
+import Telemetry
 
 /// One client's HTTP/1.1 connection: a `Pump`, an `Exchange` that says what to do, and the runner that does it.
 ///
@@ -167,6 +168,21 @@ final class HTTP1Session: EventHandler {
       drive(on: reactor)
     }
     guard !pump.isClosed else { return }
+    settle(on: reactor)
+  }
+
+  /// Whether nothing of a request has come, and nothing of an answer waits to be taken.
+  var isIdle: Bool {
+    exchange.phase == .awaitingHead && !progress.hasPartialHead && input.isEmpty && pump.unsentBytes == 0
+  }
+
+  /// Others need the place: it ends unless a request has reached the kernel already.
+  func giveWay(on reactor: isolated Reactor) {
+    pump.lookAgain()
+    drive(on: reactor)
+    guard isIdle, !pump.isClosed else { return }
+    proxy.shared.metrics.gaveWay.increment()
+    run(exchange.drainOrdered(isQuiet: true), on: reactor)
     settle(on: reactor)
   }
 

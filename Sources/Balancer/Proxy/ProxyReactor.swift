@@ -99,11 +99,17 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
 
   // MARK: Clients
 
+  /// At the bound those give way who have been idle for longest, a part of all at once.
+  func makeRoom(on reactor: isolated Reactor) -> Bool {
+    let most = shared.configuration.clientsMax
+    let idle = sessions.filter(\.isIdle).sorted { $0.progress.since < $1.progress.since }
+    for session in idle.prefix(max(1, most / 64)) { session.giveWay(on: reactor) }
+    return !isFull
+  }
+
+  var isFull: Bool { sessions.count >= shared.configuration.clientsMax }
+
   func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor) {
-    guard sessions.count < shared.configuration.clientsMax, !isDraining || listener != nil else {
-      shared.metrics.turnedAway.increment()
-      return ConnectionRefusal.refuse(fd)
-    }
     let session = HTTP1Session(proxy: self, fd: fd, peer: peer, at: reactor.now)
     do {
       try session.open(on: reactor)
@@ -128,6 +134,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     }
     shared.metrics.clients.add(-1)
     freed += 1
+    listener?.resume(on: reactor)
     if isDraining, sessions.isEmpty { drained.end() }
   }
 

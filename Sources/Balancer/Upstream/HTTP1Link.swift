@@ -64,6 +64,7 @@ final class HTTP1Link: EventHandler {
       Glibc.close(fd)
       throw error
     }
+    proxy.upstreams.began()
   }
 
   /// Takes on a request of `session`.
@@ -213,6 +214,7 @@ final class HTTP1Link: EventHandler {
 
   func close(on reactor: isolated Reactor) {
     session = nil
+    if !pump.isClosed { proxy.upstreams.closed() }
     pump.close(on: reactor)
   }
 }

@@ -9,6 +9,25 @@ final class UpstreamPool {
   /// Whose each place is now.
   private var owners: [BackendEntry?] = []
 
+  /// Connections that are open, idle or not.
+  private(set) var open = 0
+
+  /// A connection was begun.
+  func began() { open += 1 }
+
+  /// A connection was closed.
+  func closed() { open -= 1 }
+
+  /// Whether there may be one more connection; at the bound `most` one that waits for work gives way.
+  func hasRoom(_ most: Int, on reactor: isolated Reactor) -> Bool {
+    if open < most { return true }
+    let oldest = idle.compactMap(\.first).min { $0.idleSince < $1.idleSince }
+    guard let oldest else { return false }
+    remove(oldest)
+    oldest.close(on: reactor)
+    return true
+  }
+
   /// The connection to `entry` that was used last, unless it has been unused for so long that the backend may be about
   /// to close it.
   func take(_ entry: BackendEntry, at now: MonotonicTime) -> HTTP1Link? {

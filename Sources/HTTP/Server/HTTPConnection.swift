@@ -11,7 +11,9 @@ final class HTTPConnection: SlowHolder {
   /// What it holds of the server's budget: the body while it comes, or the answer while it leaves.
   private let lease: ByteLease
   private var wasShed = false
-  private var isIdle = true
+  /// Whether no request is in progress, and since when.
+  private(set) var isIdle = true
+  private(set) var idleSince = MonotonicTime(nanoseconds: 0)
   private var hadRequest = false
   private var answersThisTurn = 0
 
@@ -115,6 +117,7 @@ final class HTTPConnection: SlowHolder {
     wasShed = false
     isIdle = stream.input.isEmpty
     if isIdle {
+      idleSince = reactor.now
       // Who does not take its answers is not listened to.
       stream.flush(on: reactor)
       if stream.unsentBytes > 0, await !settleOutput(on: reactor) { return .gone }

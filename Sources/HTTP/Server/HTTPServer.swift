@@ -68,7 +68,7 @@ public final class HTTPServer: ConnectionAcceptor {
     self.metrics = metrics
     self.log = log
     self.times = times
-    self.connectionsMax = connectionsMax
+    self.connectionsMax = min(connectionsMax, max(8, DescriptorLimit.free - HTTPLimits.descriptorsKept))
   }
 
   /// Listens on `address`; may be called for several.
@@ -86,12 +86,21 @@ public final class HTTPServer: ConnectionAcceptor {
   /// How many connections are open.
   var connectionCount: Int { connections.count }
 
-  /// Serves a connection that was accepted; one too many is told so and closed at once.
-  public func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor) {
-    guard connections.count < connectionsMax, !isDraining else {
-      metrics.connectionsRefused.increment()
-      return ConnectionRefusal.refuse(fd)
+  /// Whether as many connections are open as may be.
+  public var isFull: Bool { connections.count >= connectionsMax }
+
+  /// At the bound those give way who have been idle for longest, a part of all at once.
+  public func makeRoom(on reactor: isolated Reactor) -> Bool {
+    let idle = connections.values.filter(\.isIdle).sorted { $0.idleSince < $1.idleSince }
+    for connection in idle.prefix(max(1, connectionsMax / 64)) {
+      metrics.connectionsGaveWay.increment()
+      connection.closeIfIdle(on: reactor)
     }
+    return !isFull
+  }
+
+  /// Serves a connection that was accepted.
+  public func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor) {
     do {
       let stream = try Stream(adopting: fd, on: reactor)
       let connection = HTTPConnection(server: self, stream: stream, peer: peer)
@@ -135,6 +144,7 @@ public final class HTTPServer: ConnectionAcceptor {
   func ended(_ connection: HTTPConnection, on reactor: isolated Reactor) {
     guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
     metrics.connectionsOpen.add(-1)
+    for listener in listeners { listener.resume(on: reactor) }
     if connections.isEmpty { drained.end() }
   }
 }
@@ -142,7 +152,7 @@ public final class HTTPServer: ConnectionAcceptor {
 /// The metrics of all servers of a process.
 public struct HTTPServerMetrics: Sendable {
   let connectionsOpen: Gauge
-  let connectionsRefused: Counter
+  let connectionsGaveWay: Counter
   let requestSeconds: Histogram
   /// For the budgets of those servers.
   public let buffers: ByteBudgetMetrics
@@ -152,8 +162,8 @@ public struct HTTPServerMetrics: Sendable {
   public init(_ metrics: Metrics) {
     buffers = ByteBudgetMetrics(metrics)
     connectionsOpen = metrics.gauge("millrace_http_connections_open", "Open client connections.")
-    connectionsRefused = metrics.counter(
-      "millrace_http_connections_refused_total", "Connections closed at once because there were too many.")
+    connectionsGaveWay = metrics.counter(
+      "millrace_http_connections_gave_way_total", "Idle connections that were closed to make room for others.")
     requestSeconds = metrics.histogram("millrace_http_request_seconds", "From the first byte to the answer.")
     answers = (1...5).map {
       metrics.counter("millrace_http_answers_total", "Answers by class of status.", [("class", "\($0)xx")])

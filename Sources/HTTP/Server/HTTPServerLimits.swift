@@ -42,7 +42,9 @@ extension HTTPLimits {
   static let unwantedBodyBytesMax = 64 << 10
   /// How long a quiet connection keeps its buffers.
   static let buffersKept = TimeSpan.seconds(1 as UInt64)
-  /// Connections of a server at one time.
+  /// Descriptors that are not for clients: listeners, databases, event loops, logs.
+  static let descriptorsKept = 64
+  /// Connections of a server at one time, fewer where descriptors are few.
   public static let connectionsMax = 20_000
   /// Requests of one connection served in one turn before others get theirs.
   static let pipelinedPerTurn = 64

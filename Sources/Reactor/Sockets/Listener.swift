@@ -4,11 +4,25 @@ import Glibc
 
 /// Whoever serves the connections that a `Listener` takes.
 public protocol ConnectionAcceptor: AnyObject {
+  /// Whether there is no room for one more connection.
+  var isFull: Bool { get }
+
+  /// One more has come while it is full: makes room for it if that is possible. If not, those that come wait in the
+  /// kernel until `Listener.resume`, or for a moment.
+  func makeRoom(on reactor: isolated Reactor) -> Bool
+
   /// A connection has arrived: `fd` is non-blocking and now belongs to the acceptor.
   func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor)
 
   /// Accepting rests for `Limits.acceptPauseMs`, because the process or the system is out of descriptors or memory.
   func acceptingPaused(_ error: SystemError, on reactor: isolated Reactor)
+}
+
+extension ConnectionAcceptor {
+  /// It never is.
+  public var isFull: Bool { false }
+  /// There always is room.
+  public func makeRoom(on reactor: isolated Reactor) -> Bool { true }
 }
 
 /// Takes connections from a listening socket. Level-triggered: what was not taken in one turn is reported again.
@@ -22,6 +36,7 @@ public final class Listener: EventHandler {
   private let acceptor: any ConnectionAcceptor
   private lazy var pause = ReactorTimer(self)
   private var isOpen = true
+  private var isResting = false
   /// Which file is ours, should another process have put its own in the place.
   private var inode: ino_t?
 
@@ -86,6 +101,13 @@ public final class Listener: EventHandler {
   private func take(on reactor: isolated Reactor) -> Bool {
     var peer = SocketAddress()
     for _ in 0..<Limits.acceptsPerTurn where isOpen {
+      if acceptor.isFull {
+        guard hasWaiting else { return false }
+        guard acceptor.makeRoom(on: reactor) else {
+          rest(on: reactor)
+          return false
+        }
+      }
       peer.length = socklen_t(MemoryLayout<sockaddr_storage>.size)
       let flags = CInt(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
       let accepted = clinux_accept4(fd, &peer.storage, &peer.length, flags)
@@ -98,9 +120,7 @@ public final class Listener: EventHandler {
       case EINTR, ECONNABORTED: continue
       case EMFILE, ENFILE, ENOBUFS, ENOMEM:
         acceptor.acceptingPaused(SystemError(call: "accept4", code: errno), on: reactor)
-        guard isOpen else { return false }
-        reactor.modify(fd: fd, events: [])
-        reactor.arm(pause, after: .milliseconds(Limits.acceptPauseMs))
+        rest(on: reactor)
         return false
       default: return false
       }
@@ -108,8 +128,29 @@ public final class Listener: EventHandler {
     return true
   }
 
+  /// Whether a connection waits to be taken.
+  private var hasWaiting: Bool {
+    var asked = pollfd(fd: fd, events: Int16(POLLIN), revents: 0)
+    return poll(&asked, 1, 0) == 1
+  }
+
+  private func rest(on reactor: isolated Reactor) {
+    guard isOpen else { return }
+    isResting = true
+    reactor.modify(fd: fd, events: [])
+    reactor.arm(pause, after: .milliseconds(Limits.acceptPauseMs))
+  }
+
+  /// There may be room again.
+  public func resume(on reactor: isolated Reactor) {
+    guard isResting, isOpen else { return }
+    isResting = false
+    reactor.cancel(pause)
+    reactor.modify(fd: fd, events: .readable)
+  }
+
   /// The rest is over: ask again.
   public override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-    if isOpen { reactor.modify(fd: fd, events: .readable) }
+    resume(on: reactor)
   }
 }
