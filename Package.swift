@@ -112,7 +112,7 @@ let package = Package(
     tests(
       "WorkerTests",
       ["Basics", "Hashing", "Postgres", "Reactor", "TaskQueue", "Tasks", "Telemetry", "TestSupport", "Worker"]),
-    tests("TidyTests", []),
+    tests("TidyTests", ["TestSupport"]),
     tests(
       "LauncherTests", ["Basics", "HTTP", "Hashing", "Launcher", "Millrace", "Reactor", "Redis", "TestSupport"]),
     tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis", "TestSupport"]),

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// What the article `HouseStyle` asks of the source text, so that nobody has to watch over it.
@@ -107,15 +108,13 @@ import Testing
   }
 
   @Test func theFormatterHasNothingToSay() throws {
-    let process = Process()
-    let pipe = Pipe()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["swift", "format", "lint", "--strict", "--parallel", "--recursive", "Sources", "Tests"]
-    process.currentDirectoryURL = URL(fileURLWithPath: tree.root)
-    process.standardError = pipe
-    try process.run()
-    let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    #expect(process.terminationStatus == 0, "\(output)")
+    let folder = TemporaryFolder()
+    let log = folder.path + "/log"
+    let format = "swift format lint --strict --parallel --recursive Sources Tests"
+    let process = try ChildProcess.start(
+      "/bin/sh", ["-c", "cd \"$0\" && \(format) > \"$1\" 2>&1", tree.root, log])
+    let end = ChildProcess.waitForEnd(of: process)
+    let said = try String(contentsOfFile: log, encoding: .utf8)
+    #expect(end == (0, 0), "\(said)")
   }
 }
