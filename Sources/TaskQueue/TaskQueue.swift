@@ -54,6 +54,8 @@ public enum Limits {
   static let readsPerBatch = 500
   /// Bytes of results that come with one statement, unless the first one is larger: the others are left for the next.
   static let readBytesMax = 1 << 20
+  /// A result of so many bytes is given to those who wait for it one after the other.
+  static let largeResultBytes = 64 << 10
   /// Such statements under way at once.
   static let readsAtOnce = 2
   /// How long whoever waits for an answer about tasks gets none from PostgreSQL until it is told so.

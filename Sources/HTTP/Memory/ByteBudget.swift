@@ -49,8 +49,10 @@ public final class ByteBudget: EventHandler {
     // One look for several needs: a part more is freed than is needed at once.
     let aim = most - limit / 64
     let order = slow.map { (lease: $0, pace: $0.pace(at: reactor.now)) }.sorted { $0.pace < $1.pace }
+    var left = used
     for (slowest, _) in order {
-      if used <= aim || slowest === lease { return }
+      if left <= aim || slowest === lease { return }
+      left -= slowest.bytes
       metrics.shed.increment()
       slowest.shed(on: reactor)
     }

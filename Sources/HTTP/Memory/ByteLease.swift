@@ -70,7 +70,6 @@ final class ByteLease: SlowWork {
   func shed(on reactor: isolated Reactor) {
     let holder = holder
     waitsNoMore()
-    shrink(to: 0, on: reactor)
     holder?.shed(on: reactor)
   }
 }

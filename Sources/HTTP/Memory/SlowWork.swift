@@ -9,12 +9,12 @@ protocol SlowWork: AnyObject {
   var position: Int { get set }
   /// How fast the peer is, in bytes a second.
   func pace(at now: MonotonicTime) -> Double
-  /// Parts with the peer and gives the bytes back.
+  /// Parts with the peer; the bytes come back at once, or when what waits for the peer has ended.
   func shed(on reactor: isolated Reactor)
 }
 
 /// Whoever holds bytes for a slow peer.
 protocol SlowHolder: AnyObject {
-  /// Gives up the peer and what is held for it. The lease is empty already.
+  /// Gives up the peer, and what is held for it.
   func shed(on reactor: isolated Reactor)
 }

@@ -12,7 +12,7 @@ final class HTTPConnection: SlowHolder {
   private let lease: ByteLease
   private var wasShed = false
   /// Whether no request is in progress, and since when.
-  private(set) var isIdle = true
+  private var isIdle = true
   private(set) var idleSince = MonotonicTime(nanoseconds: 0)
   private var hadRequest = false
   private var answersThisTurn = 0
@@ -55,6 +55,12 @@ final class HTTPConnection: SlowHolder {
     if isIdle, !stream.wakeReader(on: reactor) { stream.close(on: reactor) }
   }
 
+  /// Whether its place may be given to others: between two requests at any time, but who has just come is about to ask
+  /// for something.
+  func maySpare(at now: MonotonicTime) -> Bool {
+    isIdle && (hadRequest || now.since(idleSince) >= HTTPLimits.firstRequestAwaited)
+  }
+
   /// Ends the connection at once.
   func cut(on reactor: isolated Reactor) {
     stream.close(on: reactor)
@@ -63,9 +69,11 @@ final class HTTPConnection: SlowHolder {
   /// Memory is short, and its client is the slowest.
   func shed(on reactor: isolated Reactor) {
     wasShed = true
+    guard request.isBodyWanted else { return stream.close(on: reactor) }
     // While a body comes, there is still something to be said.
-    if request.isBodyWanted { stream.giveUpReading() } else { stream.close(on: reactor) }
+    stream.giveUpReading()
     request.body = []
+    lease.shrink(to: 0, on: reactor)
   }
 
   /// Reads the body of the request whose head was read, and answers it. Whether the connection goes on.
@@ -234,7 +242,7 @@ final class HTTPConnection: SlowHolder {
   private func answer(_ given: HTTPResponse, closing: Bool, on reactor: isolated Reactor) async -> Bool {
     var response = given
     if case .bytes(let bytes) = response.body, bytes.count > HTTPLimits.answerPieceBytes,
-      !lease.grow(by: bytes.count + 2 * HTTPLimits.answerPieceBytes, on: reactor)
+      await !hasMemory(for: bytes.count + 2 * HTTPLimits.answerPieceBytes, on: reactor)
     {
       response = request.answer(HTTPConnection.memoryIsShort)
     }
@@ -267,6 +275,13 @@ final class HTTPConnection: SlowHolder {
     lease.shrink(to: 0, on: reactor)
     if !keeps { await linger(on: reactor) }
     return keeps
+  }
+
+  /// Takes `amount` bytes for an answer; those who are parted with for it need a turn to give back theirs.
+  private func hasMemory(for amount: Int, on reactor: isolated Reactor) async -> Bool {
+    if lease.grow(by: amount, on: reactor) { return true }
+    await reactor.sleep(for: TimeSpan(nanoseconds: 0))
+    return lease.grow(by: amount, on: reactor)
   }
 
   /// Writes a body piece by piece, as the client takes it; false if it does not.

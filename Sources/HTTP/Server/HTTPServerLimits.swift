@@ -42,6 +42,8 @@ extension HTTPLimits {
   static let unwantedBodyBytesMax = 64 << 10
   /// How long a quiet connection keeps its buffers.
   static let buffersKept = TimeSpan.seconds(1 as UInt64)
+  /// How long, while there is no room for others, a connection is waited for that has just come.
+  public static let firstRequestAwaited = TimeSpan.milliseconds(100)
   /// Descriptors that are not for clients: listeners, databases, event loops, logs.
   static let descriptorsKept = 64
   /// Connections of a server at one time, fewer where descriptors are few.

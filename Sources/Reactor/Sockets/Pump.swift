@@ -225,10 +225,13 @@ public struct Pump: ~Copyable {
 
   // MARK: The end
 
-  /// Ends the connection at once; unsent bytes are lost.
+  /// Ends the connection at once. If bytes are unsent they are lost, and so is what the peer has not taken of others:
+  /// the connection is reset, lest the kernel keep megabytes for a peer that takes nothing, and the part pass for a
+  /// whole.
   public mutating func close(on reactor: isolated Reactor) {
     guard !isClosed else { return }
     reactor.deregister(fd: fd)
+    if unsentBytes > 0 { Socket.resetOnClose(fd) }
     Glibc.close(fd)
     fd = -1
     mayReceive = false

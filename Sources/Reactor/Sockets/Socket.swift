@@ -65,6 +65,12 @@ public enum Socket {
     setsockopt(fd, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
   }
 
+  /// Has `close` reset the connection instead of ending it in order (SO_LINGER 0, socket(7)).
+  static func resetOnClose(_ fd: CInt) {
+    var option = linger(l_onoff: 1, l_linger: 0)
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+  }
+
   /// Where `fd` listens or is connected from.
   public static func localAddress(_ fd: CInt) -> SocketAddress {
     filled { getsockname(fd, $0, $1) }

@@ -58,7 +58,7 @@ final class TaskReader: EventHandler {
         if found.leftOut.contains(id) {
           open[id, default: []] += waiters
         } else {
-          for waiter in waiters { waiter.resume(returning: .success(found.records[id])) }
+          await give(found.records[id], to: waiters, on: reactor)
         }
       }
     } catch {
@@ -68,6 +68,15 @@ final class TaskReader: EventHandler {
       let others = open.values.joined()
       open.removeAll()
       for waiter in others { waiter.resume(returning: .failure(error)) }
+    }
+  }
+
+  /// Each who gets a large result makes an answer of it: one after the other, lest all hold theirs at once.
+  private func give(_ record: TaskRecord?, to waiters: [Waiter], on reactor: isolated Reactor) async {
+    let isLarge = (record?.result?.count ?? 0) >= Limits.largeResultBytes
+    for waiter in waiters {
+      waiter.resume(returning: .success(record))
+      if isLarge { await reactor.sleep(for: TimeSpan(nanoseconds: 0)) }
     }
   }
 
