@@ -2,6 +2,7 @@ import Balancing
 import Basics
 import Exchange
 import Glibc
+import HTTP
 import HTTPSyntax
 import Reactor
 import Telemetry
@@ -172,8 +173,15 @@ final class HTTP1Session: EventHandler {
   }
 
   /// Whether nothing of a request has come, and nothing of an answer waits to be taken.
-  var isIdle: Bool {
+  private var isIdle: Bool {
     exchange.phase == .awaitingHead && !progress.hasPartialHead && input.isEmpty && pump.unsentBytes == 0
+  }
+
+  /// Whether its place may be given to others: between two requests at any time, but who has just come is about to ask
+  /// for something.
+  func maySpare(at now: MonotonicTime) -> Bool {
+    let hadRequest = progress.startedAt.nanoseconds > 0
+    return isIdle && (hadRequest || now.since(progress.since) >= HTTPLimits.firstRequestAwaited)
   }
 
   /// Others need the place: it ends unless a request has reached the kernel already.

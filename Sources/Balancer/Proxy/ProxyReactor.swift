@@ -102,7 +102,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   /// At the bound those give way who have been idle for longest, a part of all at once.
   func makeRoom(on reactor: isolated Reactor) -> Bool {
     let most = shared.configuration.clientsMax
-    let idle = sessions.filter(\.isIdle).sorted { $0.progress.since < $1.progress.since }
+    let idle = sessions.filter { $0.maySpare(at: reactor.now) }.sorted { $0.progress.since < $1.progress.since }
     for session in idle.prefix(max(1, most / 64)) { session.giveWay(on: reactor) }
     return !isFull
   }

@@ -91,7 +91,7 @@ public final class HTTPServer: ConnectionAcceptor {
 
   /// At the bound those give way who have been idle for longest, a part of all at once.
   public func makeRoom(on reactor: isolated Reactor) -> Bool {
-    let idle = connections.values.filter(\.isIdle).sorted { $0.idleSince < $1.idleSince }
+    let idle = connections.values.filter { $0.maySpare(at: reactor.now) }.sorted { $0.idleSince < $1.idleSince }
     for connection in idle.prefix(max(1, connectionsMax / 64)) {
       metrics.connectionsGaveWay.increment()
       connection.closeIfIdle(on: reactor)
