@@ -19,8 +19,8 @@ extension APIService {
   }
 
   /// Waits until task `id` is over, and returns it as it was seen last: nil if it was not seen, because there was no
-  /// time, too many clients wait already, the process stops, or the client has ended its side. The task is safe and known to the client whatever
-  /// happens here, so a look that fails is no error: it is a look that found nothing.
+  /// time, too many clients wait already, the process stops, or the client has ended its side. The task is safe and
+  /// known to the client whatever happens here, so a look that fails is no error: it is a look that found nothing.
   func waitForEnd(
     of id: Int64, _ wait: WaitPreference, _ request: HTTPRequest, on reactor: isolated Reactor
   ) async -> TaskRecord? {

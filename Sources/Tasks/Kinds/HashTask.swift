@@ -3,7 +3,8 @@ import Hashing
 
 /// Makes kinds of tasks from functions that hash.
 enum HashTask {
-  /// A kind that hashes its input with `compute` and shows it in `resultField`, beside the input unless that is a secret.
+  /// A kind that hashes its input with `compute` and shows it in `resultField`, beside the input unless that is a
+  /// secret.
   ///
   /// A result fits an input if it is exactly what `result` writes: its fields in their order and nothing else, the same
   /// input, and a hash of which `isHash` says that it has the form. With `isCheap` that of a small input is computed
