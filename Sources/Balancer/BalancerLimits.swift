@@ -49,6 +49,7 @@ public enum BalancerLimits {
   /// things are quiet.
   static let freedMax = 1_000
   static let givenBackMax = 8 << 20
+  static let givenBackAtRestMax = 1 << 20
   /// How long a quiet client's connection keeps its buffers.
   static let buffersKept = TimeSpan.seconds(1 as UInt64)
   /// How often unused connections to backends and quiet ones to clients are looked through.

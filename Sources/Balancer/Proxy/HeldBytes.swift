@@ -10,7 +10,7 @@ final class HeldBytes {
   /// How many bytes are held.
   private(set) var count = 0
   /// What was given back since the system was given memory back.
-  private(set) var givenBack = 0
+  private var givenBack = 0
 
   /// Nothing of `limit` bytes.
   init(limit: Int, metrics: BalancerMetrics) {
@@ -23,6 +23,11 @@ final class HeldBytes {
   var isShort: Bool { count > limit / 2 }
   /// Whether somebody has to be parted with.
   var isExceeded: Bool { count > limit }
+
+  /// Whether so much was given back that the system should get it: less while nothing is held.
+  var hasGivenBackMuch: Bool {
+    givenBack >= (count == 0 ? BalancerLimits.givenBackAtRestMax : BalancerLimits.givenBackMax)
+  }
 
   /// Unsent bytes for a backend at which a client's body is not read any further.
   var unsentBytesMax: Int { isShort ? BalancerLimits.unsentBytesMin : BalancerLimits.unsentBytesMax }

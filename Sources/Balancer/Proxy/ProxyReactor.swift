@@ -156,9 +156,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
 
   /// What a crowd has freed stays with malloc, between what others hold, long after the crowd has left.
   private func giveBackMemory() {
-    guard freed >= BalancerLimits.freedMax && mayKeepRequest || held.givenBack >= BalancerLimits.givenBackMax else {
-      return
-    }
+    guard freed >= BalancerLimits.freedMax && mayKeepRequest || held.hasGivenBackMuch else { return }
     freed = 0
     held.gaveBackMemory()
     clinux_give_back_memory()

@@ -61,8 +61,14 @@ public final class ByteBudget: EventHandler {
   func gave(back amount: Int, on reactor: isolated Reactor) {
     used -= amount
     metrics.used.add(-amount)
+    freed(amount, on: reactor)
+  }
+
+  /// Memory that was not counted was freed, or some that was.
+  func freed(_ amount: Int, on reactor: isolated Reactor) {
     givenBack += amount
-    if givenBack >= HTTPLimits.trimBytes, !trimTimer.isArmed { reactor.arm(trimTimer, after: HTTPLimits.trimPause) }
+    let isEnough = givenBack >= (used == 0 ? HTTPLimits.trimBytesAtRest : HTTPLimits.trimBytes)
+    if isEnough, !trimTimer.isArmed { reactor.arm(trimTimer, after: HTTPLimits.trimPause) }
   }
 
   func add(slow lease: any SlowWork) {

@@ -144,6 +144,7 @@ public final class HTTPServer: ConnectionAcceptor {
   func ended(_ connection: HTTPConnection, on reactor: isolated Reactor) {
     guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
     metrics.connectionsOpen.add(-1)
+    budget.freed(HTTPLimits.connectionBytes, on: reactor)
     for listener in listeners { listener.resume(on: reactor) }
     if connections.isEmpty { drained.end() }
   }

@@ -34,8 +34,11 @@ extension HTTPLimits {
   static let answerPieceBytes = 32 << 10
   /// Bytes up to which a peer's work is small: the last eighth beside a budget is for such.
   static let smallLeaseBytes = 8 << 10
-  /// Bytes that were given back after which the system gets their memory,
+  /// About what a connection that has ended has freed.
+  static let connectionBytes = 8 << 10
+  /// Bytes that were freed after which the system gets their memory, fewer while nothing is held,
   static let trimBytes = 8 << 20
+  static let trimBytesAtRest = 1 << 20
   /// and how long after.
   static let trimPause = TimeSpan.seconds(1 as UInt64)
   /// The largest unwanted body that is read rather than paid for with the connection.
