@@ -5,16 +5,19 @@ public struct ClaimWish: Sendable {
   /// How many at most, cut to the largest prepared size.
   public let count: Int
   /// The place in line to start from; 0 looks at everything. It keeps a claim from walking over dead rows that an old
-  /// snapshot elsewhere keeps from being removed.
+  /// snapshot elsewhere keeps from being removed. Suspects stand in a line of their own.
   public let floor: Int64
+  /// Whether a task whose worker was lost is taken first.
+  let takesSuspects: Bool
   /// The number of the idle row to put in place before, see `WakeProtocol`; nil: none.
   public let announces: Int?
 
-  /// A wish; see the properties.
-  public init(group: Int16, count: Int, floor: Int64, announces: Int?) {
+  /// A wish; see the properties. One that looks at everything takes suspects, too.
+  public init(group: Int16, count: Int, floor: Int64, takesSuspects: Bool = false, announces: Int?) {
     self.group = group
     self.count = count
     self.floor = floor
+    self.takesSuspects = takesSuspects || floor == 0
     self.announces = announces
   }
 }

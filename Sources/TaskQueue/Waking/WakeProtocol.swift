@@ -25,7 +25,9 @@ public struct WakeProtocol: Sendable {
   public struct Claim: Sendable, Equatable {
     /// The row to put in place, committed, before the claim looks; nil: none.
     public let announces: Int?
-    /// Whether it must look at all tasks rather than at those behind the last claim: always so before a sleep.
+    /// Whether it must look at all tasks rather than at those behind the last claim: always so before a sleep. One that
+    /// took longer than a second to be committed may be passed over, if a claim that looks at everything comes a second
+    /// later: see the caller.
     public let fromStart: Bool
     /// The row that stood or was put in place when the claim was sent.
     let row: Int?

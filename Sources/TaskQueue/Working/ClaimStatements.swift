@@ -11,7 +11,7 @@ enum ClaimStatements {
     parameters.add(Lane(group: wish.group, priority: .normal).number)
     parameters.add(wish.floor)
     let size = sizes.lastIndex { $0 <= max(wish.count, 1) } ?? 0
-    return ((wish.floor == 0 ? withSuspects : plain)[size], parameters)
+    return ((wish.takesSuspects ? withSuspects : plain)[size], parameters)
   }
 
   static func read(_ result: PostgresResult, _ wish: ClaimWish, into turn: inout Turn) {
@@ -68,7 +68,7 @@ enum ClaimStatements {
         """, lane: others))
   }
 
-  /// The same from the start of the line; a task whose worker was lost is taken first, and alone.
+  /// The same; a task whose worker was lost is taken first, and alone.
   private static let withSuspects = sizes.map { size in
     PostgresStatement(
       "queue_claim_all_\(size)",

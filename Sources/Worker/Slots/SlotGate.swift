@@ -4,11 +4,12 @@ import TaskQueue
 import Tasks
 
 /// Where the slots of one class sleep, and who performs what `WakeProtocol` decides for them.
-final class SlotGate {
+final class SlotGate: EventHandler {
   let slots: SlotClass
   private let queue: QueueWorker
   private let count: Int
   private var wake: WakeProtocol
+  private lazy var lookTimer = ReactorTimer(self)
   private var sleeping = RingQueue<UnsafeContinuation<Void, Never>>()
 
   init(_ slots: SlotClass, count: Int, queue: QueueWorker) {
@@ -48,9 +49,15 @@ final class SlotGate {
     perform(wake.claimFailed(claim), on: reactor)
   }
 
-  /// Suspends a slot that was told to sleep until it is woken.
-  func sleep(on reactor: isolated Reactor) async {
+  /// Suspends a slot that was told to sleep until it is woken, at `due` at the latest.
+  func sleep(lookingAt due: MonotonicTime?, on reactor: isolated Reactor) async {
+    if let due { reactor.arm(lookTimer, at: due) }
     await withUnsafeContinuation { sleeping.append($0) }
+  }
+
+  /// Slots sleep that have not looked at everything.
+  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    if wake.sleepers > 0 { lookOrdered(on: reactor) }
   }
 
   /// Somebody took an idle row away, for tasks of this class.

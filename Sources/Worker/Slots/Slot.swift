@@ -14,9 +14,7 @@ final class Slot {
   private var identities: [Int64: TaskIdentity] = [:]
   /// Whether the completions may have been stored already, by a turn whose answer was lost.
   private var isRepeated = false
-  /// Where claims start; see `ClaimWish`.
-  private var floor: Int64 = 0
-  private var nextSweep = MonotonicTime(nanoseconds: 0)
+  private var floor = ClaimFloor()
   /// Tasks claimed since the slot slept, and rests since it last claimed any.
   private var tasksSinceSleep = 0
   private var rests = 0
@@ -41,11 +39,10 @@ final class Slot {
       case .release: await release(on: reactor)
       case .rest:
         rests += 1
-        floor = 0
         await reactor.sleep(for: work.isListening ? Limits.flowRest : Limits.deafRest)
       case .sleep:
-        await gate.sleep(on: reactor)
-        (floor, tasksSinceSleep, rests) = (0, 0, 0)
+        await gate.sleep(lookingAt: floor.sweepDue, on: reactor)
+        (tasksSinceSleep, rests) = (0, 0)
       case .leave: return
       }
       // What was computed is stored before the slot leaves.
@@ -59,14 +56,13 @@ final class Slot {
     if let claim, !work.isStopping, !work.beats.mayClaim(at: reactor.now) {
       return await turnAfterBeat(claim, on: reactor)
     }
-    if reactor.now >= nextSweep {
-      floor = 0
-      nextSweep = reactor.now + .seconds(1 as UInt64)
-    }
-    let fromStart = claim?.fromStart == true || floor == 0
-    let wish = claim.map {
-      ClaimWish(
-        group: gate.slots.group, count: gate.slots.claimMax, floor: fromStart ? 0 : floor, announces: $0.announces)
+    var fromStart = claim?.fromStart == true
+    let wish = claim.map { claim in
+      let start = floor.start(findsAll: fromStart, at: reactor.now)
+      fromStart = fromStart || start == 0
+      return ClaimWish(
+        group: gate.slots.group, count: gate.slots.claimMax, floor: start, takesSuspects: fromStart,
+        announces: claim.announces)
     }
     let turn: Turn
     do {
@@ -76,7 +72,7 @@ final class Slot {
       // What was computed stays here and is reported again: the fence makes that safe.
       work.log.warning("a turn failed, trying again", [("slots", gate.slots.name), ("reason", "\(error)")])
       isRepeated = true
-      floor = 0
+      floor.forget()
       if let claim { gate.claimFailed(claim, on: reactor) }
       await reactor.sleep(for: backoff.next(using: &work.random))
       return nil
@@ -96,7 +92,7 @@ final class Slot {
       work.metrics.claimed.add(claimed.count)
       tasksSinceSleep += claimed.count
       rests = 0
-      floor = turn.firstSeq ?? floor
+      if let first = turn.firstSeq { floor.claimed(from: first, at: reactor.now) }
     }
     return gate.claimCameBack(
       claim, turn, fromStart: fromStart, tasks: tasksSinceSleep, rests: rests, on: reactor)
