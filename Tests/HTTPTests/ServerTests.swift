@@ -21,6 +21,27 @@ import Testing
 
   private func occurrences(_ part: String, in text: String) -> Int { text.components(separatedBy: part).count - 1 }
 
+  @Test("a body that is coded is not taken for what it is not: 415, and which coding would do") func codedBody()
+    async throws
+  {
+    let answers = try await onReactor { reactor -> [String] in
+      let started = try Fixture.start(on: reactor)
+      var answers: [String] = []
+      for coding in ["gzip", "identity", "br, gzip"] {
+        answers.append(
+          await RawClient.exchange(
+            "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Encoding: \(coding)\r\n"
+              + "Content-Length: 2\r\n\r\nhi", started.address, on: reactor))
+      }
+      await started.server.drain(until: reactor.now, on: reactor)
+      return answers
+    }
+    for index in [0, 2] {
+      #expect(answers[index].hasPrefix("HTTP/1.1 415 ") && answers[index].contains("\r\nAccept-Encoding: identity\r\n"))
+    }
+    #expect(answers[1].hasPrefix("HTTP/1.1 200 ") && answers[1].hasSuffix("\r\n\r\nhi"))
+  }
+
   @Test("pipelined requests are answered in order, and the last one's close is kept")
   func pipelining() async throws {
     let answer = try await exchange(

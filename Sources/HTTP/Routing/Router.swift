@@ -56,6 +56,12 @@ public final class Router<Context>: HTTPHandler {
     if let route = node.routes.first(where: { $0.method == wanted }) {
       request.route = route.index
       let found = routes[route.index]
+      if Router.isCoded(request) {
+        // Says also which coding would do (RFC 9110 §15.5.16, §12.5.3).
+        var response = request.answer(Problem(415, "The body must not be coded: send it without Content-Encoding."))
+        response.set("Accept-Encoding", "identity")
+        return .refuse(response)
+      }
       return found.streamsBody ? .stream(bytesMax: found.bodyBytesMax) : .body(bytesMax: found.bodyBytesMax)
     }
     let allowed = Router.allowed(node)
@@ -73,6 +79,12 @@ public final class Router<Context>: HTTPHandler {
     } catch {
       return request.answer(error)
     }
+  }
+
+  /// Whether the body would have to be decoded before it means anything (RFC 9110 §8.4).
+  private static func isCoded(_ request: HTTPRequest) -> Bool {
+    guard let coding = request.text(of: .contentEncoding), request.head.framing != .none else { return false }
+    return !coding.isEmpty && coding.lowercased() != "identity"
   }
 
   private func allowing(_ methods: String) -> HTTPResponse {

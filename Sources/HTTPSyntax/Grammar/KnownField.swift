@@ -13,8 +13,8 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
   case xForwardedFor, xForwardedProto, xForwardedHost, xRealIP, forwarded, via, maxForwards
   case xRequestID, traceparent, tracestate
   // What handlers read.
-  case authorization, proxyAuthorization, prefer, accept, acceptEncoding, contentType, userAgent, cookie, origin
-  case secFetchSite
+  case authorization, proxyAuthorization, prefer, accept, acceptEncoding, contentType, contentEncoding, userAgent
+  case cookie, origin, secFetchSite
   case ifMatch, ifNoneMatch, idempotencyKey, lastEventID, range
   // What answers carry.
   case date, server, location, retryAfter, cacheControl, etag, age
@@ -50,6 +50,7 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
     case .accept: "Accept"
     case .acceptEncoding: "Accept-Encoding"
     case .contentType: "Content-Type"
+    case .contentEncoding: "Content-Encoding"
     case .userAgent: "User-Agent"
     case .cookie: "Cookie"
     case .origin: "Origin"
@@ -134,7 +135,12 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
       case UInt8(ascii: "i"): candidate = .idempotencyKey
       default: candidate = .acceptEncoding
       }
-    case 16: candidate = first == UInt8(ascii: "x") ? .xForwardedHost : .proxyConnection
+    case 16:
+      switch first {
+      case UInt8(ascii: "x"): candidate = .xForwardedHost
+      case UInt8(ascii: "c"): candidate = .contentEncoding
+      default: candidate = .proxyConnection
+      }
     case 17: candidate = first == UInt8(ascii: "x") ? .xForwardedProto : .transferEncoding
     case 19: candidate = .proxyAuthorization
     default: return .other
