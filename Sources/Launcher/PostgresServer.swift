@@ -143,7 +143,6 @@ struct PostgresServer {
       # Short statements on fast disks: compiling them costs more than running them.
       jit = off
       random_page_cost = 1.1
-      idle_in_transaction_session_timeout = 60s
 
       log_destination = 'stderr'
       logging_collector = off

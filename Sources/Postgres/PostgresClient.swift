@@ -78,12 +78,12 @@ public final class PostgresClient {
   private func keepOne(on reactor: isolated Reactor) async {
     var backoff = configuration.backoff
     var random = SeededRandom.fromSystem()
+    var triedAtOnce: MonotonicTime?
     while !isClosed {
       do {
         let connection = try await PostgresConnection.connect(
           configuration.turned(forAttempt: backoff.attempts), helpers: helpers, on: reactor)
         if isClosed { return connection.close(on: reactor) }
-        let connectedAt = reactor.now
         reconnects.increment()
         log.debug("connected", [("backend", "\(connection.backendProcessId)")])
         connections.append(connection)
@@ -91,9 +91,14 @@ public final class PostgresClient {
         await connection.whenLost(on: reactor)
         connections.removeAll { $0 === connection }
         if !isClosed { log.warning("connection lost, reconnecting") }
-        // A server that takes connections and drops them at once must not be asked without a pause.
-        if reactor.now.since(connectedAt) > .seconds(Limits.backoffCapSeconds) { backoff.reset() }
-        if !isClosed { await reactor.sleep(for: backoff.next(using: &random)) }
+        // A session may have been ended alone, and then nothing is wrong with the server. But one that takes
+        // connections and drops them at once must not be asked without a pause.
+        if let triedAtOnce, reactor.now.since(triedAtOnce) <= .seconds(Limits.backoffCapSeconds) {
+          if !isClosed { await reactor.sleep(for: backoff.next(using: &random)) }
+        } else {
+          backoff.reset()
+          triedAtOnce = reactor.now
+        }
       } catch {
         lastFailure = error.message
         if backoff.attempts == configuration.connectionRetries {

@@ -112,10 +112,10 @@ extension PostgresConnection {
   }
 
   /// The keepalives let the server find out within half a minute that this side is gone: until then it would hold the
-  /// session's locks.
+  /// session's locks. A transaction of ours is never idle for long; how long other people's may be is theirs to say.
   private static let sessionSettings: [(name: String, value: String)] = [
     ("client_min_messages", "warning"), ("tcp_keepalives_idle", "15"), ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "3"),
+    ("tcp_keepalives_count", "3"), ("idle_in_transaction_session_timeout", "60s"),
   ]
 
   /// Host names are resolved here, on a helper thread: libpq would look them up on the reactor.

@@ -280,6 +280,31 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
     }
   }
 
+  @Test func `a session that was ended alone is replaced at once, and one that ends again and again is not`()
+    async throws
+  {
+    var slow = configuration(Self.server)
+    // Whoever sleeps before the first attempt sleeps for two seconds at least.
+    slow.baseBackoffSeconds = 20
+    let configuration = slow
+    let end = statement("select pg_terminate_backend(pg_backend_pid())")
+    try await onReactor { reactor in
+      let client = PostgresClient(configuration, helpers: helpers, log: quiet, metrics: Metrics())
+      client.start(on: reactor)
+      let setting = try await client.execute(statement("show idle_in_transaction_session_timeout"), on: reactor)
+      #expect(setting.text(0, 0) == "1min")
+      let began = reactor.now
+      _ = try? await client.execute(end, on: reactor)
+      _ = try await client.execute(statement("select 1"), on: reactor)
+      #expect(reactor.now.since(began) < .milliseconds(400))
+      _ = try? await client.execute(end, on: reactor)
+      await #expect(throws: PostgresError.self) {
+        _ = try await client.execute(statement("select 1"), until: reactor.now + .milliseconds(300), on: reactor)
+      }
+      client.close(on: reactor)
+    }
+  }
+
   @Test func `no more connections than the limit, and an unreachable server is told in bounded time`() async throws {
     var configuration = configuration(Self.server)
     configuration.limiter = ConnectionLimiter(max: 1)

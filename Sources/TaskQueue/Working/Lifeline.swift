@@ -54,6 +54,7 @@ final class Lifeline: PostgresNotificationReceiver {
     self.listener = listener
     var backoff = Backoff(base: .seconds(configuration.baseBackoffSeconds), cap: .seconds(5 as UInt64))
     var random = SeededRandom.fromSystem()
+    var triedAtOnce: MonotonicTime?
     while !isStopping {
       do {
         try await connect(attempts: backoff.attempts, on: reactor)
@@ -65,6 +66,11 @@ final class Lifeline: PostgresNotificationReceiver {
         isLeader = false
         listener.deafened(on: reactor)
         if !isStopping { log.warning("lifeline lost, reconnecting") }
+        // It may have been ended alone, and then nothing is wrong with the server.
+        if triedAtOnce.map({ reactor.now.since($0) > backoff.cap }) ?? true {
+          triedAtOnce = reactor.now
+          continue
+        }
       } catch {
         lacksMigration = error.lacksMigration
         if isStopping { break }
