@@ -77,6 +77,9 @@ public enum Limits {
   static let secondTry = TimeSpan.milliseconds(250)
   /// and how often a word to others is tried.
   static let relayTries = 20
+  /// Bytes of input that are computed before what came of them is stored: a result may be six times as large as its
+  /// input, and there are several copies of it on its way.
+  static let partBytesMax = 4 << 20
   /// How old the start of a claim is at least that must find all that is committed,
   static let floorAge = TimeSpan.seconds(1 as UInt64)
   /// and how often one looks at everything.

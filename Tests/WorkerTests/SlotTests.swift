@@ -25,7 +25,7 @@ private final class OneSlot: QueueListener {
   let isOver = Pause()
 
   /// The worker was last heard `silence` ago.
-  init(silence: TimeSpan, on reactor: isolated Reactor) async throws {
+  init(_ slots: SlotClass = .quick, silence: TimeSpan, on reactor: isolated Reactor) async throws {
     var configuration = WorkerConfiguration(secret: SecretKey.random())
     configuration.queue.postgres.hosts = [server.directory]
     configuration.queue.postgres.database = "postgres"
@@ -33,7 +33,7 @@ private final class OneSlot: QueueListener {
     let metrics = Metrics()
     queue = QueueWorker(configuration.queue, name: "test", pool: pool, log: quiet, metrics: metrics)
     client = QueueClient(configuration.queue, pool: pool, log: quiet, metrics: metrics)
-    gate = SlotGate(.quick, count: 1, queue: queue)
+    gate = SlotGate(slots, count: 1, queue: queue)
     room = WorkRoom(
       configuration, queue: queue, publisher: ResultPublisher(configuration, log: quiet, metrics: metrics),
       quickPool: pool, heavyPool: pool, log: quiet, metrics: WorkerCounters(metrics),
@@ -68,6 +68,33 @@ private final class OneSlot: QueueListener {
 }
 
 @Suite(.serialized, .timeLimit(.minutes(2))) struct SlotTests {
+  @Test func `of large tasks a part after the other is stored, so that a claim of them takes bounded memory`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let slot = try await OneSlot(.bulky, silence: .seconds(0.0), on: reactor)
+      var ids: [Int64] = []
+      for number in 0..<12 {
+        let submission = Submission(
+          kind: "md5", lane: Lane(group: SlotClass.bulky.group, priority: .normal),
+          payload: [UInt8](repeating: 0x61 + UInt8(number), count: 1 << 20), key: nil)
+        if case .queued(let id) = try await slot.client.submit(submission, on: reactor) { ids.append(id) }
+      }
+      #expect(ids.count == 12)
+      slot.run(on: reactor)
+      var ends: Set<Int64> = []
+      for id in ids {
+        var task = try await slot.client.task(id, on: reactor)
+        while task?.state != .completed { task = try await slot.client.task(id, on: reactor) }
+        #expect(task?.attempts == 1 && task?.result?.count ?? 0 > 1 << 20)
+        ends.insert(task?.completedAt?.microseconds ?? 0)
+      }
+      // Whatever is stored in one transaction ends at one time.
+      #expect(ends.count > 8)
+      await slot.stop(on: reactor)
+    }
+  }
+
   @Test func `a worker that was silent for almost a lease claims nothing until a beat was answered`() async throws {
     try await onReactor { reactor in
       let slot = try await OneSlot(silence: .seconds(25.0), on: reactor)

@@ -102,6 +102,18 @@ public final class QueueWorker {
     return turn
   }
 
+  /// Completes some tasks of a lease that goes on with others, each in a transaction of its own: what is large need not
+  /// be kept until all of its lease are done.
+  /// - Returns: the tasks whose completion was accepted.
+  /// - Throws: `QueueError`; some may have been completed then.
+  public func completeEach(
+    _ completions: [Completion], on reactor: isolated Reactor
+  ) async throws(QueueError) -> [Int64] {
+    try await asQueue { () throws(PostgresError) in
+      try await completeOneByOne(completions, try await client.connection(on: reactor), on: reactor)
+    }
+  }
+
   private func completeOneByOne(
     _ completions: [Completion], _ connection: PostgresConnection, on reactor: isolated Reactor
   ) async throws(PostgresError) -> [Int64] {

@@ -113,14 +113,18 @@ final class Slot {
   private func report(_ turn: Turn, on reactor: isolated Reactor) {
     isRepeated = false
     guard !completions.isEmpty else { return }
-    work.metrics.completed.add(turn.accepted.count)
-    let late = completions.count - turn.accepted.count
+    for completion in completions { work.letGo(completion.lease) }
+    settle(turn.accepted, on: reactor)
+  }
+
+  private func settle(_ accepted: [Int64], on reactor: isolated Reactor) {
+    work.metrics.completed.add(accepted.count)
+    let late = completions.count - accepted.count
     if late > 0 {
       work.metrics.stale.add(late)
       work.log.warning("completions came too late and were not stored", [("tasks", "\(late)")])
     }
-    for completion in completions { work.letGo(completion.lease) }
-    work.publish(completions, accepted: turn.accepted, identities: identities, on: reactor)
+    work.publish(completions, accepted: accepted, identities: identities, on: reactor)
     completions.removeAll(keepingCapacity: true)
     identities.removeAll(keepingCapacity: true)
   }
@@ -136,13 +140,35 @@ final class Slot {
     claimed.removeAll()
   }
 
+  /// Computes what was claimed; of large tasks it stores a part after the other, and leaves the last for the next turn.
   private func compute(on reactor: isolated Reactor) async {
-    let attempts = await work.attempt(claimed, gate.slots, on: reactor)
-    for (task, attempt) in zip(claimed, attempts) {
-      completions.append(Completion(id: task.id, lease: task.lease, outcome: attempt.outcome))
-      if let identity = attempt.identity { identities[task.id] = identity }
+    var rest = claimed[...]
+    while !rest.isEmpty {
+      var bytes = 0
+      let others = rest.dropFirst().prefix { task in
+        bytes += task.payload.count
+        return bytes + rest[rest.startIndex].payload.count <= Limits.partBytesMax
+      }
+      let part = Array(rest.prefix(1 + others.count))
+      rest = rest.dropFirst(part.count)
+      let attempts = await work.attempt(part, gate.slots, on: reactor)
+      for (task, attempt) in zip(part, attempts) {
+        completions.append(Completion(id: task.id, lease: task.lease, outcome: attempt.outcome))
+        if let identity = attempt.identity { identities[task.id] = identity }
+      }
+      if !rest.isEmpty { await storePart(on: reactor) }
     }
     claimed.removeAll(keepingCapacity: true)
     gate.computed()
+  }
+
+  private func storePart(on reactor: isolated Reactor) async {
+    do {
+      settle(try await work.queue.completeEach(completions, on: reactor), on: reactor)
+    } catch {
+      // They are reported again with the others of their lease.
+      work.log.warning("results could not be stored yet", [("slots", gate.slots.name), ("reason", "\(error)")])
+      isRepeated = true
+    }
   }
 }
