@@ -9,7 +9,9 @@ public enum Limits {
   /// Commands that may wait for their answers on one connection before more are refused.
   static let pendingMax = 65_536
   /// Bytes of one answer before the connection is given up as broken.
-  static let replyBytesMax = 64 << 20
+  static let replyBytesMax = 8 << 20
+  /// Elements of an array in an answer, likewise.
+  static let replyElementsMax: Int32 = 65_536
   /// How long a command may take, in milliseconds, unless configured otherwise.
   static let commandTimeoutMs: UInt64 = 50
   /// How much later than that an answer may be read if our own loop was held up, in milliseconds.

@@ -1,34 +1,60 @@
 import CHiredis
 
-/// Cuts a stream of bytes into answers, with hiredis' reader.
+/// Cuts a stream of bytes into answers, with hiredis' reader, which believes whatever length an array claims to have,
+/// and looks for the end of a line from its beginning each time.
 final class ReplyParser {
   private let reader: UnsafeMutablePointer<redisReader>
   private var bytesSinceReply = 0
+  /// How many of them have been looked at, and whether it is worth to look again.
+  private var bytesLookedAt = 0
+  private var isWorthLooking = false
+
+  /// How the reader makes its objects, and behind that how hiredis would.
+  private let functions = UnsafeMutablePointer<redisReplyObjectFunctions>.allocate(capacity: 2)
 
   init() {
     guard let reader = redisReaderCreate() else { fatalError("out of memory for a reply parser") }
     self.reader = reader
+    functions.initialize(repeating: reader.pointee.fn.pointee, count: 2)
+    functions.pointee.createArray = { task, count in
+      // For one that claims to be longer than any answer is, there is no memory.
+      guard let task, count <= Limits.replyElementsMax, let functions = task.pointee.privdata else { return nil }
+      return functions.assumingMemoryBound(to: redisReplyObjectFunctions.self)[1].createArray(task, count)
+    }
+    reader.pointee.fn = functions
+    reader.pointee.privdata = UnsafeMutableRawPointer(functions)
   }
 
-  deinit { redisReaderFree(reader) }
+  deinit {
+    redisReaderFree(reader)
+    functions.deallocate()
+  }
 
   /// Takes a copy of what was received.
   func feed(_ bytes: UnsafeRawBufferPointer) {
     bytesSinceReply += bytes.count
+    if bytesSinceReply >= 2 * bytesLookedAt || bytes.contains(0x0A) { isWorthLooking = true }
     // A failure stays in the reader and is told by `next`.
     _ = redisReaderFeed(reader, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
   }
 
   /// The next whole answer, nil if there is none yet.
   func next() throws(RedisError) -> RedisValue? {
+    guard isWorthLooking else {
+      if bytesSinceReply > Limits.replyBytesMax { throw .malformedReply }
+      return nil
+    }
     var raw: UnsafeMutableRawPointer?
     guard redisReaderGetReply(reader, &raw) == REDIS_OK else { throw .malformedReply }
     guard let raw else {
       if bytesSinceReply > Limits.replyBytesMax { throw .malformedReply }
+      isWorthLooking = false
+      bytesLookedAt = bytesSinceReply
       return nil
     }
     defer { freeReplyObject(raw) }
     bytesSinceReply = 0
+    bytesLookedAt = 0
     return value(raw.assumingMemoryBound(to: redisReply.self).pointee)
   }
 
