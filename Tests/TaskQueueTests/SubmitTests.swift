@@ -187,6 +187,23 @@ import Testing
       var sizes: [Int?] = []
       for lookup in lookups { sizes.append(try await lookup.value) }
       #expect(sizes == [1, 1, 1, 1_200_000, 1_200_000] + [Int](repeating: 400_000, count: 7))
+      // A large one that is asked for again and again keeps no other out.
+      var askers: [Task<Void, Never>] = []
+      for asker in 0..<8 as Range<Int64> {
+        askers.append(
+          Task.immediate(executorPreference: reactor.queue) {
+            // Also for what was left out, while others are given theirs.
+            var turn = asker
+            while !Task.isCancelled {
+              _ = try? await queue.client.task(asker < 4 ? 5 : 4 + turn % 9, on: reactor)
+              turn += asker
+            }
+          })
+      }
+      let old = try await queue.client.task(1, on: reactor)
+      for _ in 0..<20 { #expect(try await queue.client.task(4, on: reactor)?.result?.count == 1_200_000) }
+      for asker in askers { asker.cancel() }
+      #expect(old?.result?.count == 1)
       queue.close(on: reactor)
     }
   }

@@ -18,8 +18,10 @@ final class TaskReader: EventHandler {
 
   private let client: PostgresClient
   private let turnstile = Turnstile(width: Limits.readsAtOnce)
-  /// Who waits for which task.
+  /// Who waits for which task, and in which order they are read: what was left out comes first, lest a large result
+  /// that is asked for again and again keep others out.
   private var open: [Int64: [Waiter]] = [:]
+  private var line: [Int64] = []
   private var isReading = false
   private var isFlushQueued = false
 
@@ -35,6 +37,7 @@ final class TaskReader: EventHandler {
       isFlushQueued = true
       reactor.flushBeforeSleep(self)
     }
+    if open[id] == nil { line.append(id) }
     return try await withUnsafeContinuation { open[id, default: []].append($0) }.get()
   }
 
@@ -50,16 +53,17 @@ final class TaskReader: EventHandler {
   }
 
   private func readBatch(on reactor: isolated Reactor) async {
-    let ids = Array(open.keys.prefix(Limits.readsPerBatch))
+    let ids = Array(line.prefix(Limits.readsPerBatch))
+    line.removeFirst(ids.count)
     let asked = ids.map { open.removeValue(forKey: $0)! }
     do {
       let found = try await records(ids, until: reactor.now + Limits.patience, on: reactor)
-      for (id, waiters) in zip(ids, asked) {
-        if found.leftOut.contains(id) {
-          open[id, default: []] += waiters
-        } else {
-          await give(found.records[id], to: waiters, on: reactor)
-        }
+      let leftOut = ids.filter(found.leftOut.contains)
+      line = leftOut + line.filter { !found.leftOut.contains($0) }
+      // All of them at once: to give takes turns, in which others ask.
+      for (id, waiters) in zip(ids, asked) where found.leftOut.contains(id) { open[id, default: []] += waiters }
+      for (id, waiters) in zip(ids, asked) where !found.leftOut.contains(id) {
+        await give(found.records[id], to: waiters, on: reactor)
       }
     } catch {
       for waiter in asked.joined() { waiter.resume(returning: .failure(error)) }
@@ -67,6 +71,7 @@ final class TaskReader: EventHandler {
       guard error.code == .unavailable || error.code == .deadline else { return }
       let others = open.values.joined()
       open.removeAll()
+      line.removeAll()
       for waiter in others { waiter.resume(returning: .failure(error)) }
     }
   }
@@ -163,8 +168,9 @@ final class TaskReader: EventHandler {
       completedAt: result.microseconds(row, 9).map(Timestamp.init(microseconds:)))
   }
 
-  /// The columns of a record from the rows `t`. Of the results, newest first, those come that fit into `$2` bytes, and
-  /// the first one in any case; their sizes are known without reading them. The last column tells what was left out.
+  /// The columns of a record from the rows `t`. Of the results, in the order of the ids in `$1`, those come that fit
+  /// into `$2` bytes, and the first one in any case; their sizes are known without reading them. The last column tells
+  /// what was left out.
   private static func columns(claimedAt: String, from rows: String) -> String {
     """
     select t.id, t.kind, t.lane, t.state, t.attempt,
@@ -172,7 +178,8 @@ final class TaskReader: EventHandler {
       t.finished_at, t.max_attempts, \(claimedAt), t.size > 0 and t.upto > $2::bigint and t.upto <> t.size
     from (
       select t.*, coalesce(octet_length(t.result), 0) as size,
-        sum(coalesce(octet_length(t.result), 0)) over (order by t.id desc rows unbounded preceding) as upto
+        sum(coalesce(octet_length(t.result), 0)) over (
+          order by array_position($1::bigint[], t.id) rows unbounded preceding) as upto
       from \(rows)
     ) t
     """
