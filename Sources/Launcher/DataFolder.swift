@@ -116,7 +116,13 @@ struct DataFolder {
     guard fd >= 0 else {
       throw LaunchError("cannot write to the folder '\(folder)': \(String(cString: strerror(errno)))")
     }
-    guard flock(fd, LOCK_EX | LOCK_NB) == 0 else {
+    var isOurs = flock(fd, LOCK_EX | LOCK_NB) == 0
+    // Who only asks whether somebody holds it has it for a moment.
+    for _ in 0..<10 where !isOurs {
+      usleep(10_000)
+      isOurs = flock(fd, LOCK_EX | LOCK_NB) == 0
+    }
+    guard isOurs else {
       let holder = TextFile.read(folder + "/lock")?.split(separator: "\n").first.map { " (process \($0))" } ?? ""
       close(fd)
       throw LaunchError(

@@ -29,7 +29,7 @@ public enum Limits {
   /// How often it is asked meanwhile, in milliseconds.
   static let probeEveryMs: UInt64 = 5
   /// How long one such question may take, in milliseconds.
-  static let probeTimeoutMs: UInt64 = 1000
+  static let probeTimeoutMs: UInt64 = 2000
   /// The pause before a child that had ended in good order is started again: it is no sign of trouble, but one that
   /// does nothing but end must not take all of a processor.
   static let orderlyRestartMs: UInt64 = 20
