@@ -18,6 +18,8 @@ public final class ByteBudget: EventHandler {
 
   /// What is held because a peer is slow.
   private var slow: [any SlowWork] = []
+  /// What those hold who were parted with and have not unwound yet.
+  private var leaving = 0
   private var givenBack = 0
   private lazy var trimTimer = ReactorTimer(self)
   private let metrics: ByteBudgetMetrics
@@ -49,8 +51,8 @@ public final class ByteBudget: EventHandler {
     // One look for several needs: a part more is freed than is needed at once.
     let aim = most - limit / 64
     let order = slow.map { (lease: $0, pace: $0.pace(at: reactor.now)) }.sorted { $0.pace < $1.pace }
-    var left = used
-    for (slowest, _) in order {
+    var left = used - leaving
+    for (slowest, _) in order where slowest.bytes > 0 {
       if left <= aim || slowest === lease { return }
       left -= slowest.bytes
       metrics.shed.increment()
@@ -58,8 +60,15 @@ public final class ByteBudget: EventHandler {
     }
   }
 
-  func gave(back amount: Int, on reactor: isolated Reactor) {
+  /// Somebody who holds `amount` bytes is about to give them back.
+  func leaves(with amount: Int) {
+    leaving += amount
+  }
+
+  /// - Parameter wasLeaving: it was told before.
+  func gave(back amount: Int, wasLeaving: Bool, on reactor: isolated Reactor) {
     used -= amount
+    if wasLeaving { leaving -= amount }
     metrics.used.add(-amount)
     freed(amount, on: reactor)
   }

@@ -10,6 +10,7 @@ final class ByteLease: SlowWork {
   /// Where it stands among those that are held for slow peers, -1 if it does not.
   var position = -1
   private var holder: (any SlowHolder)?
+  private var isLeaving = false
   /// When it began to be held for a peer, and when that last gave or took something.
   private var waitsSince = MonotonicTime(nanoseconds: 0)
   private var movedAt = MonotonicTime(nanoseconds: 0)
@@ -24,6 +25,7 @@ final class ByteLease: SlowWork {
   /// Takes `amount` more bytes; false if there are none.
   func grow(by amount: Int, on reactor: isolated Reactor) -> Bool {
     guard amount > 0 else { return true }
+    if isLeaving { return false }
     guard budget.take(amount, for: self, on: reactor) else { return false }
     bytes += amount
     return true
@@ -32,8 +34,10 @@ final class ByteLease: SlowWork {
   /// Gives back all but `amount` bytes.
   func shrink(to amount: Int, on reactor: isolated Reactor) {
     guard amount < bytes else { return }
-    budget.gave(back: bytes - amount, on: reactor)
+    // Who was parted with gives everything back.
+    budget.gave(back: bytes - amount, wasLeaving: isLeaving, on: reactor)
     bytes = amount
+    if amount == 0 { isLeaving = false }
   }
 
   /// From now on it is held because a peer has to give or take something; `holder` may be parted from it.
@@ -70,6 +74,8 @@ final class ByteLease: SlowWork {
   func shed(on reactor: isolated Reactor) {
     let holder = holder
     waitsNoMore()
+    isLeaving = true
+    budget.leaves(with: bytes)
     holder?.shed(on: reactor)
   }
 }

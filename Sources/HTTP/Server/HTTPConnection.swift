@@ -72,7 +72,7 @@ final class HTTPConnection: SlowHolder {
     guard request.isBodyWanted else { return stream.close(on: reactor) }
     // While a body comes, there is still something to be said.
     stream.giveUpReading()
-    request.body = []
+    SecretBytes.wipe(&request.body)
     lease.shrink(to: 0, on: reactor)
   }
 
@@ -123,12 +123,12 @@ final class HTTPConnection: SlowHolder {
     request.route = nil
     request.id.removeAll(keepingCapacity: true)
     wasShed = false
-    isIdle = stream.input.isEmpty
-    if isIdle {
-      idleSince = reactor.now
-      // Who does not take its answers is not listened to.
+    if stream.input.isEmpty {
+      // Who does not take its answers is not listened to, and is not idle.
       stream.flush(on: reactor)
       if stream.unsentBytes > 0, await !settleOutput(on: reactor) { return .gone }
+      isIdle = true
+      idleSince = reactor.now
       if server.isDraining, !stream.hasNews(on: reactor) || stream.input.isEmpty { return .gone }
       guard await waitForRequest(on: reactor) else { return .gone }
       isIdle = false
@@ -208,11 +208,11 @@ final class HTTPConnection: SlowHolder {
     do throws(Problem) {
       while let piece = try await reader.next(on: reactor) {
         lease.moved(piece.count, on: reactor)
-        if isKept { try keep(piece, of: reader, on: reactor) }
+        if isKept { try await keep(piece, of: reader, on: reactor) }
       }
       return .whole
     } catch {
-      request.body = []
+      SecretBytes.wipe(&request.body)
       lease.shrink(to: 0, on: reactor)
       if reader.isClientGone { return .gone }
       return .refused(wasShed ? HTTPConnection.memoryIsShort : error)
@@ -224,10 +224,10 @@ final class HTTPConnection: SlowHolder {
 
   private func keep(
     _ piece: [UInt8], of reader: HTTPBodyReader, on reactor: isolated Reactor
-  ) throws(Problem) {
+  ) async throws(Problem) {
     // What grows without having been announced may own twice as much.
     let cost = reader.announcedBytes > 0 ? piece.count : 2 * piece.count
-    guard !wasShed, lease.grow(by: cost, on: reactor) else { throw HTTPConnection.memoryIsShort }
+    guard !wasShed, await hasMemory(for: cost, on: reactor), !wasShed else { throw HTTPConnection.memoryIsShort }
     if request.body.isEmpty {
       request.body = piece
       if piece.count < reader.announcedBytes { request.body.reserveCapacity(reader.announcedBytes) }
@@ -292,7 +292,10 @@ final class HTTPConnection: SlowHolder {
     while !rest.isEmpty {
       let piece = rest.prefix(HTTPLimits.answerPieceBytes)
       bytes.withUnsafeBytes { stream.write(UnsafeRawBufferPointer(rebasing: $0[piece]), on: reactor) }
-      guard await stream.waitForRoom(stall: server.times.writeStall, on: reactor) else { return false }
+      guard await stream.waitForRoom(stall: server.times.writeStall, on: reactor) else {
+        stream.close(on: reactor)
+        return false
+      }
       lease.moved(piece.count, on: reactor)
       rest = rest.dropFirst(piece.count)
     }
@@ -304,11 +307,15 @@ final class HTTPConnection: SlowHolder {
   private func settleOutput(on reactor: isolated Reactor) async -> Bool {
     let unsent = stream.unsentBytes
     guard unsent > 0, !stream.isClosed else { return !stream.isClosed }
-    guard lease.grow(by: max(0, unsent - lease.bytes), on: reactor) else { return false }
-    lease.waits(self, on: reactor)
-    let isTaken = await stream.drain(stall: server.times.writeStall, on: reactor)
-    lease.waitsNoMore()
+    var isTaken = await hasMemory(for: max(0, unsent - lease.bytes), on: reactor)
+    if isTaken {
+      lease.waits(self, on: reactor)
+      isTaken = await stream.drain(stall: server.times.writeStall, on: reactor)
+      lease.waitsNoMore()
+    }
     lease.shrink(to: 0, on: reactor)
+    // It was waited for long enough.
+    if !isTaken { stream.close(on: reactor) }
     return isTaken
   }
 

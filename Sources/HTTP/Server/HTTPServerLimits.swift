@@ -10,8 +10,9 @@ public struct HTTPServerTimes: Sendable {
   public var head = TimeSpan.seconds(10 as UInt64)
   /// How long each step of `Pace` of a body may take, or what is left of it.
   public var body = TimeSpan.seconds(10 as UInt64)
-  /// How long a client may take for each step of `Pace` of an answer that waits to be sent.
-  var writeStall = TimeSpan.seconds(30 as UInt64)
+  /// How long a client may take for each step of `Pace` of an answer that waits to be sent. A balancer is a client that
+  /// takes nothing while its own takes little: it must have time to find out.
+  var writeStall = TimeSpan.seconds(45 as UInt64)
   /// How long, after an early answer, what the client still sends is read at the most, so that the answer is not lost
   /// to a reset (RFC 9112 §9.6).
   public var linger = TimeSpan.seconds(30 as UInt64)

@@ -72,7 +72,7 @@ public final class Listener: EventHandler {
   public func closeAfterLast(on reactor: isolated Reactor) {
     guard isOpen else { return }
     removeFile()
-    while isOpen, take(on: reactor) {}
+    while isOpen, take(beyondBounds: true, on: reactor) {}
     close(on: reactor)
   }
 
@@ -98,10 +98,10 @@ public final class Listener: EventHandler {
   }
 
   /// Takes connections up to the bound of a turn; whether there may be more.
-  private func take(on reactor: isolated Reactor) -> Bool {
+  private func take(beyondBounds: Bool = false, on reactor: isolated Reactor) -> Bool {
     var peer = SocketAddress()
     for _ in 0..<Limits.acceptsPerTurn where isOpen {
-      if acceptor.isFull {
+      if !beyondBounds, acceptor.isFull {
         guard hasWaiting else { return false }
         guard acceptor.makeRoom(on: reactor) else {
           rest(on: reactor)
