@@ -20,7 +20,8 @@ final class BalancerInstance: Sendable {
     precondition(1...64 ~= configuration.reactors, "a balancer has 1 to 64 reactors")
     var configuration = configuration
     // One half for clients and one for backends: each client needs at most one connection to a backend.
-    let share = max(8, (DescriptorLimit.free - BalancerLimits.descriptorsKept) / 2 / configuration.reactors)
+    let kept = BalancerLimits.descriptorsKept + 4 * configuration.reactors
+    let share = max(8, (DescriptorLimit.free - kept) / 2 / configuration.reactors)
     configuration.clientsMax = min(configuration.clientsMax, share)
     configuration.linksMax = min(configuration.linksMax, share)
     let mail = (0..<configuration.reactors).map { _ in ReactorMail() }

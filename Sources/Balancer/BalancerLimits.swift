@@ -35,7 +35,7 @@ public enum BalancerLimits {
   static let localBodyBytesMax = 8 << 10
   /// Bytes of a request that a backend that is vouched for reads in one go: our own do.
   static let wholeReadBytes = 16 << 10
-  /// Descriptors that are for neither clients nor backends: listeners, event loops, health checks, logs.
+  /// Descriptors that are for neither clients nor backends: health checks, logs, and beside them four a reactor.
   static let descriptorsKept = 32
   /// Client connections of one reactor, as many connections to backends, and fewer where descriptors are few.
   static let clientsMax = 100_000

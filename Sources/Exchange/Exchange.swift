@@ -108,6 +108,11 @@ public struct Exchange: ~Copyable {
   /// Whether a backend was asked already.
   public var wasAttempted: Bool { flags.contains(.attempted) }
 
+  /// Whether a request is with a backend and not whole, and no more of it is read because the backend takes none.
+  public var readsNothingOfRequest: Bool {
+    (phase == .sending || phase == .responding) && flags.contains(.requestBlocked) && !flags.contains(.requestEnded)
+  }
+
   /// Whether more of the request waits for the backend than may wait.
   public var isRequestBlocked: Bool { flags.contains(.requestBlocked) }
 

@@ -181,7 +181,7 @@ extension HTTP1Session {
   /// Reads more of the body.
   func receiveBody(on reactor: isolated Reactor) {
     guard let count = gather(proxy.received, on: reactor), count > 0 else { return }
-    progress.pace.gave(count, at: reactor.now)
+    if !exchange.isClientBlocked { progress.pace.gave(count, at: reactor.now) }
     if exchange.phase == .local { return receiveLocalBody(on: reactor) }
     proxy.sending.count = 0
     switch body.take(proxy.received, from: 0, to: proxy.sending) {

@@ -93,6 +93,8 @@ extension HTTP1Session {
           return .final(bodyStart: start + bytes)
         }
         step.formUnion(exchange.interimReceived())
+        // It may have been an invitation.
+        progress.pace = Pace(from: reactor.now)
         if head.minorVersion == 1, parser.status != 100 || head.expectsContinue {
           _ = HeadRewriting.writeResponse(parser, from: proxy.received.base + start, to: proxy.sending)
           proxy.sending.append("\r\n")

@@ -222,7 +222,7 @@ extension HTTP1Session {
     if hasTaken {
       progress.since = reactor.now
       // While the backend took nothing the client was not listened to.
-      if !exchange.readsBody { progress.pace = Pace(from: reactor.now) }
+      if !exchange.readsBody, !exchange.isClientBlocked { progress.pace = Pace(from: reactor.now) }
     }
     return exchange.requestTaken(isBlocked: isRequestBlocked)
   }

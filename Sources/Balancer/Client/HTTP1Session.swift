@@ -94,7 +94,8 @@ final class HTTP1Session: EventHandler {
   /// Whether the client has ended its side before its request was whole. While the backend does not take the request,
   /// nothing is read, and the end stands behind what is unread.
   private var hasGivenUp: Bool {
-    pump.peerHasClosed && exchange.isRequestBlocked && pump.unreadBytes < body.missingBytes
+    pump.peerHasClosed && exchange.readsNothingOfRequest
+      && input.count + pump.unreadBytes < body.missingBytes
   }
 
   /// Something has happened on the link.
@@ -106,6 +107,7 @@ final class HTTP1Session: EventHandler {
   /// The attempt to connect has ended, with the kernel's error if `code` is not 0.
   func linkConnected(_ code: CInt, on reactor: isolated Reactor) {
     progress.since = reactor.now
+    progress.pace = Pace(from: reactor.now)
     run(code == 0 ? exchange.connected() : exchange.connectFailed(), on: reactor)
     drive(on: reactor)
   }
@@ -129,7 +131,12 @@ final class HTTP1Session: EventHandler {
 
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
     firesAt = .never
-    guard isOverdue(on: reactor), !clientHasTaken(on: reactor) else { return expect(on: reactor) }
+    guard isOverdue(on: reactor) else { return expect(on: reactor) }
+    if clientHasTaken(on: reactor) {
+      // So there is room, though the kernel will not tell for long.
+      flushOutput(on: reactor)
+      return drive(on: reactor)
+    }
     if exchange.phase == .awaitingHead, !progress.hasPartialHead {
       // A last look: to close while a request lies unread would be a reset, and its sender could not know its fate.
       pump.lookAgain()
@@ -259,7 +266,10 @@ final class HTTP1Session: EventHandler {
 
   /// How long whoever has to give or take something has not done so.
   var waitsSince: MonotonicTime {
-    exchange.isRequestBlocked && !exchange.isClientBlocked ? progress.since : progress.pace.since
+    if exchange.isClientBlocked { return progress.pace.since }
+    if exchange.isRequestBlocked { return progress.since }
+    // Whose request is whole and taken waits for nobody slow.
+    return exchange.readsBody ? progress.pace.since : .never
   }
 
   func countMemory(on reactor: isolated Reactor) {
@@ -279,7 +289,8 @@ final class HTTP1Session: EventHandler {
     default: run(exchange.bodyRefused(.outOfResources), on: reactor)
     }
     if !pump.isClosed, pump.unsentBytes > BalancerLimits.uncountedBytes { run(exchange.clientLeft(), on: reactor) }
-    settle(on: reactor)
+    // What it still sends, or its next request, may be there already: no event tells of it again.
+    drive(on: reactor)
   }
 
   private func expect(on reactor: isolated Reactor) {
@@ -296,6 +307,7 @@ final class HTTP1Session: EventHandler {
     }
     returnRequest()
     if input.isEmpty { input.releaseIfEmpty() }
+    countMemory(on: reactor)
   }
 
   private func flushOutput(on reactor: isolated Reactor) {

@@ -40,6 +40,7 @@ final class LocalRequest {
 
   /// Whether the request asks, on behalf of whoever runs the system, whether it lives or is ready.
   static func isProbe(_ head: RequestHead, in scratch: ByteScratch) -> Bool {
+    guard head.method == .get || head.method == .head else { return false }
     let path = scratch.range(head.path)
     return equals(path, "/livez") || equals(path, "/readyz")
   }
