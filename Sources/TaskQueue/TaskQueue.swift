@@ -61,7 +61,7 @@ public enum Limits {
   /// How long whoever waits for an answer about tasks gets none from PostgreSQL until it is told so.
   static let patience = TimeSpan.seconds(3 as UInt64)
   /// For how long PostgreSQL counts as unable to write after it could not store tasks.
-  static let writeFailureLasts = TimeSpan.seconds(10 as UInt64)
+  static let writeFailureLasts = TimeSpan.seconds(30 as UInt64)
   /// Rows examined for one page of a list, however few of them match.
   static let rowsExaminedPerPage = 5_000
   /// Rows in one page of a list.
