@@ -37,7 +37,8 @@ final class APIService {
     cache = ResultCache(
       entriesMax: configuration.l1EntriesMax, bytesMax: configuration.l1BytesMax, ttl: configuration.cacheTTL,
       redis: redis, log: log.named("cache"), metrics: metrics)
-    board = CompletionBoard()
+    let waiting = metrics.gauge("millrace_api_waiting_clients", "Clients that wait for a task to be over.")
+    board = CompletionBoard { waiting.set($0) }
     readiness = Readiness(queue)
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
     taskKeys = HMACSHA256(configuration.secret.derived(for: "task keys"))

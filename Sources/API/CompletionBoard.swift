@@ -12,14 +12,22 @@ final class CompletionBoard {
   private var toldOrder = RingQueue<Int64>()
   /// How often it was told anything: news that comes from now on is later than this.
   private(set) var moment = 0
-  /// How many clients wait.
-  private(set) var count = 0
+  /// How many clients wait, and who is told of it.
+  private(set) var count = 0 {
+    didSet { counted(count) }
+  }
+  var counted: (Int) -> Void
   /// Whether nobody is to wait any more.
   private var isStopping = false
   /// Whether news arrives at present.
   var hasNews = false {
     // What ended while nobody listened is found by looking.
     didSet { if hasNews && !oldValue { wakeAll() } }
+  }
+
+  /// A board at which nobody waits; `counted` is told how many do whenever that changes.
+  init(counted: @escaping (Int) -> Void = { _ in }) {
+    self.counted = counted
   }
 
   /// Waits until somebody says that task `id` is over, unless somebody has said so after `moment` (0: ever), for as

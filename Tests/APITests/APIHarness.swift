@@ -94,12 +94,27 @@ final class APIHarness: QueueListener {
       until: reactor.now + .seconds(20 as UInt64), on: reactor)
   }
 
-  /// Takes PostgreSQL away from the API as soon as a client waits for a task. That one has begun to wait shows nowhere
-  /// but in the board's count; if none does in time, the request is over and what it was answered tells.
+  /// Waits until as many clients wait for tasks as `isEnough` wants; whether that came about in time.
+  func clientsWaiting(
+    within span: TimeSpan = .seconds(20 as UInt64), on reactor: isolated Reactor, _ isEnough: (Int) -> Bool
+  ) async -> Bool {
+    let (deadline, changed, told) = (reactor.now + span, Pause(), service.board.counted)
+    service.board.counted = { count in
+      told(count)
+      changed.end()
+    }
+    defer { service.board.counted = told }
+    while !isEnough(service.board.count) {
+      guard await changed.wait(until: deadline, on: reactor) else { return false }
+    }
+    return true
+  }
+
+  /// Takes PostgreSQL away from the API as soon as a client waits for a task; if none does in time, the request is over
+  /// and what it was answered tells.
   func losePostgresOnceAClientWaits(on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
-      let deadline = reactor.now + .seconds(20 as UInt64)
-      while service.board.count == 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(1)) }
+      _ = await clientsWaiting(on: reactor) { $0 > 0 }
       service.queue.close(on: reactor)
     }
   }

@@ -172,8 +172,7 @@ import HTTPSyntax
       let api = try await APIHarness.start("stopping", redis: nil, on: reactor)
       #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
       let stopping = Task.immediate(executorPreference: reactor.queue) {
-        let deadline = reactor.now + .seconds(20 as UInt64)
-        while api.service.board.count == 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(1)) }
+        #expect(await api.clientsWaiting(on: reactor) { $0 > 0 })
         let began = reactor.now
         await api.stop(on: reactor)
         #expect(reactor.now.since(began) < .seconds(3 as UInt64))
@@ -195,14 +194,11 @@ import HTTPSyntax
         client.write(Array("GET /task/1?wait=30 HTTP/1.1\r\nHost: a\r\n\r\n".utf8), on: reactor)
         clients.append(client)
       }
-      var deadline = reactor.now + .seconds(20 as UInt64)
-      while api.service.board.count < 1000, reactor.now < deadline { await reactor.sleep(for: .milliseconds(5)) }
-      #expect(api.service.board.count == 1000)
+      #expect(await api.clientsWaiting(on: reactor) { $0 == 1000 })
       for client in clients.dropFirst() { client.close(on: reactor) }
       clients[0].shutdownWriting(on: reactor)
-      deadline = reactor.now + .seconds(2 as UInt64)
-      while api.service.board.count > 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(5)) }
-      #expect(api.service.board.count == 0)
+      let deadline = reactor.now + .seconds(2 as UInt64)
+      #expect(await api.clientsWaiting(within: .seconds(2 as UInt64), on: reactor) { $0 == 0 })
       while await clients[0].read(until: deadline, on: reactor) == .bytes {}
       let answer = String(decoding: clients[0].input.bytes(0..<clients[0].input.count), as: UTF8.self)
       #expect(answer.hasPrefix("HTTP/1.1 200 ") && answer.contains(#""status":"queued""#))
