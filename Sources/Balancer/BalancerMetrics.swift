@@ -1,3 +1,4 @@
+import HTTP
 import Telemetry
 
 /// The balancer's metrics; handles made once.
@@ -8,9 +9,7 @@ struct BalancerMetrics: Sendable {
   let refused: Counter
   let gaveWay: Counter
   let clients: Gauge
-  let held: Gauge
-  let heldLimit: Gauge
-  let shed: Counter
+  let buffers: ByteBudgetMetrics
 
   init(_ metrics: Metrics) {
     answers = (1...5).map {
@@ -21,11 +20,7 @@ struct BalancerMetrics: Sendable {
     refused = metrics.counter("millrace_balancer_refused_total", "Requests that the parser refused.")
     gaveWay = metrics.counter(
       "millrace_balancer_clients_gave_way_total", "Idle client connections that were closed to make room for others.")
-    held = metrics.gauge("millrace_buffers_bytes", "Bytes that bodies and answers in progress hold.")
-    heldLimit = metrics.gauge(
-      "millrace_buffers_limit_bytes", "Bytes that bodies and answers in progress may hold together.")
-    shed = metrics.counter(
-      "millrace_buffers_shed_total", "Peers that were parted with because they were the slowest and memory was short.")
+    buffers = ByteBudgetMetrics(metrics)
     clients = metrics.gauge("millrace_balancer_clients_open", "Open client connections.")
   }
 

@@ -1,4 +1,5 @@
 import Basics
+import HTTP
 import Reactor
 import Telemetry
 
@@ -6,17 +7,17 @@ import Telemetry
 /// free to use; behind that each holds less; past it the slowest are parted with.
 final class HeldBytes {
   private let limit: Int
-  private let metrics: BalancerMetrics
+  private let metrics: ByteBudgetMetrics
   /// How many bytes are held.
   private(set) var count = 0
   /// What was given back since the system was given memory back.
   private var givenBack = 0
 
   /// Nothing of `limit` bytes.
-  init(limit: Int, metrics: BalancerMetrics) {
+  init(limit: Int, metrics: ByteBudgetMetrics) {
     self.limit = limit
     self.metrics = metrics
-    metrics.heldLimit.add(limit)
+    metrics.limit.add(limit)
   }
 
   /// Whether so much is held that each should hold less.
@@ -38,7 +39,7 @@ final class HeldBytes {
   func changed(from old: Int, to new: Int) {
     count += new - old
     if new < old { givenBack += old - new }
-    metrics.held.add(new - old)
+    metrics.used.add(new - old)
   }
 
   /// Parts with those of `sessions` that have waited longest for whoever they wait for, until a part of the bound is

@@ -59,7 +59,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     self.shared = shared
     times = shared.configuration.times
     held = HeldBytes(
-      limit: shared.configuration.memoryBytes / 4 / shared.configuration.reactors, metrics: shared.metrics)
+      limit: shared.configuration.memoryBytes / 4 / shared.configuration.reactors, metrics: shared.metrics.buffers)
     exposesBackend = shared.configuration.exposesBackend
     backends = shared.backends
   }

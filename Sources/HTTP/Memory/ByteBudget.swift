@@ -103,9 +103,12 @@ public final class ByteBudget: EventHandler {
 
 /// The metrics of all budgets of a process.
 public struct ByteBudgetMetrics: Sendable {
-  let limit: Gauge
-  let used: Gauge
-  let shed: Counter
+  /// Bytes that may be held.
+  public let limit: Gauge
+  /// Bytes that are held.
+  public let used: Gauge
+  /// Peers that were parted with.
+  public let shed: Counter
   let refused: Counter
 
   /// Registers the metrics.
