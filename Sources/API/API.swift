@@ -43,6 +43,8 @@ public struct APIConfiguration: Sendable {
   /// Bytes that this process may take in all: a quarter of it is for bodies and answers in progress, and
   /// as much should be left for L1: the rest is for what all that turns into, and itself.
   public var memoryBytes = 256 << 20
+  /// Clients that may wait for a task at a time; further ones get their answer at once.
+  public var waitersMax = 4000
   /// The token that allows admin calls; nil allows none by token.
   public var adminToken: String?
   /// Whether a call from the loopback address without forwarding fields is an admin's.
@@ -60,8 +62,6 @@ public struct APIConfiguration: Sendable {
 public enum Limits {
   /// The longest a client may wait for a task, in seconds.
   static let waitSecondsMax = 30
-  /// Clients that may wait in one process; further ones get their 202 at once.
-  static let waitersMax = 20_000
   /// Completed ids remembered, so that a completion which overtakes its submission's answer is not missed.
   static let recentCompletionsMax = 65_536
   /// The longest pause between two looks at a waiting client's task although nobody said that it is over.

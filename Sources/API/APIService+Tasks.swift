@@ -24,7 +24,7 @@ extension APIService {
   func waitForEnd(
     of id: Int64, _ wait: WaitPreference, _ request: HTTPRequest, on reactor: isolated Reactor
   ) async -> TaskRecord? {
-    guard board.count < Limits.waitersMax else { return nil }
+    guard board.count < configuration.waitersMax else { return nil }
     let deadline = reactor.now + .seconds(UInt64(wait.seconds))
     var patience = Limits.blindCheck
     var moment = 0

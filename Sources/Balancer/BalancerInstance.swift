@@ -19,11 +19,10 @@ final class BalancerInstance: Sendable {
   ) throws(SystemError) {
     precondition(1...64 ~= configuration.reactors, "a balancer has 1 to 64 reactors")
     var configuration = configuration
-    // One half for clients and one for backends: each client needs at most one connection to a backend.
     let kept = BalancerLimits.descriptorsKept + 4 * configuration.reactors
-    let share = max(8, (DescriptorLimit.free - kept) / 2 / configuration.reactors)
-    configuration.clientsMax = min(configuration.clientsMax, share)
-    configuration.linksMax = min(configuration.linksMax, share)
+    let shares = BalancerLimits.shares(of: (DescriptorLimit.free - kept) / configuration.reactors)
+    configuration.clientsMax = min(configuration.clientsMax, shares.clients)
+    configuration.linksMax = min(configuration.linksMax, shares.links)
     let mail = (0..<configuration.reactors).map { _ in ReactorMail() }
     let shared = BalancerShared(configuration, metrics: metrics, log: log, mail: mail)
     let listening = try BalancerInstance.listen(configuration)

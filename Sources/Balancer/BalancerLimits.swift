@@ -40,6 +40,14 @@ public enum BalancerLimits {
   /// Client connections of one reactor, as many connections to backends, and fewer where descriptors are few.
   static let clientsMax = 100_000
 
+  /// How a reactor's descriptors are shared out. Each client needs at most one connection to a backend, but there are
+  /// more places for clients: where each connection to a backend is taken by a request that lasts, who comes then is
+  /// still heard. Requests for the balancer itself are answered, and others are told after a moment to come again,
+  /// instead of waiting in the kernel for nobody knows how long.
+  static func shares(of descriptors: Int) -> (clients: Int, links: Int) {
+    (max(8, descriptors * 11 / 20), max(8, descriptors * 9 / 20))
+  }
+
   /// How long a connection to a backend is kept unused: less than servers usually wait, so that they seldom close
   /// first.
   static let upstreamIdle = TimeSpan.seconds(45 as UInt64)

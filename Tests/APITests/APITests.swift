@@ -207,6 +207,27 @@ import HTTPSyntax
     }
   }
 
+  @Test func `where as many clients wait as may, who comes then is answered at once`() async throws {
+    try await onReactor { reactor in
+      let api = try await APIHarness.start("crowded", redis: nil, { $0.waitersMax = 1 }, on: reactor)
+      #expect(try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor).status == 202)
+      let first = Task.immediate(executorPreference: reactor.queue) {
+        try await HTTPClient().send(
+          HTTPClientRequest(.get, "/task/1?wait=15"), to: api.address, until: reactor.now + .seconds(20 as UInt64),
+          on: reactor)
+      }
+      #expect(await api.clientsWaiting(on: reactor) { $0 == 1 })
+      let began = reactor.now
+      let shown = try await api.send(.get, "/task/1?wait=15", on: reactor)
+      let queued = try await api.send(.post, "/hash/md5?wait=15", #"{"string":"y"}"#, on: reactor)
+      #expect(shown.status == 200 && shown.text.contains(#""status":"queued""#) && queued.status == 202)
+      #expect(reactor.now.since(began) < .seconds(10 as UInt64))
+      try await api.work(on: reactor)
+      #expect(try await first.value.text.contains(#""status":"completed""#))
+      await api.stop(on: reactor)
+    }
+  }
+
   @Test func `news that comes while a waiting client looks for itself is not lost`() async throws {
     let (old, fresh) = try await onReactor { reactor -> (Bool, Bool) in
       let board = CompletionBoard()

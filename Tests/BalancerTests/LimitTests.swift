@@ -76,6 +76,26 @@ import Testing
     #expect(seen.early == .deadline && seen.isServed)
   }
 
+  @Test("where requests that last have taken every link, the balancer itself answers, and others get 503")
+  func linksTaken() async throws {
+    let shares = BalancerLimits.shares(of: 10_000)
+    #expect(shares.clients > shares.links && shares.clients + shares.links <= 10_000)
+    let seen = try await withBalancer(.raw { connection, reactor in await connection.read(on: reactor) }) {
+      $0.clientsMax = 3
+      $0.linksMax = 1
+    } run: { fixture, reactor in
+      let first = try await fixture.connect(on: reactor)
+      first.send(request("GET /lasts"), on: reactor)
+      _ = await fixture.backend.waits(forAsked: 1, on: reactor)
+      return (
+        own: await fixture.ask(request("GET /livez"), on: reactor),
+        other: await fixture.ask(request("GET /who"), on: reactor)
+      )
+    }
+    #expect(seen.own.hasPrefix("HTTP/1.1 200 "), "\(seen.own)")
+    #expect(seen.other.hasPrefix("HTTP/1.1 503 ") && seen.other.lowercased().contains("retry-after:"), "\(seen.other)")
+  }
+
   @Test("links to backends are bounded, and one that waits for work gives way") func links() async throws {
     let seen = try await withBalancer(.server("1"), .server("2"), .server("3")) {
       $0.linksMax = 1

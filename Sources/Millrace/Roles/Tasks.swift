@@ -39,10 +39,15 @@ enum TaskRoles {
       }
       api.l1BytesMax = cacheMiB << 20
     }
+    api.waitersMax = configuration.text(.waitersMax).flatMap { Int($0) } ?? waitersMax(apis: 1)
     api.adminToken = configuration.text(.adminToken)
     api.trustsLoopback = configuration.isOn(.adminTrustLoopback)
     return api
   }
+
+  /// How many clients may wait in each of `apis` API processes. Each keeps two descriptors of the balancer for as long
+  /// as it waits, and something has to be left for those who do not.
+  static func waitersMax(apis: Int) -> Int { DescriptorLimit.most * 2 / 5 / apis }
 
   /// Runs a worker until a signal stops it.
   /// - Throws: `CommandError`.

@@ -23,6 +23,10 @@ enum Up {
     for role in [Command.migrate, .balance, .api, .worker] {
       launcher.roleEnvironments[role.rawValue] = configuration.environment(for: role)
     }
+    if configuration.text(.waitersMax) == nil {
+      let waiters = TaskRoles.waitersMax(apis: launcher.apiCount)
+      launcher.roleEnvironments[Command.api.rawValue]?[Setting.waitersMax.variable] = String(waiters)
+    }
     launcher.check = { (arguments, environment) throws(LaunchError) in
       do throws(CommandError) {
         try RoleCheck.run(arguments, environment: environment)

@@ -119,6 +119,9 @@ extension Setting {
   static let cacheMiB = Setting(
     "cache-mib", "MILLRACE_CACHE_MIB", .integer(1...1_048_576), nil, [.up, .api],
     "memory for those results in MiB; a quarter of the process's memory unless set, and no more than that")
+  static let waitersMax = Setting(
+    "waiters", "MILLRACE_WAITERS", .integer(0...1_000_000), nil, [.up, .api],
+    "clients that may wait in one API process; unless set, two fifths of the descriptors, shared by all of them")
   static let heavySlots = Setting(
     "heavy-slots", "MILLRACE_HEAVY_SLOTS", .integer(1...256), "1", [.up, .worker],
     "argon2 tasks that one worker computes at a time")
@@ -169,8 +172,8 @@ extension Setting {
   static let all: [Setting] = [
     port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel, verbose,
     backends, strategy, rateLimit, rateWindow, exposeBackend, backendInFlight, via, healthPath, adminToken,
-    adminTrustLoopback, gatewayId, workerName, secretKey, resultRetention, cacheTTL, cacheEntries, cacheMiB, heavySlots,
-    argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB, memoryMiB,
+    adminTrustLoopback, gatewayId, workerName, secretKey, resultRetention, cacheTTL, cacheEntries, cacheMiB, waitersMax,
+    heavySlots, argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB, memoryMiB,
     databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
     databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections,
   ]

@@ -10,6 +10,9 @@ public enum DescriptorLimit {
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
+  /// How many it may have once the limit is raised.
+  public static var most: Int { Int(clamping: current?.rlim_max ?? 0) }
+
   /// How many more it may open now.
   public static var free: Int {
     guard let limit = current else { return 0 }
