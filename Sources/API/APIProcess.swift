@@ -42,6 +42,7 @@ public final class APIProcess: Role {
       RedisClient($0, resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), on: reactor)
     }
     service = APIService(configuration, queue: queue, redis: redis, pool: digests, log: log, metrics: metrics)
+    MemoryMetrics.register(in: metrics, limitBytes: configuration.memoryBytes)
     let serverMetrics = HTTPServerMetrics(metrics)
     server = HTTPServer(
       handler: APIService.routes(service, metrics: metrics), metrics: serverMetrics, log: log,

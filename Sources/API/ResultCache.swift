@@ -2,6 +2,7 @@ import Basics
 import Caching
 import Reactor
 import Redis
+import Roles
 import Tasks
 import Telemetry
 
@@ -35,12 +36,14 @@ final class ResultCache {
   /// Values in Redis that were none of ours.
   private(set) var l2Refused = 0
   private let refused: Counter
+  private let held: Gauge
 
   init(entriesMax: Int, bytesMax: Int, ttl: TimeSpan, redis: RedisClient?, log: Logger, metrics: Metrics) {
     memory = S3FIFO(entriesMax: entriesMax, bytesMax: bytesMax)
     self.redis = redis
     self.ttl = ttl
     self.log = log
+    held = MemoryMetrics.part("cache", in: metrics)
     refused = metrics.counter(
       "millrace_cache_refused_total", "Values in the shared cache that could not be the result they were found for.")
   }
@@ -117,6 +120,7 @@ final class ResultCache {
   func clearMemory() {
     generation += 1
     memory.removeAll()
+    held.set(memory.bytes)
   }
 
   private func store(
@@ -138,5 +142,6 @@ final class ResultCache {
       Entry(result: result, storedAt: storedAt), for: identity, bytes: result.count + 96, expiry: now + remaining,
       at: now
     )
+    held.set(memory.bytes)
   }
 }

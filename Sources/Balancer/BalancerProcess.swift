@@ -13,6 +13,7 @@ public final class BalancerProcess: Role {
   /// Runs a balancer until a signal stops it, and then drains it. SIGHUP does not end it.
   /// - Throws: `SystemError` if the address is taken or not allowed, or the system is out of descriptors or threads.
   public static func run(_ configuration: BalancerConfiguration, log: Logger, metrics: Metrics) throws(SystemError) {
+    MemoryMetrics.register(in: metrics, limitBytes: configuration.memoryBytes)
     try RoleProcess.run(own: [SIGHUP]) { (_) throws(SystemError) in
       let joiner = try ComputePool(width: 1, name: "joiner")
       return BalancerProcess(

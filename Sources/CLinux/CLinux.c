@@ -27,6 +27,11 @@ int clinux_die_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, (unsigne
 
 void clinux_give_back_memory(void) { malloc_trim(0); }
 
+size_t clinux_allocated_bytes(void) {
+  struct mallinfo2 all = mallinfo2();
+  return all.uordblks + all.hblkhd;
+}
+
 int clinux_unsent_bytes(int fd) {
   int bytes;
   return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -1;

@@ -47,7 +47,7 @@ final class WorkRoom {
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
     self.quickPool = quickPool
     self.heavyPool = heavyPool
-    admission = MemoryAdmission(bytesMax: configuration.memoryBytesMax)
+    admission = MemoryAdmission(bytesMax: configuration.argon2BytesMax, held: metrics.argon2Bytes)
   }
 
   func hold(_ lease: Int64) {

@@ -36,7 +36,10 @@ public struct WorkerConfiguration: Sendable {
   /// Argon2 computations at a time: processors and memory allow no more.
   public var heavySlots = 1
   /// Memory in bytes that argon2 computations may take together, at least what one takes.
-  public var memoryBytesMax = 512 << 20
+  public var argon2BytesMax = 512 << 20
+  /// Bytes of memory that the process may take beside that: with less it claims fewer tasks at once, and stores
+  /// results of large ones sooner.
+  public var memoryBytes = Limits.memoryBytesUsual
   /// Where its own endpoints are served.
   public var endpoints: [SocketAddress] = []
   /// How long results stay in Redis.
@@ -56,6 +59,11 @@ public struct WorkerConfiguration: Sendable {
   public var drain = TimeSpan.seconds(20 as UInt64)
   /// A claim with at most so many bytes of input is computed on the reactor.
   var inlineBytesMax = 4096
+
+  /// Tasks of one class that are claimed at once: fewer where memory is less than usual.
+  func claimMax(of slots: SlotClass) -> Int {
+    max(1, slots.claimMax * min(memoryBytes, Limits.memoryBytesUsual) / Limits.memoryBytesUsual)
+  }
 
   /// A worker that seals with `secret`.
   public init(secret: SecretKey) {
@@ -77,9 +85,11 @@ public enum Limits {
   static let secondTry = TimeSpan.milliseconds(250)
   /// and how often a word to others is tried.
   static let relayTries = 20
-  /// Bytes of input that are computed before what came of them is stored: a result may be six times as large as its
-  /// input, and there are several copies of it on its way.
-  static let partBytesMax = 4 << 20
+  /// The memory in bytes that whole claims are meant for.
+  public static let memoryBytesUsual = 256 << 20
+  /// That part of the memory is for inputs that are computed before what came of them is stored: a result may be six
+  /// times as large as its input, and there are several copies of it on its way.
+  static let partShare = 64
   /// How old the start of a claim is at least that must find all that is committed,
   static let floorAge = TimeSpan.seconds(1 as UInt64)
   /// and how often one looks at everything.

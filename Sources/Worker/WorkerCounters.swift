@@ -1,3 +1,4 @@
+import Roles
 import Telemetry
 
 /// What a worker counts.
@@ -9,8 +10,13 @@ struct WorkerCounters {
   let released: Counter
   let sweepFinds: Counter
   let maintenanceFailures: Counter
+  /// What argon2 computations take, and what claimed tasks hold: their inputs, and results that are not stored yet.
+  let argon2Bytes: Gauge
+  let taskBytes: Gauge
 
   init(_ metrics: Metrics) {
+    argon2Bytes = MemoryMetrics.part("argon2", in: metrics)
+    taskBytes = MemoryMetrics.part("tasks", in: metrics)
     claimed = metrics.counter("millrace_worker_claimed_tasks_total", "Tasks claimed.")
     completed = metrics.counter("millrace_worker_completed_tasks_total", "Completions that were accepted.")
     failed = metrics.counter("millrace_worker_failed_attempts_total", "Attempts that ended with an error.")

@@ -48,9 +48,13 @@ public final class WorkerProcess: Role {
     self.log = log
     self.metrics = metrics
     self.pool = pool
+    MemoryMetrics.register(in: metrics, limitBytes: configuration.memoryBytes + configuration.argon2BytesMax)
     let queue = QueueWorker(configuration.queue, name: configuration.name, pool: pool, log: log, metrics: metrics)
     self.queue = queue
-    gates = SlotClass.all.map { SlotGate($0, count: $0.slots ?? configuration.heavySlots, queue: queue) }
+    gates = SlotClass.all.map {
+      SlotGate(
+        $0, count: $0.slots ?? configuration.heavySlots, claimMax: configuration.claimMax(of: $0), queue: queue)
+    }
     publisher = ResultPublisher(configuration, log: log.named("redis"), metrics: metrics)
     room = WorkRoom(
       configuration, queue: queue, publisher: publisher, quickPool: quick, heavyPool: heavy, log: log,

@@ -1,5 +1,6 @@
 import Basics
 import Reactor
+import Telemetry
 import TestSupport
 import Testing
 
@@ -7,7 +8,7 @@ import Testing
 
 /// Computations that take memory for a while.
 private final class Crowd {
-  let admission = MemoryAdmission(bytesMax: 100)
+  let admission = MemoryAdmission(bytesMax: 100, held: Metrics().gauge("held", ""))
   private(set) var bytesMax = 0
   private(set) var bytesUsed = 0
   private(set) var finished = 0

@@ -33,7 +33,7 @@ private final class OneSlot: QueueListener {
     let metrics = Metrics()
     queue = QueueWorker(configuration.queue, name: "test", pool: pool, log: quiet, metrics: metrics)
     client = QueueClient(configuration.queue, pool: pool, log: quiet, metrics: metrics)
-    gate = SlotGate(slots, count: 1, queue: queue)
+    gate = SlotGate(slots, count: 1, claimMax: configuration.claimMax(of: slots), queue: queue)
     room = WorkRoom(
       configuration, queue: queue, publisher: ResultPublisher(configuration, log: quiet, metrics: metrics),
       quickPool: pool, heavyPool: pool, log: quiet, metrics: WorkerCounters(metrics),
@@ -93,6 +93,15 @@ private final class OneSlot: QueueListener {
       #expect(ends.count > 8)
       await slot.stop(on: reactor)
     }
+  }
+
+  @Test func `with less memory a worker claims fewer tasks at once, and never more than usual`() {
+    var configuration = WorkerConfiguration(secret: SecretKey.random())
+    #expect(SlotClass.all.map(configuration.claimMax) == SlotClass.all.map(\.claimMax))
+    configuration.memoryBytes = 64 << 20
+    #expect(SlotClass.all.map(configuration.claimMax) == [128, 4, 1])
+    configuration.memoryBytes = 1 << 30
+    #expect(SlotClass.all.map(configuration.claimMax) == SlotClass.all.map(\.claimMax))
   }
 
   @Test func `a worker that was silent for almost a lease claims nothing until a beat was answered`() async throws {

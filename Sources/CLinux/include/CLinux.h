@@ -64,6 +64,9 @@ void clinux_name_thread(unsigned long thread, const char *name);
 /// Gives the pages that malloc has no use for back to the system (malloc_trim(3)).
 void clinux_give_back_memory(void);
 
+/// Bytes that malloc(3) has handed out in the whole process.
+size_t clinux_allocated_bytes(void);
+
 /// Bytes in the socket's send queue that the peer has not acknowledged (TCP) or read (Unix), or -1.
 int clinux_unsent_bytes(int fd);
 /// Bytes in the socket's receive queue, or -1.

@@ -80,8 +80,9 @@ enum TaskRoles {
           + "\(8 * worker.parameters.argon2.parallelism) for ARGON2_PARALLELISM "
           + "\(worker.parameters.argon2.parallelism), and not \(worker.parameters.argon2.memoryKiB)")
     }
-    worker.memoryBytesMax = configuration.integer(.argon2MemoryBudgetMiB) << 20
-    guard worker.parameters.argon2.bytes <= worker.memoryBytesMax else {
+    worker.memoryBytes = configuration.integer(.memoryMiB) << 20
+    worker.argon2BytesMax = configuration.integer(.argon2MemoryBudgetMiB) << 20
+    guard worker.parameters.argon2.bytes <= worker.argon2BytesMax else {
       throw .configuration(
         "ARGON2_MEMORY_BUDGET_MIB: one argon2 task takes \(worker.parameters.argon2.memoryKiB) KiB of memory, which is "
           + "more than all of them may take together")

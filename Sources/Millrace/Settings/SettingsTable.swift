@@ -154,8 +154,9 @@ extension Setting {
 
   // Everybody who serves.
   static let memoryMiB = Setting(
-    "memory-mib", "MILLRACE_MEMORY_MIB", .integer(64...1_048_576), "256", [.up, .balance, .api],
-    "memory in MiB that one process may take; when it gets short, the slowest clients are parted with")
+    "memory-mib", "MILLRACE_MEMORY_MIB", .integer(64...1_048_576), "256",
+    [.up, .balance, .api, .worker],
+    "memory in MiB that one process may take, beside argon2's; the slowest clients are parted with to keep to it")
 
   // Measurements.
   static let benchTasks = Setting(

@@ -19,6 +19,10 @@ final class Slot {
   private var tasksSinceSleep = 0
   private var rests = 0
   private var claimed: [ClaimedTask] = []
+  /// Bytes of inputs and results that are held.
+  private var heldBytes = 0 {
+    didSet { work.metrics.taskBytes.add(heldBytes - oldValue) }
+  }
   private var backoff = Backoff(base: .milliseconds(50), cap: .seconds(2 as UInt64))
 
   init(gate: SlotGate, work: WorkRoom) {
@@ -61,7 +65,7 @@ final class Slot {
       let start = floor.start(findsAll: fromStart, at: reactor.now)
       fromStart = fromStart || start == 0
       return ClaimWish(
-        group: gate.slots.group, count: gate.slots.claimMax, floor: start, takesSuspects: fromStart,
+        group: gate.slots.group, count: gate.claimMax, floor: start, takesSuspects: fromStart,
         announces: claim.announces)
     }
     let turn: Turn
@@ -87,6 +91,7 @@ final class Slot {
       return nil
     }
     claimed = turn.claimed
+    countBytes()
     if let first = claimed.first {
       work.hold(first.lease)
       work.metrics.claimed.add(claimed.count)
@@ -127,6 +132,11 @@ final class Slot {
     work.publish(completions, accepted: accepted, identities: identities, on: reactor)
     completions.removeAll(keepingCapacity: true)
     identities.removeAll(keepingCapacity: true)
+    countBytes()
+  }
+
+  private func countBytes() {
+    heldBytes = claimed.reduce(0) { $0 + $1.payload.count } + completions.reduce(0) { $0 + $1.resultBytes }
   }
 
   private func release(on reactor: isolated Reactor) async {
@@ -142,12 +152,13 @@ final class Slot {
 
   /// Computes what was claimed; of large tasks it stores a part after the other, and leaves the last for the next turn.
   private func compute(on reactor: isolated Reactor) async {
+    let partBytesMax = work.configuration.memoryBytes / Limits.partShare
     var rest = claimed[...]
     while !rest.isEmpty {
       var bytes = 0
       let others = rest.dropFirst().prefix { task in
         bytes += task.payload.count
-        return bytes + rest[rest.startIndex].payload.count <= Limits.partBytesMax
+        return bytes + rest[rest.startIndex].payload.count <= partBytesMax
       }
       let part = Array(rest.prefix(1 + others.count))
       rest = rest.dropFirst(part.count)
@@ -156,9 +167,11 @@ final class Slot {
         completions.append(Completion(id: task.id, lease: task.lease, outcome: attempt.outcome))
         if let identity = attempt.identity { identities[task.id] = identity }
       }
+      countBytes()
       if !rest.isEmpty { await storePart(on: reactor) }
     }
     claimed.removeAll(keepingCapacity: true)
+    countBytes()
     gate.computed()
   }
 
@@ -170,5 +183,11 @@ final class Slot {
       work.log.warning("results could not be stored yet", [("slots", gate.slots.name), ("reason", "\(error)")])
       isRepeated = true
     }
+  }
+}
+
+extension Completion {
+  fileprivate var resultBytes: Int {
+    if case .completed(let result) = outcome { result.count } else { 0 }
   }
 }

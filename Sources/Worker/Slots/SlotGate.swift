@@ -8,11 +8,14 @@ final class SlotGate: EventHandler {
   let slots: SlotClass
   private let queue: QueueWorker
   private let count: Int
+  /// Tasks that are claimed at once.
+  let claimMax: Int
   private var wake: WakeProtocol
   private lazy var lookTimer = ReactorTimer(self)
   private var sleeping = RingQueue<UnsafeContinuation<Void, Never>>()
 
-  init(_ slots: SlotClass, count: Int, queue: QueueWorker) {
+  init(_ slots: SlotClass, count: Int, claimMax: Int, queue: QueueWorker) {
+    self.claimMax = claimMax
     self.slots = slots
     self.queue = queue
     self.count = count

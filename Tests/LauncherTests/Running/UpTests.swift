@@ -39,6 +39,41 @@ import Testing
     #expect(system.processes().isEmpty)
   }
 
+  /// The numbers of a metric in what a role shows at `place`, by what stands in its braces.
+  private func numbers(of metric: String, at place: some StringProtocol) throws -> [String: Double] {
+    var found: [String: Double] = [:]
+    for line in try shell("curl -s \(place)/metrics").split(separator: "\n") where line.hasPrefix(metric) {
+      let parts = line.split(separator: " ")
+      found[String(parts[0].dropFirst(metric.count))] = Double(parts[1])
+    }
+    return found
+  }
+
+  @Test func eachRoleShowsWhatMemoryItMayTakeAndWhatTakesIt() async throws {
+    let system = try System(["--memory-mib", "128", "--argon2-memory-budget-mib", "100"])
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let text = String(repeating: "x", count: 1 << 16)
+    #expect(try await system.post("/hash/md5?wait=10", #"{"string":"\#(text)"}"#).contains("completed"))
+    let places = system.output.matches(of: /(?m)^ +(balancer|api|worker)\S* +\d+ +(http:\S+)$/)
+    #expect(Set(places.map(\.1)) == ["balancer", "api", "worker"])
+    for place in places {
+      let limit = try numbers(of: "millrace_memory_limit_bytes", at: place.2)[""]
+      #expect(limit == Double((place.1 == "worker" ? 228 : 128) << 20), "\(place.0)")
+      let parts = try numbers(of: "millrace_memory_bytes", at: place.2)
+      let (resident, allocated) = (parts[#"{part="resident"}"#] ?? 0, parts[#"{part="allocated"}"#] ?? 0)
+      #expect(resident > 1e6 && resident < 128e6 && allocated > 0 && allocated < resident, "\(parts)")
+      let own = ["worker": ["argon2", "tasks"], "api": ["cache"]][place.1] ?? []
+      #expect(own.allSatisfy { parts["{part=\"\($0)\"}"] != nil }, "\(parts)")
+    }
+    // The same again comes out of a cache, and stays in that API process's memory.
+    _ = try await system.post("/hash/md5", #"{"string":"\#(text)"}"#)
+    let cached = try places.filter { $0.1 == "api" }.map {
+      try numbers(of: "millrace_memory_bytes", at: $0.2)[#"{part="cache"}"#] ?? 0
+    }
+    #expect(cached.contains { $0 > Double(text.utf8.count) }, "\(cached)")
+  }
+
   @Test func onlyTheDatabaseThatIsUsedIsLookedAfter() async throws {
     let system = try System()
     defer { system.remove() }
