@@ -51,6 +51,9 @@ public enum BalancerLimits {
   /// How long a connection to a backend is kept unused: less than servers usually wait, so that they seldom close
   /// first.
   static let upstreamIdle = TimeSpan.seconds(45 as UInt64)
+  /// How long those are kept that a crowd has left behind: all but so many for each backend.
+  static let upstreamSurplusIdle = TimeSpan.seconds(5 as UInt64)
+  static let upstreamsKept = 1
   /// Requests' buffers that are kept, by connections between two requests or for the next ones.
   static let requestsKeptMax = 256
   /// Buffers and sessions that are freed, and bytes that are given back, before memory goes back to the system, once

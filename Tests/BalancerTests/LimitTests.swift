@@ -107,6 +107,28 @@ import Testing
     #expect(seen.allSatisfy { $0.hasPrefix("HTTP/1.1 200 ") }, "\(seen)")
   }
 
+  @Test("connections to a backend that a crowd has left behind are closed soon, all but one") func surplus()
+    async throws
+  {
+    let seen = try await withBalancer(.raw { connection, reactor in await connection.read(on: reactor) }) {
+      fixture, reactor in
+      var clients: [RawConnection] = []
+      for number in 1...6 {
+        clients.append(try await fixture.connect(on: reactor))
+        clients.last?.send(request("GET /\(number)", kept: true), on: reactor)
+      }
+      let allAsked = await fixture.backend.waits(forAsked: 6, on: reactor)
+      for number in 1...6 { fixture.backend.connection(of: "/\(number)")?.send(RawBackend.ok, on: reactor) }
+      for client in clients { await client.read(until: "\r\n\r\nok", on: reactor) }
+      let areClosed = await fixture.backend.waits(forFinished: 5, on: reactor)
+      clients[0].send(request("GET /again", kept: true), on: reactor)
+      // On the connection that was kept: a script is told of the first request of each.
+      let isNew = await fixture.backend.waits(forAsked: 7, within: .milliseconds(300), on: reactor)
+      return (allAsked: allAsked, areClosed: areClosed, isNew: isNew)
+    }
+    #expect(seen.allAsked && seen.areClosed && !seen.isNew)
+  }
+
   @Test("a head that comes in single bytes is understood, one past the limit is refused")
   func heads() async throws {
     let seen = try await withBalancer(.server()) { fixture, reactor in

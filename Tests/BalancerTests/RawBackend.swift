@@ -59,9 +59,12 @@ final class RawBackend: ConnectionAcceptor {
   }
 
   /// Waits until so many connections have brought a request, and so many of their scripts have ended.
-  /// - Returns: whether that came about within 20 seconds.
-  func waits(forAsked asked: Int = 0, forFinished finished: Int = 0, on reactor: isolated Reactor) async -> Bool {
-    let deadline = reactor.now + .seconds(20 as UInt64)
+  /// - Returns: whether that came about in time.
+  func waits(
+    forAsked asked: Int = 0, forFinished finished: Int = 0, within span: TimeSpan = .seconds(20 as UInt64),
+    on reactor: isolated Reactor
+  ) async -> Bool {
+    let deadline = reactor.now + span
     while self.asked < asked || self.finished < finished {
       guard await happened.wait(until: deadline, on: reactor) else { return false }
     }

@@ -72,13 +72,15 @@ final class UpstreamPool {
     last.position = link.position
   }
 
-  /// Closes what has waited too long, and learns from what is still open.
+  /// Closes what has waited too long, and learns from what is still open. Of more than a few those go sooner that have
+  /// waited longest.
   func sweep(on reactor: isolated Reactor) {
     for slot in idle.indices {
-      for link in idle[slot].reversed() {
+      for link in idle[slot] {
         let age = reactor.now.since(link.idleSince)
         link.entry.lifetime.survived(age.milliseconds)
-        guard age >= BalancerLimits.upstreamIdle else { continue }
+        let isSurplus = idle[slot].count > BalancerLimits.upstreamsKept
+        guard age >= (isSurplus ? BalancerLimits.upstreamSurplusIdle : BalancerLimits.upstreamIdle) else { continue }
         remove(link)
         link.close(on: reactor)
       }
