@@ -14,6 +14,8 @@ public struct BenchmarkDatabase {
     case refused(String)
     /// PostgreSQL cannot be reached or refuses.
     case queue(QueueError)
+    /// Somebody has ended the measurement.
+    case stopped
   }
 
   /// What the comment on the schema says in a database of measurements.
@@ -48,13 +50,21 @@ public struct BenchmarkDatabase {
     _ queue: QueueConfiguration, pool: ComputePool, log: Logger, on reactor: isolated Reactor
   ) async throws(Failure) -> BenchmarkDatabase {
     let asked = """
-      select to_regnamespace('millrace') is null
-        or coalesce(obj_description(to_regnamespace('millrace')::oid, 'pg_namespace') = '\(marker)', false)
+      select to_regnamespace('millrace') is not null,
+        coalesce(obj_description(to_regnamespace('millrace')::oid, 'pg_namespace') = '\(marker)', false),
+        exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where n.nspname !~ '^pg_' and n.nspname <> 'information_schema')
       """
-    guard try await run(asked, in: queue.postgres, pool: pool, log: log, on: reactor).bool(0, 0) else {
+    let found = try await run(asked, in: queue.postgres, pool: pool, log: log, on: reactor)
+    let (holdsQueue, isMarked, holdsAnything) = (found.bool(0, 0), found.bool(0, 1), found.bool(0, 2))
+    guard isMarked || !holdsQueue && !holdsAnything else {
+      let reason =
+        holdsQueue
+        ? "holds a queue, and a measurement would complete its tasks with results that it has made up"
+        : "is not empty, and a measurement would fill the disk that it is on"
       throw .refused(
-        "the database '\(queue.postgres.database)' holds a queue, and a measurement would complete its tasks with "
-          + "results that it has made up; leave DB_NAME away for a database of its own, or name an empty one")
+        "the database '\(queue.postgres.database)' \(reason); leave DB_NAME away for a database of its own, or name an "
+          + "empty one")
     }
     return BenchmarkDatabase(queue: queue, home: nil)
   }

@@ -26,6 +26,8 @@ public final class QueueBenchmark {
   private let pool: ComputePool
   private let options: Options
   private let log: Logger
+  private var tally: Tally?
+  private var isStopped = false
 
   /// A benchmark of `database`; `pool` has threads for what blocks.
   public init(_ database: BenchmarkDatabase, pool: ComputePool, options: Options, log: Logger) {
@@ -59,14 +61,18 @@ public final class QueueBenchmark {
       throw .queue(error)
     }
     try await database.mark(pool: pool, log: log, on: reactor)
-    do throws(QueueError) {
-      try await measureAll(report: report, on: reactor)
-    } catch {
-      throw .queue(error)
-    }
+    try await measureAll(report: report, on: reactor)
   }
 
-  private func measureAll(report: (String, Double) -> Void, on reactor: isolated Reactor) async throws(QueueError) {
+  /// Ends what is measured: `run` throws `stopped` soon.
+  public func stop() {
+    isStopped = true
+    tally?.stop()
+  }
+
+  private func measureAll(
+    report: (String, Double) -> Void, on reactor: isolated Reactor
+  ) async throws(BenchmarkDatabase.Failure) {
     client.start(on: reactor)
     let deaf = Deaf()
     worker.start(deaf, on: reactor)
@@ -80,7 +86,7 @@ public final class QueueBenchmark {
         "submit + claim + complete together, batches of \(batch)",
         try await measure(submits: true, drains: batch, on: reactor))
     }
-    try await worker.leave(on: reactor)
+    try? await worker.leave(on: reactor)
     worker.close(on: reactor)
     client.close(on: reactor)
   }
@@ -88,9 +94,11 @@ public final class QueueBenchmark {
   /// Puts `options.tasks` tasks through what is asked for, and returns how many a second.
   private func measure(
     submits: Bool, drains batch: Int?, on reactor: isolated Reactor
-  ) async throws(QueueError) -> Double {
+  ) async throws(BenchmarkDatabase.Failure) -> Double {
     let tasks = min(options.tasks, Limits.tasksMax)
     let tally = Tally(toSubmit: submits ? tasks : 0, toComplete: batch == nil ? 0 : tasks)
+    self.tally = tally
+    if isStopped { throw .stopped }
     let began = MonotonicTime.current()
     if submits {
       for _ in 0..<options.submissionsAtOnce {
@@ -122,9 +130,10 @@ private final class Deaf: QueueListener {
 private final class Tally {
   private var toSubmit: Int
   private var submissionsUnderWay = 0
+  private var drainsUnderWay = 0
   private var toComplete: Int
   private var random = SeededRandom.fromSystem()
-  private(set) var failure: QueueError?
+  private(set) var failure: BenchmarkDatabase.Failure?
   private let lane = Lane(group: 0, priority: .normal)
 
   init(toSubmit: Int, toComplete: Int) {
@@ -132,7 +141,13 @@ private final class Tally {
     self.toComplete = toComplete
   }
 
-  var isDone: Bool { failure != nil || (toSubmit == 0 && submissionsUnderWay == 0 && toComplete <= 0) }
+  /// Nobody begins anything more.
+  func stop() { failure = failure ?? .stopped }
+
+  /// Whoever still claims would take tasks of the next measurement away from it.
+  var isDone: Bool {
+    submissionsUnderWay == 0 && drainsUnderWay == 0 && (failure != nil || toSubmit == 0 && toComplete <= 0)
+  }
 
   func submit(to client: QueueClient, on reactor: isolated Reactor) async {
     while toSubmit > 0, failure == nil {
@@ -144,13 +159,15 @@ private final class Tally {
         _ = try await client.submit(
           Submission(kind: "bench", lane: lane, payload: payload, key: key), on: reactor)
       } catch {
-        failure = error
+        failure = failure ?? .queue(error)
       }
       submissionsUnderWay -= 1
     }
   }
 
   func drain(_ worker: QueueWorker, batch: Int, on reactor: isolated Reactor) async {
+    drainsUnderWay += 1
+    defer { drainsUnderWay -= 1 }
     var done: [ClaimedTask] = []
     var floor: Int64 = 0
     var nextSweep = reactor.now
@@ -172,7 +189,7 @@ private final class Tally {
         }
       }
     } catch {
-      failure = error
+      failure = failure ?? .queue(error)
     }
   }
 }

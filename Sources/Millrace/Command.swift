@@ -19,8 +19,8 @@ enum Command: String, CaseIterable {
     }
   }
 
-  /// Whether it runs until a signal stops it in good order.
-  var watchesSignals: Bool { [.up, .balance, .api, .worker].contains(self) }
+  /// Whether a signal stops it in good order.
+  var watchesSignals: Bool { [.up, .balance, .api, .worker, .bench].contains(self) }
 
   /// Command lines that show what it is good for.
   var examples: [(line: String, meaning: String)] {

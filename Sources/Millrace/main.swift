@@ -9,7 +9,7 @@ import Launcher
 import Reactor
 
 let arguments = Array(CommandLine.arguments.dropFirst())
-// Before any thread starts: threads inherit what is blocked. A tool watches no signals, so they end it as usual.
+// Before any thread starts: threads inherit what is blocked. Most tools watch no signals, so they end them as usual.
 if arguments.first.flatMap(Command.init)?.watchesSignals == true {
   SignalWatcher.block([SIGINT, SIGTERM, SIGHUP, SIGCHLD])
 }

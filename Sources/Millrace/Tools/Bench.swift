@@ -23,6 +23,9 @@ enum Bench {
     let isNamed = configuration.source(of: .databaseName) != .byDefault
     let result = try OneTask.run {
       [options, queue] (pool, reactor) async throws(BenchmarkDatabase.Failure) in
+      let interruption = Interruption()
+      let watcher = try? SignalWatcher(Interruption.signals, receiver: interruption, on: reactor)
+      defer { watcher?.close(on: reactor) }
       let database =
         isNamed
         ? try await BenchmarkDatabase.take(queue, pool: pool, log: log, on: reactor)
@@ -31,6 +34,7 @@ enum Bench {
       let outcome: Result<Void, BenchmarkDatabase.Failure>
       do throws(BenchmarkDatabase.Failure) {
         let benchmark = QueueBenchmark(database, pool: pool, options: options, log: log)
+        interruption.whenItComes = { benchmark.stop() }
         try await benchmark.run(
           report: { name, perSecond in say(Help.pad(name, 60) + "\(Int(perSecond)) a second\n") }, on: reactor)
         outcome = .success(())
@@ -43,6 +47,8 @@ enum Bench {
     switch result {
     case .success: return
     case .failure(.refused(let reason)): throw .configuration(reason)
+    case .failure(.stopped):
+      throw CommandError(message: "stopped", exitCode: Interruption.exitCode(of: SIGINT))
     case .failure(.queue(let error)): throw OneTask.unavailable(error)
     }
   }

@@ -284,6 +284,23 @@ import Testing
     }
   }
 
+  /// Runs a command until it has said `text`, sends it SIGINT, and waits for its end.
+  private func interrupted(
+    _ line: [String], after text: String, environment: [String: String]
+  ) async throws -> (code: Int32, output: String) {
+    let log = System.makeFolder() + "/output"
+    let output = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+    defer { close(output) }
+    let pid = try ChildProcess.start(line[0], Array(line.dropFirst()), environment: environment, output: output)
+    func said() -> String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
+    #expect(await eventually { said().contains(text) })
+    kill(pid, SIGINT)
+    let code = await withCheckedContinuation { continuation in
+      Thread.detachNewThread { continuation.resume(returning: ChildProcess.waitForEnd(of: pid).code) }
+    }
+    return (code, said())
+  }
+
   @Test func aMeasurementTakesTheConnectionsThatItWasToldTo() async throws {
     let system = try System()
     defer { system.remove() }
@@ -308,8 +325,18 @@ import Testing
     #expect(try await run(line, environment: server.merging(["DB_NAME": "bench"]) { $1 }).code == 0)
     let own = try await run(line, environment: server)
     #expect(own.code == 0 && own.output.hasPrefix("in a database of its own, millrace_bench_"), "\(own.output)")
-    let left = "select count(*) from pg_database where datname like 'millrace_bench%'"
-    #expect(try shell("psql -h \(folder) -U millrace millrace -qAtc \"\(left)\"") == "0\n")
+    let count = "select count(*) from pg_database where datname like 'millrace_bench%'"
+    let left = "psql -h \(folder) -U millrace millrace -qAtc \"\(count)\""
+    #expect(try shell(left) == "0\n")
+    // Nor does it leave one behind when somebody ends it.
+    let stopped = try await interrupted(
+      [executable, "bench", "--tasks", "2000000"], after: "in a database of its own", environment: server)
+    #expect(stopped.code == 130 && stopped.output.hasSuffix("millrace: stopped\n"), "\(stopped.output)")
+    #expect(try shell(left) == "0\n")
+    _ = try shell("createdb -h \(folder) -U millrace other")
+    _ = try shell("psql -h \(folder) -U millrace other -qAtc 'create table somebodys (n int)'")
+    let other = try await run(line, environment: server.merging(["DB_NAME": "other"]) { $1 })
+    #expect(other.code == 78 && other.output.hasPrefix("millrace: the database 'other' is not empty"))
     #expect(try shell(task) == "1|0\n")
     for worker in system.processes("millrace worker") { kill(worker, SIGCONT) }
     kill(system.pid, SIGTERM)
