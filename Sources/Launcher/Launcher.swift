@@ -55,8 +55,10 @@ public enum Limits {
   static let spareConnections = 40
   /// How long a process may take to stop when asked, in seconds; then it is killed.
   static let stopSeconds: UInt64 = 30
-  /// Lines that PostgreSQL or Redis may say in a second; further ones are counted. With a full disk it is thousands.
-  static let foreignLinesPerSecond = 50
+  /// Lines that PostgreSQL or Redis may say at once,
+  static let foreignLinesAtOnce = 50
+  /// and then in a second; further ones are counted. With a full disk it is thousands.
+  static let foreignLinesPerSecond = 2.0
   /// Lines of a child that are held back at most, in case something goes wrong with it.
   static let heldLinesMax = 100
   /// Bytes of a log line before it is cut.

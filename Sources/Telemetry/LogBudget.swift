@@ -1,15 +1,19 @@
 public import Basics
 
-/// Bounds lines that one cause would repeat for every request: so many a second are written, the others counted.
+/// Bounds lines that one cause would repeat for every request: some are written at once and then so many a second, the
+/// others counted. A token bucket.
 public struct LogBudget: Sendable {
-  private let linesPerSecond: Int
-  private var second: UInt64 = 0
-  private var written = 0
+  private let burst: Double
+  private let perSecond: Double
+  private var tokens: Double
+  private var filledAt = MonotonicTime(nanoseconds: 0)
   private var suppressed = 0
 
-  /// A budget of `linesPerSecond` lines.
-  public init(linesPerSecond: Int) {
-    self.linesPerSecond = linesPerSecond
+  /// A budget of `burst` lines at once, which comes back at `perSecond` lines a second.
+  public init(burst: Int, perSecond: Double) {
+    self.burst = Double(burst)
+    self.perSecond = perSecond
+    tokens = self.burst
   }
 
   /// How many lines were suppressed that nobody has been told of; from now on they count as told.
@@ -18,23 +22,26 @@ public struct LogBudget: Sendable {
     return suppressed
   }
 
-  /// Whether lines were suppressed, and the second is over in which they were.
-  func owes(at now: MonotonicTime) -> Bool { suppressed > 0 && now.nanoseconds / 1_000_000_000 != second }
+  /// Whether lines were suppressed that nobody has been told of.
+  var hasSuppressed: Bool { suppressed > 0 }
+
+  /// Whether lines were suppressed and nobody has asked for a line since there is one again.
+  func owes(at now: MonotonicTime) -> Bool { suppressed > 0 && level(at: now) >= 1 }
 
   /// Asks for one line at `now`.
   /// - Returns: how many lines were suppressed since the last one that was written; nil if this one is suppressed too.
   public mutating func admit(at now: MonotonicTime) -> Int? {
-    let present = now.nanoseconds / 1_000_000_000
-    if present != second {
-      second = present
-      written = 0
-    }
-    guard written < linesPerSecond else {
+    tokens = level(at: now)
+    filledAt = now
+    guard tokens >= 1 else {
       suppressed += 1
       return nil
     }
-    written += 1
-    defer { suppressed = 0 }
-    return suppressed
+    tokens -= 1
+    return takeSuppressed()
+  }
+
+  private func level(at now: MonotonicTime) -> Double {
+    min(burst, tokens + now.since(filledAt).seconds * perSecond)
   }
 }

@@ -8,21 +8,32 @@ public final class LogSink: Sendable {
   /// Bytes that may wait for a slow reader before lines are dropped.
   public static let bytesWaitingMax = 4 << 20
 
-  /// Warnings and errors of one message that are written in a second. What one cause would repeat for every request,
-  /// such as a full disk, is counted beyond that: a log that fills the rest of the disk helps nobody.
-  static let linesPerSecond = 50
+  /// Warnings and errors of one cause that are written at once,
+  static let linesAtOnce = 20
+  /// and then in a second. What one cause would repeat for every request, such as a full disk, is counted beyond that:
+  /// a log that fills the rest of the disk helps nobody.
+  static let linesPerSecond = 2.0
+  /// Causes that are told apart; further ones are known by their message alone.
+  static let causesMax = 256
+
+  /// What is repeated: a message, and the reason that it gives.
+  private struct Cause: Hashable {
+    let message: UInt
+    let reason: String?
+  }
 
   private struct State {
     var waiting: [UInt8] = []
     var dropped = 0
     var isWriting = false
-    /// What was written of each message, by the address of its text.
-    var accounts: [UInt: Account] = [:]
+    /// What was written of each cause; its message is known by the address of its text.
+    var accounts: [Cause: Account] = [:]
+    /// Whether somebody has to be told of suppressed lines before long.
     var hasSuppressed = false
   }
 
   private struct Account {
-    var budget = LogBudget(linesPerSecond: LogSink.linesPerSecond)
+    var budget = LogBudget(burst: LogSink.linesAtOnce, perSecond: LogSink.linesPerSecond)
     let tell: @Sendable (Int) -> Void
   }
 
@@ -62,14 +73,18 @@ public final class LogSink: Sendable {
     state.notifyAll()
   }
 
-  /// Asks for one line of `message` at `now`; `tell` says how many were suppressed when nobody asks any more.
+  /// Asks for one line of `message` at `now`, for this `reason`; `tell` says how many were suppressed when nobody asks
+  /// any more.
   /// - Returns: how many were suppressed since the last one; nil if this one is suppressed too.
   func admit(
-    _ message: StaticString, at now: MonotonicTime, tell: @escaping @Sendable (Int) -> Void
+    _ message: StaticString, for reason: String?, at now: MonotonicTime, tell: @escaping @Sendable (Int) -> Void
   ) -> Int? {
-    let key = UInt(bitPattern: message.utf8Start)
+    var cause = Cause(message: UInt(bitPattern: message.utf8Start), reason: reason)
     let (admitted, isFirst) = state.withLock { state -> (Int?, Bool) in
-      let admitted = state.accounts[key, default: Account(tell: tell)].budget.admit(at: now)
+      if state.accounts.count >= LogSink.causesMax, state.accounts[cause] == nil {
+        cause = Cause(message: cause.message, reason: nil)
+      }
+      let admitted = state.accounts[cause, default: Account(tell: tell)].budget.admit(at: now)
       let isFirst = admitted == nil && !state.hasSuppressed
       if isFirst { state.hasSuppressed = true }
       return (admitted, isFirst)
@@ -78,7 +93,7 @@ public final class LogSink: Sendable {
     return admitted
   }
 
-  /// Tells of lines that were suppressed in a second that is over, or of all.
+  /// Tells of lines that were suppressed by causes that say nothing any more, or of all.
   private func tellSuppressed(all: Bool) {
     let now = MonotonicTime.current()
     let owed = state.withLock { state -> [(tell: @Sendable (Int) -> Void, lines: Int)] in
@@ -87,8 +102,7 @@ public final class LogSink: Sendable {
         let lines = state.accounts[key]!.budget.takeSuppressed()
         if lines > 0 { owed.append((account.tell, lines)) }
       }
-      // Those that are suppressed in this very second say so once more.
-      state.hasSuppressed = false
+      state.hasSuppressed = state.accounts.values.contains { $0.budget.hasSuppressed }
       return owed
     }
     for (tell, lines) in owed { tell(lines) }

@@ -77,18 +77,16 @@ public struct Logger: Sendable {
     sink.flush()
   }
 
-  /// Says that the budget of `message` has kept `lines` of its lines back.
-  func tellSuppressed(_ lines: Int, of message: StaticString) {
-    put(.warning, "lines of one message were suppressed", [("lines", "\(lines)"), ("of", "\(message)")])
-  }
-
-  private func write(_ level: Level, _ message: StaticString, _ fields: @autoclosure () -> [Field]) {
-    if level >= .warning {
-      let suppressed = sink.admit(message, at: .current()) { tellSuppressed($0, of: message) }
-      guard let suppressed else { return }
-      if suppressed > 0 { tellSuppressed(suppressed, of: message) }
+  private func write(_ level: Level, _ message: StaticString, _ fields: [Field]) {
+    guard level >= .warning else { return put(level, message, fields) }
+    let reason = fields.first { "\($0.key)" == "reason" }?.value
+    let suppressed = sink.admit(message, for: reason, at: .current()) { lines in
+      let of: [Field] = [("lines", "\(lines)"), ("of", "\(message)")]
+      put(.warning, "lines were suppressed", reason.map { of + [("reason", $0)] } ?? of)
     }
-    put(level, message, fields())
+    guard let suppressed else { return }
+    // The line that comes through tells of those that did not.
+    put(level, message, suppressed > 0 ? fields + [("suppressed", "\(suppressed)")] : fields)
   }
 
   private func put(_ level: Level, _ message: StaticString, _ fields: [Field]) {

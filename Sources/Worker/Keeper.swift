@@ -14,7 +14,6 @@ final class Keeper {
   private var policy: TakeOverPolicy
   private var isStopping = false
   private let alarm = Pause()
-  private var complaints = LogBudget(linesPerSecond: 1)
   /// How many tasks had been claimed at the last beat.
   private var claimedAtBeat: UInt64 = 0
   private var random = SeededRandom.fromSystem()
@@ -134,18 +133,17 @@ final class Keeper {
     while !isStopping {
       do {
         let blocked = try await room.queue.maintain(retentionSeconds: configuration.retention.seconds, on: reactor)
-        if blocked > 0 { complain("others are in the way", on: reactor) }
+        if blocked > 0 { complain("others are in the way") }
       } catch {
-        complain(error.message, on: reactor)
+        complain(error.message)
       }
       await reactor.sleep(for: configuration.maintenance)
     }
   }
 
   /// Partitions that nobody looks after make the queue slower from day to day.
-  private func complain(_ reason: String, on reactor: isolated Reactor) {
+  private func complain(_ reason: String) {
     room.metrics.maintenanceFailures.increment()
-    guard let suppressed = complaints.admit(at: reactor.now) else { return }
-    log.warning("partitions could not be looked after", [("reason", reason), ("suppressed", "\(suppressed)")])
+    log.warning("partitions could not be looked after", [("reason", reason)])
   }
 }

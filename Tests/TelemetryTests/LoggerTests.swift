@@ -1,7 +1,8 @@
 import Foundation
 import Glibc
-import Telemetry
 import Testing
+
+@testable import Telemetry
 
 @Suite(.timeLimit(.minutes(2))) struct LoggerTests {
   /// What `body` logs.
@@ -18,11 +19,10 @@ import Testing
     return String(decoding: bytes[..<max(count, 0)], as: UTF8.self).split(separator: "\n").map(String.init)
   }
 
-  /// What lines that tell of suppressed ones add up to.
+  /// How many suppressed lines the others tell of.
   private func suppressed(_ lines: [String]) -> Int {
     lines.reduce(0) { sum, line in
-      guard line.contains("lines of one message were suppressed") else { return sum }
-      return sum + (line.firstMatch(of: /lines=([0-9]+)/).flatMap { Int($0.1) } ?? 0)
+      sum + (line.firstMatch(of: /(lines|suppressed)=([0-9]+)/).flatMap { Int($0.2) } ?? 0)
     }
   }
 
@@ -30,18 +30,30 @@ import Testing
     let began = ContinuousClock.now
     let lines = try lines { logger in
       for number in 0..<50_000 {
-        logger.warning("no space left", [("number", "\(number)")])
-        if number % 5000 == 0 { logger.error("another thing", [("number", "\(number)")]) }
+        logger.warning("no space left", [("number", "\(number)"), ("reason", "the disk is full")])
+        // The same message for another reason is another cause.
+        if number % 5000 == 0 { logger.warning("no space left", [("reason", "there is a quota")]) }
         if number % 500 == 0 { logger.info("all is well") }
       }
     }
     let seconds = Int((ContinuousClock.now - began).components.seconds) + 2
     let written = lines.filter { $0.contains("no space left number=") }.count
-    #expect(written >= 50 && written <= 50 * seconds, "\(written) in \(seconds) s")
+    #expect(written >= 20 && written <= 20 + 2 * seconds, "\(written) in \(seconds) s")
     #expect(written + suppressed(lines) == 50_000)
-    #expect(lines.filter { $0.contains("another thing") }.count == 10)
+    #expect(lines.filter { $0.contains("there is a quota") }.count == 10)
     #expect(lines.filter { $0.contains("all is well") }.count == 100)
-    #expect(lines.contains { $0.contains(#"of="no space left""#) })
+    #expect(lines.contains { $0.contains(#"of="no space left" reason="the disk is full""#) })
+  }
+
+  @Test func `reasons that are all different are soon counted as one`() throws {
+    let began = ContinuousClock.now
+    let lines = try lines { logger in
+      for number in 0..<50_000 { logger.warning("no answer", [("reason", "from \(number)")]) }
+    }
+    let seconds = Int((ContinuousClock.now - began).components.seconds) + 2
+    let written = lines.filter { $0.contains("no answer reason=") }.count
+    #expect(written <= LogSink.causesMax + 20 + 2 * seconds, "\(written) in \(seconds) s")
+    #expect(written + suppressed(lines) == 50_000)
   }
 
   @Test func `the rest is told of soon also if nothing more is logged`() async throws {

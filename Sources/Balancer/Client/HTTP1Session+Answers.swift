@@ -75,8 +75,8 @@ extension HTTP1Session {
     let log = proxy.shared.log
     if problem.status < 500 {
       log.debug("a request was refused", fields)
-    } else if let suppressed = proxy.problemLines.admit(at: reactor.now) {
-      log.warning("a request was not answered by a backend", fields + [("suppressed_lines", "\(suppressed)")])
+    } else {
+      log.warning("a request was not answered by a backend", fields)
     }
   }
 

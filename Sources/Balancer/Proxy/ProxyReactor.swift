@@ -37,8 +37,6 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   var random = SeededRandom.fromSystem()
   private(set) var isDraining = false
 
-  /// An outage fails every request; the log needs to be told less often.
-  var problemLines = LogBudget(linesPerSecond: 20)
   private var date = DateField()
   private let dateBytes = ByteScratch(capacity: 64)
   private var dateCheckedAt = MonotonicTime(nanoseconds: 0)

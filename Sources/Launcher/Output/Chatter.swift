@@ -1,3 +1,5 @@
+import Telemetry
+
 /// What programs of others say at every start and stop and nobody has to read, as long as all goes well.
 enum Chatter {
   /// The beginnings of what PostgreSQL says when nothing is wrong.
@@ -20,9 +22,10 @@ enum Chatter {
     "WARNING Memory overcommit must be enabled", "User requested shutdown", "Redis is now ready to exit",
   ]
 
-  /// How many lines of `name` are shown in a second, nil for a role, which has a budget of its own.
-  static func linesPerSecond(of name: String) -> Int? {
-    ["postgres", "redis"].contains(name) ? Limits.foreignLinesPerSecond : nil
+  /// What `name` may say, nil for a role, which has a budget of its own.
+  static func budget(of name: String) -> LogBudget? {
+    guard ["postgres", "redis"].contains(name) else { return nil }
+    return LogBudget(burst: Limits.foreignLinesAtOnce, perSecond: Limits.foreignLinesPerSecond)
   }
 
   /// Whether `line`, which `name` has said, says that all is well.

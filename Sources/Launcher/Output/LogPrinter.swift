@@ -58,11 +58,11 @@ final class LogPrinter {
   /// Prints one line of a child, or holds it back.
   func line(_ text: String, from name: String) {
     if !text.isEmpty { lastLines[name] = text }
-    guard let budget = Chatter.linesPerSecond(of: name) else { return judge(text, from: name) }
-    let admitted = budgets[name, default: LogBudget(linesPerSecond: budget)].admit(at: .current())
-    guard let suppressed = admitted else { return }
+    guard isVerbose || !Chatter.contains(text, of: name) else { return hold(text, of: name) }
+    guard let budget = Chatter.budget(of: name) else { return print(text, from: name) }
+    guard let suppressed = budgets[name, default: budget].admit(at: .current()) else { return }
     if suppressed > 0 { tellSuppressed(suppressed, of: name) }
-    judge(text, from: name)
+    print(text, from: name)
   }
 
   /// Tells how many lines were suppressed that nobody has been told of yet.
@@ -77,8 +77,7 @@ final class LogPrinter {
     notice("\(lines) lines of \(name) were suppressed")
   }
 
-  private func judge(_ text: String, from name: String) {
-    if isVerbose || !Chatter.contains(text, of: name) { return print(text, from: name) }
+  private func hold(_ text: String, of name: String) {
     held[name, default: []].append(text)
     if held[name]!.count > Limits.heldLinesMax { held[name]!.removeFirst() }
   }
