@@ -5,10 +5,14 @@
 // A new measurement of the queue is a row that `QueueBenchmark.run` reports; one of another room is a type beside it,
 // called from `Millrace/Tools/Bench.swift`.
 
+import Basics
+
 /// The bounds of this room.
 public enum Limits {
   /// Tasks of one measurement, which bounds time and disk.
   public static let tasksMax = 2_000_000
+  /// How long a worker that has measured waits for the answer when it says that it leaves.
+  static let leavePatience = TimeSpan.seconds(2 as UInt64)
   /// Connections of one measurement.
   public static let connectionsMax = 64
 }

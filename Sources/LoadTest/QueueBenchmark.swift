@@ -86,7 +86,7 @@ public final class QueueBenchmark {
         "submit + claim + complete together, batches of \(batch)",
         try await measure(submits: true, drains: batch, on: reactor))
     }
-    try? await worker.leave(on: reactor)
+    try? await worker.leave(until: reactor.now + Limits.leavePatience, on: reactor)
     worker.close(on: reactor)
     client.close(on: reactor)
   }

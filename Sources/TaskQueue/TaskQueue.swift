@@ -48,8 +48,6 @@ public enum Limits {
   static let settling = TimeSpan.seconds(10 as UInt64)
   /// How long whoever looks at the queue waits for the answer.
   static let overviewPatience = TimeSpan.seconds(3 as UInt64)
-  /// How long a worker that leaves waits for the answer to its registration.
-  static let registrationPatience = TimeSpan.seconds(3 as UInt64)
   /// Task ids read in one statement.
   static let readsPerBatch = 500
   /// Bytes of results that come with one statement, unless the first one is larger: the others are left for the next.

@@ -16,6 +16,9 @@ final class WorkRoom {
   /// Whether notifications arrive.
   var isListening = false
   private(set) var isStopping = false
+  /// Slots that wait for PostgreSQL, and when it last answered one of them.
+  private(set) var slotsWaiting = 0
+  private var answeredAt: MonotonicTime
   private(set) var heldLeases: Set<Int64> = []
   /// When this worker says that it lives.
   var beats: BeatSchedule
@@ -43,6 +46,7 @@ final class WorkRoom {
     self.publisher = publisher
     self.log = log
     self.metrics = metrics
+    answeredAt = now
     beats = BeatSchedule(beat: configuration.heartbeat, leaseSeconds: configuration.leaseSeconds, at: now)
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
     self.quickPool = quickPool
@@ -58,6 +62,18 @@ final class WorkRoom {
   }
 
   func letGo(_ lease: Int64) { heldLeases.remove(lease) }
+
+  /// A slot has begun to wait for PostgreSQL.
+  func waitBegan() { slotsWaiting += 1 }
+
+  /// It waits no more, because it was answered or something went wrong.
+  func waitEnded() { slotsWaiting -= 1 }
+
+  /// PostgreSQL has answered a slot.
+  func answered(at now: MonotonicTime) { answeredAt = now }
+
+  /// For how long PostgreSQL has answered no slot, since `began` at the most.
+  func silence(since began: MonotonicTime, at now: MonotonicTime) -> TimeSpan { now.since(max(began, answeredAt)) }
 
   /// Nothing more is claimed from now on.
   func stop() {

@@ -98,16 +98,28 @@ public final class WorkerProcess: Role {
     room.stop()
     keeper.stop()
     for gate in gates { gate.stop(on: reactor) }
-    let deadline = reactor.now + configuration.drain
-    while slotsRunning > 0, reactor.now < deadline { await reactor.sleep(for: .milliseconds(5)) }
+    let isReachable = await slotsHaveLeft(on: reactor)
     if slotsRunning > 0 {
       log.warning("tasks were still under way; other workers take them over", [("slots", "\(slotsRunning)")])
     }
     await publisher.drain(on: reactor)
     await server?.drain(until: reactor.now + .milliseconds(100), on: reactor)
-    try? await queue.leave(on: reactor)
+    try? await queue.leave(until: reactor.now + (isReachable ? Limits.leavePatience : .milliseconds(0)), on: reactor)
     queue.close(on: reactor)
     log.info("stopped")
+  }
+
+  /// Waits until all slots have left, as long as they may take. If all that are left wait for a PostgreSQL that does
+  /// not answer, nobody else waits for that: what they have computed others compute again. Returns whether it answers.
+  private func slotsHaveLeft(on reactor: isolated Reactor) async -> Bool {
+    let began = reactor.now
+    while slotsRunning > 0, reactor.now < began + configuration.drain {
+      if room.slotsWaiting == slotsRunning, room.silence(since: began, at: reactor.now) >= Limits.stopPatience {
+        return false
+      }
+      await reactor.sleep(for: .milliseconds(5))
+    }
+    return true
   }
 }
 

@@ -131,7 +131,7 @@ extension QueueHarness {
       _ = try await queue.queue(queue.submission("x"), on: reactor)
       _ = try await leaver.claim(1, on: reactor)
       #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 2)
-      try await leaver.queue.leave(on: reactor)
+      try await leaver.queue.leave(until: .never, on: reactor)
       _ = try await leaver.beat(on: reactor)
       #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 1)
       leaver.queue.close(on: reactor)
@@ -145,7 +145,7 @@ extension QueueHarness {
       _ = try await other.beat(on: reactor)
       #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 1)
       try await queue.run("delete from millrace.worker", on: reactor)
-      try await other.queue.leave(on: reactor)
+      try await other.queue.leave(until: .never, on: reactor)
       _ = try await other.beat(on: reactor)
       #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 0)
       // An announcement of its that comes late does not stay.

@@ -159,15 +159,15 @@ extension QueueWorker {
 
   /// Leaves: the row says so, and the place among the sleepers goes. A worker that is just being registered waits for
   /// its id: closed before that, its row would stay and look like one that was killed.
-  /// - Throws: `QueueError`.
-  public func leave(on reactor: isolated Reactor) async throws(QueueError) {
-    await lifeline.settle(until: reactor.now + Limits.registrationPatience, on: reactor)
+  /// - Throws: `QueueError`; others find out then that it is gone.
+  public func leave(until deadline: MonotonicTime, on reactor: isolated Reactor) async throws(QueueError) {
+    await lifeline.settle(until: deadline, on: reactor)
     guard let id else { return }
     var parameters = PostgresParameters()
     parameters.add(id)
     parameters.add(text: name)
     try await asQueue { () throws(PostgresError) in
-      _ = try await client.execute(QueueWorker.leaveStatement, parameters, on: reactor)
+      _ = try await client.execute(QueueWorker.leaveStatement, parameters, until: deadline, on: reactor)
     }
   }
 

@@ -69,6 +69,8 @@ final class Slot {
         announces: claim.announces)
     }
     let turn: Turn
+    work.waitBegan()
+    defer { work.waitEnded() }
     do {
       turn = try await work.queue.turn(
         completing: completions, isRepeated: isRepeated, claiming: wish, on: reactor)
@@ -81,6 +83,7 @@ final class Slot {
       await reactor.sleep(for: backoff.next(using: &work.random))
       return nil
     }
+    work.answered(at: reactor.now)
     if turn.isAnnounced { backoff.reset() }
     report(turn, on: reactor)
     guard let claim else { return nil }
@@ -176,8 +179,11 @@ final class Slot {
   }
 
   private func storePart(on reactor: isolated Reactor) async {
+    work.waitBegan()
+    defer { work.waitEnded() }
     do {
       settle(try await work.queue.completeEach(completions, on: reactor), on: reactor)
+      work.answered(at: reactor.now)
     } catch {
       // They are reported again with the others of their lease.
       work.log.warning("results could not be stored yet", [("slots", gate.slots.name), ("reason", "\(error)")])

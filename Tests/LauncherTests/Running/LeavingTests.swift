@@ -46,4 +46,29 @@ import Testing
     #expect(try shell("\(psql) \"\(ghosts)\"") == "0\n", "\(said)")
     #expect(try shell("\(psql) \"\(ghosts.replacing("not has_left", with: "has_left"))\"") == "1\n")
   }
+
+  @Test func aWorkerThatIsStoppedWhilePostgresIsFrozenDoesNotWaitForIt() async throws {
+    let system = try System(["--argon2-memory-kib", "1024", "--argon2-time-cost", "1"])
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    for number in 0..<20 { _ = try await system.post("/hash/argon2", #"{"string":"\#(number)"}"#) }
+    // One that computes has something to store, and one that sleeps has to say that it leaves.
+    let server = try #require(system.processes("bin/postgres").first)
+    let frozen = try [server] + shell("pgrep -P \(server)").split(separator: "\n").compactMap { pid_t($0) }
+    #expect(frozen.count > 5)
+    for process in frozen { kill(process, SIGSTOP) }
+    defer { for process in frozen { kill(process, SIGCONT) } }
+    let worker = try #require(system.processes("millrace worker").first)
+    let began = ContinuousClock.now
+    kill(worker, SIGTERM)
+    #expect(await eventually { !system.processes("millrace worker").contains(worker) })
+    let span = ContinuousClock.now - began
+    #expect(span < .seconds(10), "\(span)")
+    for process in frozen { kill(process, SIGCONT) }
+    // Nothing was lost: another one does it.
+    let isDone = await eventually {
+      (1...20).allSatisfy { (try? shell("curl -s 127.0.0.1:\(system.port)/task/\($0)"))?.contains("completed") == true }
+    }
+    #expect(isDone)
+  }
 }
