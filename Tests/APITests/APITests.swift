@@ -12,7 +12,7 @@ import Testing
 @testable import API
 import HTTPSyntax
 
-@Suite(.serialized, .timeLimit(.minutes(3))) struct APITests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct APITests {
   static let redis = try! TestServer.redis()
 
   @Test func `a new hash is queued, an identical one finds it, and its result is served from L3, L1 and L2 in turn`()

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Connections that end, or say too much, at the worst moment.
-@Suite("Aborts", .timeLimit(.minutes(2))) struct AbortTests {
+@Suite("Aborts", .timeLimit(.minutes(5))) struct AbortTests {
   @Test("clients that ask for an invitation and reset the connection behind it end nothing but themselves")
   func resetBehindExpect() async throws {
     let (answer, stats) = try await withBalancer(.server()) { fixture, reactor in

@@ -6,7 +6,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Backend sets", .timeLimit(.minutes(2))) struct BackendSetTests {
+@Suite("Backend sets", .timeLimit(.minutes(5))) struct BackendSetTests {
   private static func get(_ path: String) -> String {
     "GET \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
   }

@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// Each deadline of the balancer is met, with times short enough to be waited for.
-@Suite("Deadlines", .timeLimit(.minutes(2))) struct DeadlineTests {
+@Suite("Deadlines", .timeLimit(.minutes(5))) struct DeadlineTests {
   private static let short = TimeSpan.milliseconds(120)
 
   /// What a client gets that sends `pieces` and then waits, and how long it took.

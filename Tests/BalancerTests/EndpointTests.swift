@@ -5,7 +5,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Endpoints", .timeLimit(.minutes(2))) struct EndpointTests {
+@Suite("Endpoints", .timeLimit(.minutes(5))) struct EndpointTests {
   /// What a balancer with one backend answers to each of `requests`, on one connection each.
   private func answers(
     _ requests: [String], _ change: @escaping @Sendable (inout BalancerConfiguration) -> Void = { _ in }

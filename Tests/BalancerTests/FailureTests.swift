@@ -7,7 +7,7 @@ import Telemetry
 import TestSupport
 import Testing
 
-@Suite("Failures", .timeLimit(.minutes(2))) struct FailureTests {
+@Suite("Failures", .timeLimit(.minutes(5))) struct FailureTests {
   private static let post = request("POST /p", body: "hello")
 
   /// How a backend ends the connection of a second request.

@@ -11,7 +11,7 @@ import Testing
 private let seeds = getenv("MILLRACE_SEED").flatMap { UInt64(String(cString: $0)) }.map { $0..<$0 + 1 } ?? 0..<60
 
 /// The whole balancer, with calls of its sockets that are short, late or fail, by seed.
-@Suite("Faults", .timeLimit(.minutes(2))) struct FaultTests {
+@Suite("Faults", .timeLimit(.minutes(5))) struct FaultTests {
   @Test("with a kernel that is short, late and failing each answer is its own request's, or an error", arguments: seeds)
   func sockets(seed: UInt64) async throws {
     let (wrong, alive) = try await onReactor { reactor -> ([String], String) in

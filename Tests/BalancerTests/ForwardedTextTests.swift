@@ -3,7 +3,7 @@ import Basics
 import Testing
 
 /// What the balancer keeps of a client and its request in a form of its own, and writes out again as text.
-@Suite("Forwarded texts", .timeLimit(.minutes(1))) struct ForwardedTextTests {
+@Suite("Forwarded texts", .timeLimit(.minutes(5))) struct ForwardedTextTests {
   /// What `write` appends to something that stands there already.
   private func written(_ write: (ByteScratch) -> Void) -> String {
     let scratch = ByteScratch(capacity: 256)

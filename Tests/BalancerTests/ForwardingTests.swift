@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// What becomes of fields and expectations on their way.
-@Suite("Forwarding", .timeLimit(.minutes(2))) struct ForwardingTests {
+@Suite("Forwarding", .timeLimit(.minutes(5))) struct ForwardingTests {
   /// Lets a client and a backend talk through a balancer; what each has seen at the end.
   private func talk(
     configure: @escaping @Sendable (inout BalancerConfiguration) -> Void = { _ in },

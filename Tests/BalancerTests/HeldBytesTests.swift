@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What a balancer holds for those who do not take or give is bounded, and given back.
-@Suite("Held bytes", .timeLimit(.minutes(1))) struct HeldBytesTests {
+@Suite("Held bytes", .timeLimit(.minutes(5))) struct HeldBytesTests {
   /// A backend that takes nothing behind the head.
   private static let deaf: RawBackend.Script = { connection, reactor in await Pause().wait(until: .never, on: reactor) }
 

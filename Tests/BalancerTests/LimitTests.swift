@@ -6,7 +6,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Bounds", .timeLimit(.minutes(2))) struct LimitTests {
+@Suite("Bounds", .timeLimit(.minutes(5))) struct LimitTests {
   @Test("thousands of pipelined requests of one client leave room for another, and all are answered")
   func yields() async throws {
     let seen = try await withBalancer(.server()) {

@@ -6,7 +6,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Proxy", .timeLimit(.minutes(2))) struct ProxyTests {
+@Suite("Proxy", .timeLimit(.minutes(5))) struct ProxyTests {
   /// What the client and the backend see of `text`, answered with `answer`.
   private func pass(
     _ text: String, answer: String, closes: Bool = false

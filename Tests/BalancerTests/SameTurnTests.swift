@@ -8,7 +8,7 @@ import Testing
 
 /// What a balancer does about events of one turn. It runs on the test's own reactor, so what the test does without a
 /// pause comes to it at once, in the order in which it was done.
-@Suite("Same turn", .timeLimit(.minutes(1))) struct SameTurnTests {
+@Suite("Same turn", .timeLimit(.minutes(5))) struct SameTurnTests {
   /// Closes a connection within a turn, before the events that come behind its own.
   private final class Closing: EventHandler {
     private var ends: [CInt] = [-1, -1]

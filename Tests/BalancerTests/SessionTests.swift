@@ -5,7 +5,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Session", .timeLimit(.minutes(1))) struct SessionTests {
+@Suite("Session", .timeLimit(.minutes(5))) struct SessionTests {
   /// Bytes that malloc(3) has set aside for an instance.
   private static func size(of object: AnyObject) -> Int {
     typealias Size = @convention(c) (UnsafeMutableRawPointer) -> Int

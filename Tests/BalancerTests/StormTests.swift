@@ -6,7 +6,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Storm", .timeLimit(.minutes(2))) struct StormTests {
+@Suite("Storm", .timeLimit(.minutes(5))) struct StormTests {
   /// What stands between the balancer and its backends.
   enum Between: CaseIterable, Sendable {
     case unixSockets

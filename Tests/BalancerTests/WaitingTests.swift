@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// Requests that wait for a backend.
-@Suite("Waiting", .timeLimit(.minutes(2))) struct WaitingTests {
+@Suite("Waiting", .timeLimit(.minutes(5))) struct WaitingTests {
   @Test("requests that wait for backends which refuse at once ask them now and then, and not without a pause")
   func asksNowAndThen() async throws {
     let folder = TemporaryFolder()

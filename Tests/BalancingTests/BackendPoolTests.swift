@@ -29,7 +29,7 @@ private func counts(_ pool: BackendPool, _ strategy: Strategy, _ requests: Int, 
   return counts
 }
 
-@Suite(.timeLimit(.minutes(2))) struct BackendPoolTests {
+@Suite(.timeLimit(.minutes(5))) struct BackendPoolTests {
   @Test func namesAreReadWithEitherSeparatorInEitherCase() {
     #expect(Strategy(name: "least-connections") == .leastConnections)
     #expect(Strategy(name: "Round_Robin") == .roundRobin)

@@ -8,7 +8,7 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
   return Backend(name: "a", slot: 0, policy: policy)
 }
 
-@Suite(.timeLimit(.minutes(2))) struct HealthTests {
+@Suite(.timeLimit(.minutes(5))) struct HealthTests {
   @Test func aNewBackendGetsNoTrafficBeforeItsFirstGoodCheck() {
     let backend = backend()
     #expect(backend.state(at: 0) == .unchecked)
@@ -148,7 +148,7 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
   }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct RetryBudgetTests {
+@Suite(.timeLimit(.minutes(5))) struct RetryBudgetTests {
   @Test func retriesStayWithinAFifthOfTheRequestsAndTheReserve() {
     for seed in 0..<500 {
       var random = SeededRandom(seed: UInt64(seed))
@@ -180,7 +180,7 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
   }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct IdleLifetimeTests {
+@Suite(.timeLimit(.minutes(5))) struct IdleLifetimeTests {
   @Test func theLastFifthOfWhatABackendKeepsIsLeftUnused() {
     let lifetime = IdleLifetime()
     #expect(lifetime.usableMs == .max)
@@ -203,7 +203,7 @@ private func backend(_ change: (inout HealthPolicy) -> Void = { _ in }) -> Backe
   }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct LostConnectionTests {
+@Suite(.timeLimit(.minutes(5))) struct LostConnectionTests {
   private func ejected(isLost: Bool) -> Backend {
     let backend = Backend(name: "b", slot: 0, isTrusted: true)
     for _ in 0..<5 {

@@ -6,7 +6,7 @@ import Testing
 
 private func client(_ number: Int) -> ClientKey { ClientKey(ipv4: UInt32(number)) }
 
-@Suite(.timeLimit(.minutes(2))) struct RateLimiterTests {
+@Suite(.timeLimit(.minutes(5))) struct RateLimiterTests {
   @Test func neverMoreThanTheQuotaInAWindowNorASecondBurstOverItsEdge() {
     for seed in 0..<1000 {
       var random = SeededRandom(seed: UInt64(seed))

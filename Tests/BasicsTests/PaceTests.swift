@@ -1,7 +1,7 @@
 @testable import Basics
 import Testing
 
-@Suite("Pace", .timeLimit(.minutes(1))) struct PaceTests {
+@Suite("Pace", .timeLimit(.minutes(5))) struct PaceTests {
   private func at(_ seconds: UInt64) -> MonotonicTime { MonotonicTime(nanoseconds: seconds * 1_000_000_000) }
 
   @Test("a span begins anew with each step that was given, and a lot at once is worth no more than one") func giving() {

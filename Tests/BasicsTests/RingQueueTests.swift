@@ -1,7 +1,7 @@
 import Basics
 import Testing
 
-@Test(.timeLimit(.minutes(2))) func `a ring queue behaves like an array used as a queue`() {
+@Test(.timeLimit(.minutes(5))) func `a ring queue behaves like an array used as a queue`() {
   for seed in 0..<300 as Range<UInt64> {
     var random = SeededRandom(seed: seed)
     var ring = RingQueue<Int>()
@@ -18,7 +18,7 @@ import Testing
   }
 }
 
-@Test(.timeLimit(.minutes(2))) func `a byte buffer keeps the order of what was appended and consumed`() {
+@Test(.timeLimit(.minutes(5))) func `a byte buffer keeps the order of what was appended and consumed`() {
   for seed in 0..<40 as Range<UInt64> {
     var random = SeededRandom(seed: seed)
     var buffer = ByteBuffer()
@@ -41,7 +41,7 @@ import Testing
   }
 }
 
-@Test(.timeLimit(.minutes(2))) func `backoff never exceeds its cap and starts again after a success`() {
+@Test(.timeLimit(.minutes(5))) func `backoff never exceeds its cap and starts again after a success`() {
   var random = SeededRandom(seed: 7)
   for _ in 0..<500 {
     var backoff = Backoff(base: .milliseconds(10), cap: .seconds(2 as UInt64))
@@ -56,7 +56,7 @@ import Testing
 }
 
 @Test(
-  .timeLimit(.minutes(2)),
+  .timeLimit(.minutes(5)),
   arguments: [
     (0, "1970-01-01T00:00:00.000000Z"), (951_827_696_000_001, "2000-02-29T12:34:56.000001Z"),
     (-1, "1969-12-31T23:59:59.999999Z"), (4_102_444_799_999_999, "2099-12-31T23:59:59.999999Z"),
@@ -65,14 +65,14 @@ func `a timestamp is shown as RFC 3339 in UTC`(microseconds: Int64, text: String
   #expect(String(decoding: Timestamp(microseconds: microseconds).rfc3339, as: UTF8.self) == text)
 }
 
-@Test(.timeLimit(.minutes(2))) func `hexadecimal decodes what it encodes and nothing else`() {
+@Test(.timeLimit(.minutes(5))) func `hexadecimal decodes what it encodes and nothing else`() {
   let bytes = (0...255).map { UInt8($0) }
   #expect(Hex.decode(Hex.encode(bytes)) == bytes)
   #expect(Hex.decode(Array("0g".utf8)) == nil)
   #expect(Hex.decode(Array("abc".utf8)) == nil)
 }
 
-@Test(.timeLimit(.minutes(2))) func `a scratch spells numbers as their description does`() {
+@Test(.timeLimit(.minutes(5))) func `a scratch spells numbers as their description does`() {
   let scratch = ByteScratch(capacity: 19)
   func spelled(_ number: Int) -> String {
     scratch.count = 0

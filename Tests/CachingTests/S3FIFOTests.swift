@@ -10,7 +10,7 @@ private struct Clumsy: Hashable {
   func hash(into hasher: inout Hasher) { hasher.combine(number % 2) }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct S3FIFOTests {
+@Suite(.timeLimit(.minutes(5))) struct S3FIFOTests {
   @Test func neverAnswersWithAnythingButTheLastGoodValueOfThatKey() {
     for seed in 0..<2000 {
       var random = SeededRandom(seed: UInt64(seed))

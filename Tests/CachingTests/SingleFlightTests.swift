@@ -2,7 +2,7 @@ import Basics
 @testable import Caching
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct SingleFlightTests {
+@Suite(.timeLimit(.minutes(5))) struct SingleFlightTests {
   @Test func everyCallerIsAnsweredOnceByTheLoadItWaitsFor() {
     for seed in 0..<2000 {
       var random = SeededRandom(seed: UInt64(seed))

@@ -2,7 +2,7 @@ import Basics
 @testable import Exchange
 import Testing
 
-@Suite("Exchange", .timeLimit(.minutes(2))) struct ExchangeTests {
+@Suite("Exchange", .timeLimit(.minutes(5))) struct ExchangeTests {
   private static func facts(
     idempotent: Bool = true, keeps: Bool = true, whole: Bool = true, local: Bool = false
   ) -> RequestFacts {

@@ -6,7 +6,7 @@ import Testing
 /// `MILLRACE_SEED=17 deploy/test --filter ExchangeTests` replays one seed and prints what happened in it.
 private let replayed = getenv("MILLRACE_SEED").flatMap { UInt64(String(cString: $0)) }
 
-@Suite("Simulated exchanges", .timeLimit(.minutes(5))) struct SimulationTests {
+@Suite("Simulated exchanges", .timeLimit(.minutes(15))) struct SimulationTests {
   @Test("in 100,000 lives of a connection nothing is done twice, answered twice, lost from the books or left hanging")
   func lives() {
     if let replayed { return replay(replayed) }

@@ -3,7 +3,7 @@ import HTTPSyntax
 import TestSupport
 import Testing
 
-@Suite("Parsing", .timeLimit(.minutes(2))) struct ParsingTests {
+@Suite("Parsing", .timeLimit(.minutes(5))) struct ParsingTests {
   @Test("a request stream gives its log wherever it is cut", arguments: CorpusCase.load("requests"))
   func requests(_ example: CorpusCase) {
     expectLog(example, answering: nil)

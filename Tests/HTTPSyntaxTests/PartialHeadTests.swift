@@ -2,7 +2,7 @@ import Basics
 @testable import HTTPSyntax
 import Testing
 
-@Suite("Partial heads", .timeLimit(.minutes(1))) struct PartialHeadTests {
+@Suite("Partial heads", .timeLimit(.minutes(5))) struct PartialHeadTests {
   /// What a parser says that gets `bytes` in the pieces that `cut` gives, and how many bytes it has looked at for that.
   private func parse(_ bytes: [UInt8], cut: () -> Int) -> (outcome: HeadParse, parsed: Int) {
     let head = RequestHead()

@@ -6,7 +6,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Bodies and drain", .timeLimit(.minutes(2))) struct BodyAndDrainTests {
+@Suite("Bodies and drain", .timeLimit(.minutes(5))) struct BodyAndDrainTests {
   @Test("a streaming route gets a body piece by piece, before it is whole") func pieces() async throws {
     let (seen, answer) = try await onReactor { reactor -> (Int, String) in
       let started = try! Fixture.start(on: reactor)

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What a server holds for its clients is bounded, and the slowest of them pay for it.
-@Suite("Byte budget", .timeLimit(.minutes(1))) struct ByteBudgetTests {
+@Suite("Byte budget", .timeLimit(.minutes(5))) struct ByteBudgetTests {
   private static let metrics = ByteBudgetMetrics(sharedMetrics)
 
   /// What `run` gets from a server that may hold `limit` bytes, and how many it holds when all is over.

@@ -5,7 +5,7 @@ import Telemetry
 import TestSupport
 import Testing
 
-@Suite("What the log has of refusals", .timeLimit(.minutes(1))) struct ProblemLogTests {
+@Suite("What the log has of refusals", .timeLimit(.minutes(5))) struct ProblemLogTests {
   @Test("a refusal is logged at debug, with its status, its reason and the request's id") func refusal() async throws {
     let folder = TemporaryFolder()
     defer { withExtendedLifetime(folder) {} }

@@ -6,7 +6,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Server", .timeLimit(.minutes(2))) struct ServerTests {
+@Suite("Server", .timeLimit(.minutes(5))) struct ServerTests {
   /// What a server with the fixture's routes sends back to `text`.
   private func exchange(
     _ text: String, halfClose: Bool = false, times: HTTPServerTimes = HTTPServerTimes()

@@ -6,7 +6,7 @@ import Testing
 
 private let key = SecretKey(bytes: Array(0..<32))!
 
-@Suite(.timeLimit(.minutes(2))) struct SecretTests {
+@Suite(.timeLimit(.minutes(5))) struct SecretTests {
   @Test func hmacGivesAKnownAnswer() {
     let message = Array("purpose".utf8)
     let codes = HMACSHA256(key)
@@ -53,7 +53,7 @@ private let key = SecretKey(bytes: Array(0..<32))!
   }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct SealerTests {
+@Suite(.timeLimit(.minutes(5))) struct SealerTests {
   private let sealer = Sealer(key: key)
 
   @Test func opensWhatAnotherImplementationSealed() throws {

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Launcher
 
-@Suite(.timeLimit(.minutes(5))) struct ChatterTests {
+@Suite(.timeLimit(.minutes(15))) struct ChatterTests {
   @Test(arguments: [
     ("initdb", "syncing data to disk ... ok", true),
     ("postgres", "LOG:  database system is ready to accept connections", true),

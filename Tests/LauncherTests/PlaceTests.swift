@@ -2,7 +2,7 @@ import Testing
 
 @testable import Launcher
 
-@Suite(.timeLimit(.minutes(5))) struct PlaceTests {
+@Suite(.timeLimit(.minutes(15))) struct PlaceTests {
   @Test func dataAreServedByTheVersionThatMadeThem() {
     let folders = { (versions: [Int]) in versions.map { "/usr/lib/postgresql/\($0)/bin" } }
     #expect(

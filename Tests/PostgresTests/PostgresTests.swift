@@ -21,7 +21,7 @@ func configuration(_ server: TestServer) -> PostgresConfiguration {
 
 func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql) }
 
-@Suite(.serialized, .timeLimit(.minutes(3))) struct PostgresTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct PostgresTests {
   static let server = try! TestServer.postgres()
 
   @Test func `every type arrives as it was sent, null included`() async throws {

@@ -4,7 +4,7 @@ import Glibc
 import TestSupport
 import Testing
 
-@Suite("Pump", .timeLimit(.minutes(2))) struct PumpTests {
+@Suite("Pump", .timeLimit(.minutes(5))) struct PumpTests {
   /// Writes down in which turn and order handlers are called.
   private final class Recorder: EventHandler {
     let name: String

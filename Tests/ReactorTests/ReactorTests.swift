@@ -13,7 +13,7 @@ func socketPair() -> (CInt, CInt) {
   return (pair[0], pair[1])
 }
 
-@Suite(.timeLimit(.minutes(2))) struct ReactorTests {
+@Suite(.timeLimit(.minutes(5))) struct ReactorTests {
   @Test func `a task stays on the reactor's thread across sleeps, compute work and reads`() async throws {
     let pool = try ComputePool(width: 2)
     let stayed = try await onReactor { reactor in

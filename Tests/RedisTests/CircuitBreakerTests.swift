@@ -2,7 +2,7 @@ import Basics
 @testable import Redis
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct CircuitBreakerTests {
+@Suite(.timeLimit(.minutes(5))) struct CircuitBreakerTests {
   @Test func opensAfterFailuresInARowAndTriesOnceEachTimeForTwiceAsLong() {
     var breaker = CircuitBreaker(failuresMax: 3, openSpan: .milliseconds(100), openSpanMax: .milliseconds(350))
     var now = MonotonicTime(nanoseconds: 0)

@@ -63,7 +63,7 @@ private func outcome(_ client: RedisClient, _ command: String, on reactor: isola
   do { return "\(try await client.command(words, on: reactor))" } catch { return "\(error)" }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct RedisClientTests {
+@Suite(.timeLimit(.minutes(5))) struct RedisClientTests {
   @Test func aNameThatRedisRefusesKeepsNobodyOut() async throws {
     let server = RedisServer()
     let names = try await withClient(server, name: "wörker 1\n") { client, _, reactor -> String in

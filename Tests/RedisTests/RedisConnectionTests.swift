@@ -5,7 +5,7 @@ import Testing
 
 @testable import Redis
 
-@Suite(.timeLimit(.minutes(1))) struct RedisConnectionTests {
+@Suite(.timeLimit(.minutes(5))) struct RedisConnectionTests {
   @Test func `of several addresses each is tried until one answers`() async throws {
     let server = RedisServer()
     let good = SocketAddress(unixPath: server.socketPath)!

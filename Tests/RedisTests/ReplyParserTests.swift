@@ -3,7 +3,7 @@ import Testing
 
 @testable import Redis
 
-@Suite(.timeLimit(.minutes(1))) struct ReplyParserTests {
+@Suite(.timeLimit(.minutes(5))) struct ReplyParserTests {
   private func feed(_ parser: ReplyParser, _ text: String) {
     var text = text
     text.withUTF8 { parser.feed(UnsafeRawBufferPointer($0)) }

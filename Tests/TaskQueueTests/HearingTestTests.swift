@@ -3,7 +3,7 @@ import Testing
 
 @testable import TaskQueue
 
-@Suite(.timeLimit(.minutes(2))) struct HearingTestTests {
+@Suite(.timeLimit(.minutes(5))) struct HearingTestTests {
   private func time(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: UInt64(seconds * 1e9)) }
 
   @Test func `a lifeline is deaf only if a notification does not come for a while after it was sent`() {

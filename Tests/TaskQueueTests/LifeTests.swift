@@ -23,7 +23,7 @@ extension QueueHarness {
   }
 }
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct LifeTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct LifeTests {
   @Test func `I13 tasks of a dead worker are taken over, unless it has given a sign of life since`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("takeover", on: reactor)

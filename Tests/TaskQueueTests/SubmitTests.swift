@@ -7,7 +7,7 @@ import Testing
 
 @testable import TaskQueue
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct SubmitTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct SubmitTests {
   @Test func `a read that comes while another waits for a connection in vain fails with it`() async throws {
     try await onReactor { reactor in
       let client = QueueClient(QueueConfiguration(), pool: pool, log: quiet, metrics: Metrics())

@@ -47,7 +47,7 @@ private func suspect(_ silent: Double, gone: Bool, promised: Double = 5) -> Take
     worker: 2, beats: 7, silentSeconds: silent, promisedSeconds: promised, isSessionGone: gone)
 }
 
-@Suite(.timeLimit(.minutes(2))) struct TakeOverPolicyTests {
+@Suite(.timeLimit(.minutes(5))) struct TakeOverPolicyTests {
   private let dead = suspect(20, gone: true)
 
   @Test func `who has just come waits for a sign of life before it judges, and looks again when it may`() {
@@ -129,7 +129,7 @@ private func suspect(_ silent: Double, gone: Bool, promised: Double = 5) -> Take
   }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct BeatScheduleTests {
+@Suite(.timeLimit(.minutes(5))) struct BeatScheduleTests {
   private static let start = 1000.0
 
   private static func time(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: UInt64(seconds * 1e9)) }

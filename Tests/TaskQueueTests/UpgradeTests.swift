@@ -55,7 +55,7 @@ extension QueueHarness {
   }
 }
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct UpgradeTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct UpgradeTests {
   @Test func `tables of the second step are taken over with everything that is open in them`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("upgrade", steps: 2, on: reactor)

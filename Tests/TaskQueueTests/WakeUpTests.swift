@@ -6,7 +6,7 @@ import Testing
 
 @testable import TaskQueue
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct WakeUpTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct WakeUpTests {
   /// Workers that sleep, each with idle row number 7.
   private func sleepers(
     _ count: Int, _ queue: QueueHarness, on reactor: isolated Reactor

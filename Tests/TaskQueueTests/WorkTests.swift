@@ -6,7 +6,7 @@ import Testing
 
 @testable import TaskQueue
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct WorkTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct WorkTests {
   @Test func `I4 a completion with a lease that was taken away, or without its task in it, changes nothing`()
     async throws
   {

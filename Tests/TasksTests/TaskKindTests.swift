@@ -31,7 +31,7 @@ private let stepping = TaskKind(
     return try await context.compute({ () throws(TaskFault) in Array(input.reversed()) }, on: reactor)
   }))
 
-@Suite(.timeLimit(.minutes(1))) struct TaskKindTests {
+@Suite(.timeLimit(.minutes(5))) struct TaskKindTests {
   @Test func `a result fits its own input and kind and no other, however it is bent`() async throws {
     let long = [UInt8](repeating: 0x78, count: Limits.bulkyBytes)
     for (kind, other) in [(TaskKind.md5, TaskKind.sha256), (.sha256, .md5)] {

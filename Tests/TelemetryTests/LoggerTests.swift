@@ -4,7 +4,7 @@ import Testing
 
 @testable import Telemetry
 
-@Suite(.timeLimit(.minutes(2))) struct LoggerTests {
+@Suite(.timeLimit(.minutes(5))) struct LoggerTests {
   /// What `body` logs.
   private func lines(_ body: (Logger) -> Void) throws -> [String] {
     let path = FileManager.default.temporaryDirectory.appending(path: "millrace-log-\(UInt64.random(in: 1 ... .max))")

@@ -3,7 +3,7 @@ import Glibc
 import Telemetry
 import Testing
 
-@Test(.timeLimit(.minutes(2))) func `counters of several threads add up`() async {
+@Test(.timeLimit(.minutes(5))) func `counters of several threads add up`() async {
   let metrics = Metrics()
   let counter = metrics.counter("millrace_test_things_total", "Things.")
   await withTaskGroup(of: Void.self) { group in
@@ -13,7 +13,7 @@ import Testing
   #expect(metrics.counter("millrace_test_things_total", "Things.").value == 80_000)
 }
 
-@Test(.timeLimit(.minutes(2))) func `percentiles of a histogram lie within a quarter of the truth`() {
+@Test(.timeLimit(.minutes(5))) func `percentiles of a histogram lie within a quarter of the truth`() {
   let histogram = Metrics().histogram("millrace_test_wait_seconds", "Waits.")
   var random = SeededRandom(seed: 3)
   var values: [UInt64] = []
@@ -30,7 +30,7 @@ import Testing
   }
 }
 
-@Test(.timeLimit(.minutes(2))) func `metrics render as Prometheus text with escaped labels`() {
+@Test(.timeLimit(.minutes(5))) func `metrics render as Prometheus text with escaped labels`() {
   let metrics = Metrics()
   metrics.counter("millrace_test_a_total", "As.", [("name", "x\"y\\z")]).add(3)
   metrics.gauge("millrace_test_b", "Bs.").set(-2)
@@ -41,7 +41,7 @@ import Testing
   #expect(text.contains("millrace_test_c 1.5\n"))
 }
 
-@Test(.timeLimit(.minutes(2)))
+@Test(.timeLimit(.minutes(5)))
 func `a JSON log line escapes what a client could put into it, and a level that is off builds nothing`() throws {
   var pipe: [CInt] = [0, 0]
   try #require(Glibc.pipe(&pipe) == 0)

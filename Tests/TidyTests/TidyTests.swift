@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// What the article `HouseStyle` asks of the source text, so that nobody has to watch over it.
-@Suite(.timeLimit(.minutes(3))) struct TidyTests {
+@Suite(.timeLimit(.minutes(15))) struct TidyTests {
   private let tree = SourceTree()
 
   private func house() throws -> House {

@@ -2,7 +2,7 @@ import Testing
 
 /// The tidy test looks at text, so it could well see nothing at all: each of its checks is shown a fault of its kind,
 /// and beside it what only looks like one.
-@Suite(.timeLimit(.minutes(1))) struct TidyTestsTests {
+@Suite(.timeLimit(.minutes(5))) struct TidyTestsTests {
   private let house = House(
     manifest: """
       targets: [
@@ -143,9 +143,9 @@ import Testing
   @Test func findsTestsWithoutATimeLimit() {
     let tree = SourceTree([
       "Tests/A/Suite.swift": "@Suite(.serialized) struct A {\n  @Test func a() {}\n}",
-      "Tests/A/Limited.swift": "@Suite(.serialized, .timeLimit(.minutes(1))) struct B {\n  @Test func a() {}\n}",
+      "Tests/A/Limited.swift": "@Suite(.serialized, .timeLimit(.minutes(5))) struct B {\n  @Test func a() {}\n}",
       "Tests/A/Part.swift": "extension B {\n  @Test func b() {}\n}",
-      "Tests/A/Free.swift": "@Test func c() {}\n@Test(\n  .timeLimit(.minutes(1))) func d() {}",
+      "Tests/A/Free.swift": "@Test func c() {}\n@Test(\n  .timeLimit(.minutes(5))) func d() {}",
       "Tests/A/Bare.swift": "struct C {\n  @Test func e() {}\n}",
     ])
     #expect(

@@ -41,7 +41,7 @@ private struct Line {
   var slow: Set<Int64> = []
 }
 
-@Suite(.timeLimit(.minutes(1))) struct ClaimFloorTests {
+@Suite(.timeLimit(.minutes(5))) struct ClaimFloorTests {
   @Test(arguments: 0..<200)
   func `a claim that must find all finds what was committed in less than a second, and a sweep the rest`(seed: UInt64) {
     var line = Line(random: SeededRandom(seed: seed))

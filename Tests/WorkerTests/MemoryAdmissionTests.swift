@@ -28,7 +28,7 @@ private final class Crowd {
   }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct MemoryAdmissionTests {
+@Suite(.timeLimit(.minutes(5))) struct MemoryAdmissionTests {
   @Test func `computations at once never take more than the budget, and each gets its turn`() async throws {
     try await onReactor { reactor in
       let crowd = Crowd()

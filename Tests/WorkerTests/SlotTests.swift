@@ -67,7 +67,7 @@ private final class OneSlot: QueueListener {
   func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {}
 }
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct SlotTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct SlotTests {
   @Test func `of large tasks a part after the other is stored, so that a claim of them takes bounded memory`()
     async throws
   {

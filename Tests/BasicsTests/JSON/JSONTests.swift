@@ -1,7 +1,7 @@
 @testable import Basics
 import Testing
 
-@Suite("JSON", .timeLimit(.minutes(2))) struct JSONTests {
+@Suite("JSON", .timeLimit(.minutes(5))) struct JSONTests {
   private static let fields = JSONFields("string", "hash")
 
   private func readString(_ text: some Sequence<UInt8>) throws(JSONError) -> [UInt8] {

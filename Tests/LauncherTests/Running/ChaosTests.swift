@@ -43,7 +43,7 @@ private func checkQueue(_ system: System) async throws {
   #expect(rests)
 }
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct ChaosTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct ChaosTests {
   @Test func `I1 I2 I3 ten thousand tasks complete once each although a worker and an API are killed meanwhile`()
     async throws
   {

@@ -74,7 +74,7 @@ private final class CrampedBalancer: @unchecked Sendable {
   }
 }
 
-@Suite(.timeLimit(.minutes(5))) struct ExhaustionTests {
+@Suite(.timeLimit(.minutes(15))) struct ExhaustionTests {
   /// Descriptors of a crowd that has said `words` to the balancer.
   private func crowd(
     _ count: Int, saying words: String, to balancer: CrampedBalancer, on reactor: isolated Reactor

@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct LeavingTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct LeavingTests {
   @Test func aWorkerThatIsStoppedWhileItRegistersLeavesNoRow() async throws {
     let system = try System()
     defer { system.remove() }

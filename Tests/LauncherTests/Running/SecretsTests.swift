@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct SecretsTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct SecretsTests {
   /// How often `word` stands in memory of a process that it can write to; nil if that memory cannot be read.
   private func count(_ word: String, in process: pid_t) throws -> Int? {
     let memory = open("/proc/\(process)/mem", O_RDONLY | O_CLOEXEC)

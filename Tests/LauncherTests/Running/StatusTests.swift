@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct StatusTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct StatusTests {
   private func status(_ system: System) async throws -> (code: Int32, output: String) {
     try await run(["status", "--data", system.folder + "/data"])
   }

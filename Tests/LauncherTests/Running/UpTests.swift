@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct UpTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct UpTests {
   @Test func startsServesSurvivesCrashesAndStopsInOrder() async throws {
     let system = try System(["--verbose"])
     defer { system.remove() }

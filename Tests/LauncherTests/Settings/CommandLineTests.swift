@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(5))) struct CommandLineTests {
+@Suite(.timeLimit(.minutes(15))) struct CommandLineTests {
   @Test func exitCodesSayWhatWasWrong() async throws {
     #expect(try await run(["version"]).code == 0)
     #expect(try await run(["--help"]).output.hasPrefix("Millrace: a load balancer"))

@@ -11,7 +11,7 @@ private func configuration(
     .init(arguments: arguments, environment: environment, readFile: { files[$0].map { .text($0) } ?? .missing }))
 }
 
-@Suite(.timeLimit(.minutes(5))) struct ConfigurationTests {
+@Suite(.timeLimit(.minutes(15))) struct ConfigurationTests {
   @Test func flagBeatsEnvironmentBeatsDotEnvBeatsDefault() throws {
     let files = [".env": "RATE_LIMIT_REQUESTS=3\nCACHE_TTL=4\n"]
     let all = try configuration(.up, ["--rate-limit", "1"], ["RATE_LIMIT_REQUESTS": "2"], files: files)
@@ -160,7 +160,7 @@ private func configuration(
   }
 }
 
-@Suite(.timeLimit(.minutes(5))) struct HelpTests {
+@Suite(.timeLimit(.minutes(15))) struct HelpTests {
   @Test func everyCommandHasItsPageWithEveryFlagAndAnExample() {
     for command in Command.allCases {
       #expect(Help.overview.contains("  \(command) "))

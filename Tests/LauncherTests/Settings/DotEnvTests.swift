@@ -4,7 +4,7 @@ import Testing
 @testable import Millrace
 
 /// `.env` as Docker Compose reads it: what a user of that one expects, line by line.
-@Suite(.timeLimit(.minutes(5))) struct DotEnvTests {
+@Suite(.timeLimit(.minutes(15))) struct DotEnvTests {
   private static let outside = ["OUTER": "seen", "EMPTY": "", "HOME": "/home/ann"]
 
   /// A file, and what it sets.

@@ -5,7 +5,7 @@ import Testing
 @testable import Millrace
 
 /// What every command says to every kind of bad value, and what it ends with.
-@Suite(.timeLimit(.minutes(5))) struct SettingsTests {
+@Suite(.timeLimit(.minutes(15))) struct SettingsTests {
   /// A command line, variables, the exit code, and the whole output or the beginning of it.
   typealias Row = (line: String, environment: [String: String], code: Int32, output: String)
 

@@ -36,7 +36,7 @@ private func check(_ seed: UInt64, _ problem: String?) {
   }
 }
 
-@Suite(.timeLimit(.minutes(5))) struct SimulationTests {
+@Suite(.timeLimit(.minutes(15))) struct SimulationTests {
   @Test func `I1 I2 I3 I4 no slot sleeps beside a ready task and no busy worker is notified in vain`() async {
     await everySeed(QueueSimulation.run(seed:isTold:))
   }
