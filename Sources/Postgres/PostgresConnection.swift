@@ -19,7 +19,7 @@ public final class PostgresConnection: EventHandler {
     var expected: [PostgresStatement?] = []
     var waiter: UnsafeContinuation<Void, Never>?
     /// Called at the end of a request that nobody awaits.
-    var ended: ((PostgresError?) -> Void)?
+    var ended: ((Result<PostgresResult, PostgresError>) -> Void)?
     /// Whether its caller was told that it has passed its deadline.
     var isAbandoned = false
     /// When the server is asked to stop working on it,
@@ -28,6 +28,9 @@ public final class PostgresConnection: EventHandler {
     var givenUpAt = MonotonicTime.never
     /// A cancel that was meant for another one has hit it.
     var isHit = false
+
+    /// What became of its first statement.
+    var outcome: Result<PostgresResult, PostgresError> { error.map(Result.failure) ?? .success(results[0]) }
 
     init(_ steps: [(PostgresStatement, PostgresParameters)], deadline: MonotonicTime) {
       self.steps = steps.map { (statement: $0.0, parameters: $0.1) }
@@ -39,12 +42,13 @@ public final class PostgresConnection: EventHandler {
   /// A statement that is sent right before or behind a request, in a transaction of its own, and that nobody awaits.
   public struct Companion {
     let step: (PostgresStatement, PostgresParameters)
-    let ended: (PostgresError?) -> Void
+    let ended: (Result<PostgresResult, PostgresError>) -> Void
 
-    /// A companion; `ended` is called with what went wrong, nil if it was committed: before the request's caller goes
-    /// on, if it was sent before it.
+    /// A companion; `ended` is called with its rows when it was committed, or with what went wrong: before the
+    /// request's caller goes on, if it was sent before it.
     public init(
-      _ step: (PostgresStatement, PostgresParameters), ended: @escaping (PostgresError?) -> Void
+      _ step: (PostgresStatement, PostgresParameters),
+      ended: @escaping (Result<PostgresResult, PostgresError>) -> Void
     ) {
       self.step = step
       self.ended = ended
@@ -140,7 +144,7 @@ public final class PostgresConnection: EventHandler {
   }
 
   private func send(_ companion: Companion, until deadline: MonotonicTime, on reactor: isolated Reactor) {
-    guard isOpen else { return companion.ended(PostgresError(.connectionLost, "the connection is closed")) }
+    guard isOpen else { return companion.ended(.failure(PostgresError(.connectionLost, "the connection is closed"))) }
     let request = Request([companion.step], deadline: deadline)
     request.ended = companion.ended
     send(request, on: reactor)
@@ -276,7 +280,7 @@ public final class PostgresConnection: EventHandler {
       send(request, on: reactor)
     } else {
       request.waiter.take()?.resume()
-      request.ended.take()?(request.error)
+      request.ended.take()?(request.outcome)
     }
     guard let next = inFlight.first, next.isAbandoned else { return }
     // Most take no time, once it is their turn.
@@ -343,7 +347,7 @@ public final class PostgresConnection: EventHandler {
     while let request = inFlight.popFirst() {
       if request.error == nil { request.error = PostgresError(.connectionLost, message) }
       request.waiter.take()?.resume()
-      request.ended.take()?(request.error)
+      request.ended.take()?(request.outcome)
     }
     for waiter in lostWaiters { waiter.resume() }
     lostWaiters.removeAll()

@@ -7,7 +7,6 @@
 //   WorkerProcess   start and stop, and what the worker hears
 //   Keeper          beat, take-over, promotion, maintenance: what it does for the queue as a whole
 //   SlotGate        where slots of one class sleep
-//   ClaimFloor      where its claims start
 //   Slot            claim, compute, complete, again
 //   WorkRoom        what slots share
 //   MemoryAdmission lets argon2 compute only within its memory
@@ -94,10 +93,6 @@ public enum Limits {
   static let stopPatience = TimeSpan.seconds(2 as UInt64)
   /// and to say that it leaves.
   static let leavePatience = TimeSpan.seconds(2 as UInt64)
-  /// How old the start of a claim is at least that must find all that is committed,
-  static let floorAge = TimeSpan.seconds(1 as UInt64)
-  /// and how often one looks at everything.
-  static let sweepPause = TimeSpan.seconds(1 as UInt64)
   /// The shortest pause between two looks for scheduled tasks.
   static let promotionPause = TimeSpan.milliseconds(20)
 }

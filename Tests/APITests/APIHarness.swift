@@ -4,7 +4,7 @@ import Hashing
 import Postgres
 import Reactor
 import Redis
-import TaskQueue
+@testable import TaskQueue
 import Tasks
 import Telemetry
 import TestSupport
@@ -121,7 +121,8 @@ final class APIHarness: QueueListener {
 
   /// Sleeps like a worker for the tasks of `kind`, until it is told of one, and then does it.
   func workWhenTold(of kind: TaskKind, on reactor: isolated Reactor) async throws {
-    let wish = ClaimWish(group: kind.slots(0).group, count: 1, floor: 0, announces: 1)
+    let row = WakeProtocol.Rows(above: 0, upTo: 1)
+    let wish = ClaimWish(group: kind.slots(0).group, count: 1, floor: 0, announces: row)
     let turn = try await worker.turn(completing: [], isRepeated: false, claiming: wish, on: reactor)
     precondition(turn.claimed.isEmpty, "a task was there already")
     Task.immediate(executorPreference: reactor.queue) {

@@ -161,7 +161,7 @@ final class TestWorker: QueueListener {
 
   /// Claims `count` tasks from the start of the line, and puts the idle row `row` in place before.
   func claim(_ count: Int, row: Int? = nil, on reactor: isolated Reactor) async throws -> [ClaimedTask] {
-    let wish = ClaimWish(group: 0, count: count, floor: 0, announces: row)
+    let wish = ClaimWish(group: 0, count: count, floor: 0, announces: row.map { WakeProtocol.Rows(above: 0, upTo: $0) })
     return try await queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor).claimed
   }
 

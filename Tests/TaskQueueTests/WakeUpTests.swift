@@ -33,7 +33,7 @@ import Testing
       }
       await outcomes.wait(for: 2, on: reactor)
       // Notifications are delivered in the order of commits: after this one, no other of the two tasks is to come.
-      while try await queue.count("millrace.idle_worker", on: reactor) != 3 - expected {
+      while try await queue.count("millrace.sleeper", on: reactor) != 3 - expected {
         await reactor.sleep(for: .milliseconds(1))
       }
       try await queue.run("notify millrace_ready", on: reactor)
@@ -53,7 +53,7 @@ import Testing
         while workers.reduce(0, { $0 + $1.heard.count }) <= index { await reactor.sleep(for: .milliseconds(1)) }
       }
       #expect(workers.allSatisfy { $0.heard.count == 1 })
-      #expect(try await queue.count("millrace.idle_worker", on: reactor) == 0)
+      #expect(try await queue.count("millrace.sleeper", on: reactor) == 0)
       queue.close(on: reactor)
     }
   }
@@ -64,18 +64,42 @@ import Testing
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("rows", on: reactor)
       let workers = try await sleepers(2, queue, on: reactor)
-      try await workers[0].queue.withdraw(group: 0, upTo: 6, on: reactor)
-      #expect(try await queue.count("millrace.idle_worker", on: reactor) == 2)
+      try await workers[0].queue.withdraw(group: 0, .init(above: 0, upTo: 6), on: reactor)
+      #expect(try await queue.count("millrace.sleeper", on: reactor) == 2)
       _ = try await workers[0].claim(1, row: 9, on: reactor)
       _ = try await workers[0].claim(1, row: 8, on: reactor)
-      #expect(try await queue.count("millrace.idle_worker where number = 9", on: reactor) == 1)
+      #expect(try await queue.count("millrace.sleeper where number = 9", on: reactor) == 1)
       workers[0].queue.close(on: reactor)
       let lock = "\(queue.locks) and locktype = 'advisory' and classid = \(Lifeline.lockClass)"
       while try await queue.count(lock, on: reactor) > 1 { await reactor.sleep(for: .milliseconds(1)) }
       _ = try await queue.queue(queue.submission("x"), on: reactor)
       await workers[1].hears(1, on: reactor)
-      try await workers[1].queue.withdraw(group: 0, upTo: 7, on: reactor)
-      #expect(try await queue.count("millrace.idle_worker", on: reactor) == 1)
+      try await workers[1].queue.withdraw(group: 0, .init(above: 6, upTo: 7), on: reactor)
+      #expect(try await queue.count("millrace.sleeper", on: reactor) == 1)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `sleepers are told in the order in which they went to sleep, from a floor on`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("floors", on: reactor)
+      func wake(_ workers: Int, from floor: Int64) async throws -> Int64 {
+        let words = "array[0]::smallint[], array[1], array[\(workers)], array[\(floor)]"
+        return try await queue.number("select unnest(millrace.wake(\(words)))", on: reactor)
+      }
+      #expect(try await wake(1, from: 0) == 1)
+      let workers = try await sleepers(4, queue, on: reactor)
+      // One that goes to sleep again stands behind the others, and only once.
+      _ = try await workers[0].claim(1, row: 8, on: reactor)
+      #expect(try await queue.count("millrace.sleeper", on: reactor) == 4)
+      #expect(try await wake(1, from: 0) == 2)
+      #expect(try await wake(1, from: 4) == 4)
+      #expect(try await wake(2, from: 0) == 3)
+      for floor: Int64 in [0, 6] { #expect(try await wake(1, from: floor) == 6) }
+      for worker in workers { await worker.hears(1, on: reactor) }
+      #expect(workers.map { $0.heard.flatMap(\.words).map(\.row) } == [[8], [7], [7], [7]])
       queue.close(on: reactor)
     }
   }

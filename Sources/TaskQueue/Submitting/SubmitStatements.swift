@@ -27,14 +27,12 @@ enum SubmitStatements {
     return (findPast, parameters)
   }
 
-  /// Wakes as many workers as the tasks are worth.
-  static func tell(_ submissions: [Submission]) -> (PostgresStatement, PostgresParameters) {
-    let groups = Dictionary(grouping: submissions) { $0.lane.group }
-    var parameters = PostgresParameters()
-    parameters.add(Array(groups.keys))
-    parameters.add(groups.values.map { Int64($0.count) })
-    parameters.add(groups.values.map { Int64(($0.count + $0[0].tasksPerWakeUp - 1) / $0[0].tasksPerWakeUp) })
-    return (ClaimStatements.tell, parameters)
+  /// What workers are to be told of `submissions`: as many are woken as the tasks are worth.
+  static func words(_ submissions: [Submission]) -> [Teller.Word] {
+    Dictionary(grouping: submissions) { $0.lane.group }.map { group, tasks in
+      let perWakeUp = tasks[0].tasksPerWakeUp
+      return Teller.Word(group: group, tasks: tasks.count, workers: (tasks.count + perWakeUp - 1) / perWakeUp)
+    }
   }
 
   static let makePartitions = PostgresStatement("queue_ensure_partitions", "select millrace.ensure_partitions()")

@@ -20,6 +20,7 @@ final class Submitter: EventHandler {
   private var byKey: [TaskKey: Pending] = [:]
   private var bytesWaiting = 0
   private var isFlushQueued = false
+  private var teller = Teller()
   /// When PostgreSQL last had no room for tasks, or its disk failed; nil once it has stored some since.
   private(set) var failedToWriteAt: MonotonicTime?
   private lazy var holdTimer = ReactorTimer(self)
@@ -163,9 +164,12 @@ final class Submitter: EventHandler {
     _ step: (PostgresStatement, PostgresParameters), of batch: [Pending], _ connection: PostgresConnection,
     until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async throws(PostgresError) -> PostgresResult {
-    let tell = SubmitStatements.tell(batch.map(\.submission))
-    let companion = PostgresConnection.Companion(tell) { error in
-      if error != nil { self.tellLater(tell, on: reactor) }
+    let words = SubmitStatements.words(batch.map(\.submission))
+    let companion = PostgresConnection.Companion(teller.step(words, at: reactor.now)) { outcome in
+      switch outcome {
+      case .success(let result): self.teller.said(words, result, at: reactor.now)
+      case .failure: self.tellLater(words, on: reactor)
+      }
     }
     do {
       return try await connection.execute([step], behind: companion, until: deadline, on: reactor)[0]
@@ -177,12 +181,14 @@ final class Submitter: EventHandler {
   }
 
   /// The tasks may have been stored all the same: somebody has to be told.
-  private func tellLater(_ step: (PostgresStatement, PostgresParameters), on reactor: isolated Reactor) {
+  private func tellLater(_ words: [Teller.Word], on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
       for _ in 0..<Limits.tellTries {
+        teller.failed()
         await reactor.sleep(for: Limits.tellPause)
         do {
-          _ = try await client.execute(step.0, step.1, on: reactor)
+          let (statement, parameters) = teller.step(words, at: reactor.now)
+          teller.said(words, try await client.execute(statement, parameters, on: reactor), at: reactor.now)
           return
         } catch {
           log.debug("telling workers of tasks failed", [("reason", "\(error)")])

@@ -9,11 +9,11 @@ public struct ClaimWish: Sendable {
   public let floor: Int64
   /// Whether a task whose worker was lost is taken first.
   let takesSuspects: Bool
-  /// The number of the idle row to put in place before, see `WakeProtocol`; nil: none.
-  public let announces: Int?
+  /// The idle row to put in place before; nil: none.
+  public let announces: WakeProtocol.Rows?
 
   /// A wish; see the properties. One that looks at everything takes suspects, too.
-  public init(group: Int16, count: Int, floor: Int64, takesSuspects: Bool = false, announces: Int?) {
+  public init(group: Int16, count: Int, floor: Int64, takesSuspects: Bool = false, announces: WakeProtocol.Rows?) {
     self.group = group
     self.count = count
     self.floor = floor

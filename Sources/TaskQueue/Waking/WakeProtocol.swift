@@ -21,10 +21,19 @@
 ///
 /// Each event returns a `Step`. The runner performs it, and what came of it is the next event.
 public struct WakeProtocol: Sendable {
+  /// Idle rows by their numbers: those above the one up to the other.
+  public struct Rows: Sendable, Equatable {
+    /// The newest that is known to be away.
+    public let above: Int
+    /// The newest of them.
+    public let upTo: Int
+  }
+
   /// A claim to be sent, to be handed back when it is over.
   public struct Claim: Sendable, Equatable {
-    /// The row to put in place, committed, before the claim looks; nil: none.
-    public let announces: Int?
+    /// The row to put in place, committed, before the claim looks: the newest of these, in the place of all others.
+    /// Nil: none.
+    public let announces: Rows?
     /// Whether it must look at all tasks rather than at those behind the last claim: always so before a sleep. One that
     /// took longer than a second to be committed may be passed over, if a claim that looks at everything comes a second
     /// later: see the caller.
@@ -57,8 +66,8 @@ public struct WakeProtocol: Sendable {
     public var order: Order?
     /// How many sleeping slots to wake, those that have slept longest first.
     public var wakes = 0
-    /// The newest idle row to take away.
-    public var withdraws: Int?
+    /// The idle rows to take away.
+    public var withdraws: Rows?
     /// Tasks that others have to be told of.
     public var relays = 0
   }
@@ -132,7 +141,7 @@ public struct WakeProtocol: Sendable {
   public mutating func claimCameBack(
     _ claim: Claim, found: Int, isFull: Bool, isAnnounced: Bool, fromStart: Bool, tasks: Int = 0, rests: Int = 0
   ) -> Step {
-    if let row = claim.announces, isAnnounced { rowSeen = max(rowSeen, row) }
+    if let row = claim.announces?.upTo, isAnnounced { rowSeen = max(rowSeen, row) }
     mistrustLateRow(of: claim)
     if found > 0 { return took(isFull: isFull) }
     if isStopping { return leave() }
@@ -207,18 +216,18 @@ public struct WakeProtocol: Sendable {
   /// The claim that a free slot sends.
   private mutating func claim(beforeSleep: Bool) -> Claim {
     let standing = rowSeen > rowDoubted ? rowSeen : nil
-    var announces: Int?
+    var announces: Rows?
     // Slots that sleep without a row need one as well: whoever took it has woken only as many as there are tasks.
     if isListening, standing == nil, beforeSleep || asleep > 0 {
       // Always a new number: a row that is put in place again must not be taken for the one that went before.
       rowSent += 1
-      announces = rowSent
+      announces = Rows(above: rowGone, upTo: rowSent)
     }
     let owed = self.owed
     self.owed = 0
     return Claim(
-      announces: announces, fromStart: beforeSleep || asleep > 0 || owed > 0, row: announces ?? standing, news: news,
-      owed: owed)
+      announces: announces, fromStart: beforeSleep || asleep > 0 || owed > 0, row: announces?.upTo ?? standing,
+      news: news, owed: owed)
   }
 
   private mutating func took(isFull: Bool) -> Step {
@@ -244,7 +253,7 @@ public struct WakeProtocol: Sendable {
 
   /// A row that was put in place meanwhile may have come after the statement that took newer ones away.
   private mutating func mistrustLateRow(of claim: Claim) {
-    guard let row = claim.announces else { return }
+    guard let row = claim.announces?.upTo else { return }
     rowGone = min(rowGone, row - 1)
     rowWithdrawn = min(rowWithdrawn, row - 1)
   }
@@ -266,7 +275,7 @@ public struct WakeProtocol: Sendable {
     if isNobodyComing, rowSent > rowGone, rowWithdrawn < rowSent {
       rowWithdrawn = rowSent
       rowDoubted = rowSent
-      step.withdraws = rowSent
+      step.withdraws = Rows(above: rowGone, upTo: rowSent)
     }
     return step
   }

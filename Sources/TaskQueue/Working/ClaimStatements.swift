@@ -83,23 +83,29 @@ enum ClaimStatements {
         """, lane: "case when (select count(*) from suspect) = 0 then \(others) else \(suspects) end"))
   }
 
+  /// Parameters: worker, group, number, and the newest number that is known to be away. What stands between the two
+  /// gives way to the new row; one that comes late gives way itself.
   static let announce = PostgresStatement(
     "queue_announce",
     """
-    insert into millrace.idle_worker as i (worker_id, slot_group, number) values ($1::bigint, $2::smallint, $3::bigint)
-    on conflict (slot_group, worker_id) do update set number = greatest(i.number, excluded.number)
+    with former as (
+      delete from millrace.sleeper
+      where worker_id = $1::bigint and slot_group = $2::smallint and number > $4::bigint and number < $3::bigint
+    )
+    insert into millrace.sleeper (worker_id, slot_group, number)
+    select $1::bigint, $2::smallint, $3::bigint where not exists (
+      select from millrace.sleeper
+      where worker_id = $1::bigint and slot_group = $2::smallint and number > $3::bigint)
     """)
 
+  /// The same parameters.
   static let withdraw = PostgresStatement(
     "queue_withdraw",
     """
-    delete from millrace.idle_worker
-    where worker_id = $1::bigint and slot_group = $2::smallint and number <= $3::bigint
+    delete from millrace.sleeper
+    where worker_id = $1::bigint and slot_group = $2::smallint and number > $4::bigint and number <= $3::bigint
     """
   )
-
-  static let tell = PostgresStatement(
-    "queue_tell", "select millrace.tell($1::smallint[], $2::bigint[], $3::bigint[])")
 
   static let release = PostgresStatement("queue_release", "select millrace.release($1::bigint, $2::bigint[])")
 }

@@ -136,6 +136,9 @@ extension QueueWorker {
   /// - Throws: `QueueError`; what was done until then is done.
   public func maintain(retentionSeconds: Double, on reactor: isolated Reactor) async throws(QueueError) -> Int64 {
     guard try await lifeline.leads(on: reactor) else { return 0 }
+    try await asQueue { () throws(PostgresError) in
+      _ = try await client.execute(QueueWorker.muteStrangersStatement, on: reactor)
+    }
     var parameters = PostgresParameters()
     parameters.add(retentionSeconds)
     var (moved, dropped, deleted, blocked) = (0, 0, 0, 0) as (Int64, Int64, Int64, Int64)
@@ -191,6 +194,14 @@ extension QueueWorker {
 
   private static let muteStatement = PostgresStatement("worker_mute", "select millrace.mute($1::bigint[])")
 
+  /// An announcement may have been committed after its worker had left. Should one live, it is told to look.
+  private static let muteStrangersStatement = PostgresStatement(
+    "worker_mute_strangers",
+    """
+    select millrace.mute(array(select distinct s.worker_id from millrace.sleeper s
+      where not exists (select from millrace.worker w where w.id = s.worker_id and not w.has_left)))
+    """)
+
   private static let promoteStatement = PostgresStatement(
     "worker_promote", "select promoted, next_due from millrace.promote()")
 
@@ -205,6 +216,6 @@ extension QueueWorker {
       insert into millrace.worker (id, name, has_left) overriding system value values ($1::bigint, $2::text, true)
       on conflict (id) do update set has_left = true
     )
-    delete from millrace.idle_worker where worker_id = $1::bigint
+    delete from millrace.sleeper where worker_id = $1::bigint
     """)
 }

@@ -2,11 +2,13 @@ import Postgres
 public import Reactor
 
 extension QueueWorker {
-  /// Takes the idle row of `group` away if its number is not above `number`.
+  /// Takes idle rows of `group` away.
   /// - Throws: `QueueError`.
-  public func withdraw(group: Int16, upTo number: Int, on reactor: isolated Reactor) async throws(QueueError) {
+  public func withdraw(
+    group: Int16, _ rows: WakeProtocol.Rows, on reactor: isolated Reactor
+  ) async throws(QueueError) {
     guard let id else { return }
-    let parameters = QueueWorker.row(id, group, number)
+    let parameters = QueueWorker.parameters(id, group, rows)
     try await asQueue { () throws(PostgresError) in
       _ = try await client.execute(ClaimStatements.withdraw, parameters, on: reactor)
     }
@@ -17,12 +19,13 @@ extension QueueWorker {
   public func tell(
     group: Int16, tasks: Int, workers: Int, on reactor: isolated Reactor
   ) async throws(QueueError) {
-    var parameters = PostgresParameters()
-    parameters.add([group])
-    parameters.add([Int64(tasks)])
-    parameters.add([Int64(workers)])
-    try await asQueue { () throws(PostgresError) in
-      _ = try await client.execute(ClaimStatements.tell, parameters, on: reactor)
+    let words = [Teller.Word(group: group, tasks: tasks, workers: workers)]
+    let (statement, parameters) = teller.step(words, at: reactor.now)
+    do {
+      teller.said(words, try await client.execute(statement, parameters, on: reactor), at: reactor.now)
+    } catch {
+      teller.failed()
+      throw QueueError(error)
     }
   }
 

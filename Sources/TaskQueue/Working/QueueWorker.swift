@@ -9,6 +9,7 @@ public final class QueueWorker {
   let lifeline: Lifeline
   let log: Logger
   let name: String
+  var teller = Teller()
 
   /// A worker called `name`; `pool` has threads for what blocks.
   public init(
@@ -75,9 +76,9 @@ public final class QueueWorker {
     guard let id = lifeline.id else { throw PostgresError(.unavailable, "the worker is not registered") }
     var isAnnounced = wish?.announces == nil
     let announcement = wish.flatMap { wish in
-      wish.announces.map { number in
-        PostgresConnection.Companion((ClaimStatements.announce, QueueWorker.row(id, wish.group, number))) { error in
-          isAnnounced = error == nil
+      wish.announces.map { rows in
+        PostgresConnection.Companion((ClaimStatements.announce, QueueWorker.parameters(id, wish.group, rows))) {
+          if case .success = $0 { isAnnounced = true }
         }
       }
     }
@@ -137,11 +138,12 @@ public final class QueueWorker {
     return accepted
   }
 
-  static func row(_ id: Int64, _ group: Int16, _ number: Int) -> PostgresParameters {
+  static func parameters(_ id: Int64, _ group: Int16, _ rows: WakeProtocol.Rows) -> PostgresParameters {
     var parameters = PostgresParameters()
     parameters.add(id)
     parameters.add(group)
-    parameters.add(Int64(number))
+    parameters.add(Int64(rows.upTo))
+    parameters.add(Int64(rows.above))
     return parameters
   }
 }

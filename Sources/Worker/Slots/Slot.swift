@@ -14,7 +14,7 @@ final class Slot {
   private var identities: [Int64: TaskIdentity] = [:]
   /// Whether the completions may have been stored already, by a turn whose answer was lost.
   private var isRepeated = false
-  private var floor = ClaimFloor()
+  private var floor = LineFloor()
   /// Tasks claimed since the slot slept, and rests since it last claimed any.
   private var tasksSinceSleep = 0
   private var rests = 0
@@ -100,7 +100,7 @@ final class Slot {
       work.metrics.claimed.add(claimed.count)
       tasksSinceSleep += claimed.count
       rests = 0
-      if let first = turn.firstSeq { floor.claimed(from: first, at: reactor.now) }
+      if let first = turn.firstSeq { floor.found(from: first, at: reactor.now) }
     }
     return gate.claimCameBack(
       claim, turn, fromStart: fromStart, tasks: tasksSinceSleep, rests: rests, on: reactor)

@@ -83,21 +83,21 @@ final class SlotGate: EventHandler {
   @discardableResult
   private func perform(_ step: WakeProtocol.Step, on reactor: isolated Reactor) -> WakeProtocol.Order? {
     for _ in 0..<step.wakes { sleeping.popFirst()?.resume() }
-    if let number = step.withdraws { withdraw(number, on: reactor) }
+    if let rows = step.withdraws { withdraw(rows, on: reactor) }
     if step.relays > 0 { relay(step.relays, on: reactor) }
     return step.order
   }
 
-  private func withdraw(_ number: Int, on reactor: isolated Reactor) {
+  private func withdraw(_ rows: WakeProtocol.Rows, on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
       var succeeded = true
       do {
-        try await queue.withdraw(group: slots.group, upTo: number, on: reactor)
+        try await queue.withdraw(group: slots.group, rows, on: reactor)
       } catch {
         succeeded = false
         await reactor.sleep(for: Limits.secondTry)
       }
-      perform(wake.withdrawn(number, succeeded: succeeded), on: reactor)
+      perform(wake.withdrawn(rows.upTo, succeeded: succeeded), on: reactor)
     }
   }
 

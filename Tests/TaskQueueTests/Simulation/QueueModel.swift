@@ -23,7 +23,7 @@ struct QueueModel {
   struct IdleRow {
     let owner: Int
     let group: Int
-    var number: Int
+    let number: Int
   }
 
   struct Note {
@@ -87,16 +87,15 @@ struct QueueModel {
     }
   }
 
-  mutating func announce(_ owner: Int, _ group: Int, _ number: Int) {
-    if let index = idle.firstIndex(where: { $0.owner == owner && $0.group == group }) {
-      idle[index].number = max(idle[index].number, number)
-    } else {
-      idle.append(IdleRow(owner: owner, group: group, number: number))
+  mutating func announce(_ owner: Int, _ group: Int, _ rows: WakeProtocol.Rows) {
+    idle.removeAll { $0.owner == owner && $0.group == group && $0.number > rows.above && $0.number < rows.upTo }
+    if !idle.contains(where: { $0.owner == owner && $0.group == group && $0.number > rows.upTo }) {
+      idle.append(IdleRow(owner: owner, group: group, number: rows.upTo))
     }
   }
 
-  mutating func withdraw(_ owner: Int, _ group: Int, upTo number: Int) {
-    idle.removeAll { $0.owner == owner && $0.group == group && $0.number <= number }
+  mutating func withdraw(_ owner: Int, _ group: Int, _ rows: WakeProtocol.Rows) {
+    idle.removeAll { $0.owner == owner && $0.group == group && $0.number > rows.above && $0.number <= rows.upTo }
   }
 
   /// Locks the oldest tasks of `group` from `floor` on that nobody else has locked; returns the new lease, not yet

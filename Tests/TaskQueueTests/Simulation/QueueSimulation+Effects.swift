@@ -13,7 +13,9 @@ extension QueueSimulation {
       if fault(8) { return pending.append(effect) }
       let before = table.boxes.map(\.count)
       table.notify(group: group, tasks: tasks, workers: group == 0 ? 1 : tasks)
-      for worker in before.indices where table.boxes[worker].count > before[worker] { pending.append(.deliver(worker)) }
+      for worker in before.indices {
+        for _ in before[worker]..<table.boxes[worker].count { pending.append(.deliver(worker)) }
+      }
     // Between the statement and its commit others announce and look, and do not see what is to come.
     case .promote(let task): pending.append(.promoted(task: task))
     case .promoted(let task):
@@ -25,8 +27,8 @@ extension QueueSimulation {
       // It may fail alone, for it is a transaction of its own: the claim behind it looks all the same.
       workers[worker].slots[slot].isAnnounced = !fault(16)
       if workers[worker].slots[slot].isAnnounced {
-        let (group, number) = (workers[worker].slots[slot].group, workers[worker].slots[slot].claim!.announces!)
-        table.announce(worker, group, number)
+        let (group, rows) = (workers[worker].slots[slot].group, workers[worker].slots[slot].claim!.announces!)
+        table.announce(worker, group, rows)
       }
       pending.append(fault(16) ? .fail(worker, slot: slot) : .look(worker, slot: slot))
     case .look(let worker, let slot): look(worker, slot)
@@ -51,10 +53,10 @@ extension QueueSimulation {
 
   private mutating func performForProcess(_ effect: Effect) {
     switch effect {
-    case .withdraw(let worker, let group, let number):
+    case .withdraw(let worker, let group, let rows):
       let fails = isCut(worker)
-      if !fails || below(2) == 0 { table.withdraw(worker, group, upTo: number) }
-      pending.append(.withdrawn(worker, group: group, number: number, succeeded: !fails))
+      if !fails || below(2) == 0 { table.withdraw(worker, group, rows) }
+      pending.append(.withdrawn(worker, group: group, number: rows.upTo, succeeded: !fails))
     case .withdrawn(let worker, let group, let number, let succeeded):
       follow(workers[worker].gates[group].withdrawn(number, succeeded: succeeded), worker, group)
     case .deliver(let worker):
@@ -129,7 +131,7 @@ extension QueueSimulation {
       workers[worker].slots[slot].rests = 0
       pending.append(.begin(worker, slot: slot))
     }
-    if let number = step.withdraws { pending.append(.withdraw(worker, group: group, number: number)) }
+    if let rows = step.withdraws { pending.append(.withdraw(worker, group: group, rows)) }
     if step.relays > 0 { pending.append(.notify(group: group, tasks: step.relays)) }
   }
 

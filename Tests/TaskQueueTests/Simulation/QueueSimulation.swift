@@ -18,7 +18,7 @@ struct QueueSimulation {
     case fail(Int, slot: Int)
     case compute(Int, slot: Int)
     case release(Int, slot: Int, lease: Int)
-    case withdraw(Int, group: Int, number: Int)
+    case withdraw(Int, group: Int, WakeProtocol.Rows)
     case withdrawn(Int, group: Int, number: Int, succeeded: Bool)
     case deliver(Int)
     case lost(Int)

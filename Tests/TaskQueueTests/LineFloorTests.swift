@@ -1,12 +1,12 @@
 import Basics
 import Testing
 
-@testable import Worker
+@testable import TaskQueue
 
 /// A line of tasks that are committed a while after they got their places, and a slot that claims.
 private struct Line {
   var random: SeededRandom
-  var floor = ClaimFloor()
+  var floor = LineFloor()
   var now = MonotonicTime(nanoseconds: 10_000_000_000)
   /// Places that are not claimed yet, and when each is committed.
   var waiting: [Int64: MonotonicTime] = [:]
@@ -34,14 +34,14 @@ private struct Line {
       waiting[place] = nil
       if let since = passedOver.removeValue(forKey: place), now.since(since) > .milliseconds(1100) { late += 1 }
     }
-    if let first = found.first { floor.claimed(from: first, at: now) }
+    if let first = found.first { floor.found(from: first, at: now) }
     return (start, quick)
   }
 
   var slow: Set<Int64> = []
 }
 
-@Suite(.timeLimit(.minutes(5))) struct ClaimFloorTests {
+@Suite(.timeLimit(.minutes(5))) struct LineFloorTests {
   @Test(arguments: 0..<200)
   func `a claim that must find all finds what was committed in less than a second, and a sweep the rest`(seed: UInt64) {
     var line = Line(random: SeededRandom(seed: seed))
@@ -70,10 +70,10 @@ private struct Line {
   }
 
   @Test func `a slot that sleeps without having looked at everything is to look once more, and only once`() {
-    var floor = ClaimFloor()
+    var floor = LineFloor()
     var now = MonotonicTime(nanoseconds: 10_000_000_000)
     #expect(floor.start(findsAll: true, at: now) == 0 && floor.sweepDue == nil)
-    floor.claimed(from: 5, at: now)
+    floor.found(from: 5, at: now)
     now = now + .milliseconds(100)
     #expect(floor.start(findsAll: false, at: now) == 5)
     let due = floor.sweepDue
