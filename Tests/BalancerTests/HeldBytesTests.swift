@@ -46,6 +46,33 @@ import Testing
     #expect(seen.left == 0)
   }
 
+  @Test("copies of requests that wait for their answers go before anybody is parted with") func copies() async throws {
+    let (count, bytes, limit) = (60, 40_000, 1 << 20)
+    let folder = TemporaryFolder()
+    defer { withExtendedLifetime(folder) {} }
+    let answers = try await onOneReactor(backendAt: "unix:\(folder.path)/slow") {
+      $0.memoryBytes = 4 * limit
+    } script: { connection, reactor in
+      await connection.discard(bytes, on: reactor)
+      await Pause().wait(until: .never, on: reactor)
+    } run: { around, reactor -> [String] in
+      var clients: [RawConnection] = []
+      for _ in 0..<count {
+        let client = try await RawConnection.connect(to: around.address, on: reactor)
+        client.stream.write(Array(Self.upload(bytes, of: bytes).utf8), on: reactor)
+        clients.append(client)
+      }
+      _ = await around.backend.waits(forAsked: count, on: reactor)
+      while around.proxy.held.count > limit { await reactor.sleep(for: .milliseconds(5)) }
+      for connection in around.backend.connections { connection.send(RawBackend.ok, on: reactor) }
+      var answers: [String] = []
+      for client in clients { answers.append(await client.read(until: "\r\n\r\n", on: reactor)) }
+      for client in clients { client.close(on: reactor) }
+      return answers
+    }
+    #expect(answers.filter { $0.hasPrefix("HTTP/1.1 200 ") }.count == count)
+  }
+
   @Test("a client that leaves within its upload is seen to leave, although the backend takes nothing")
   func leavesWithin() async throws {
     let isSeen = try await onOneReactor {

@@ -282,6 +282,12 @@ final class HTTP1Session: EventHandler {
     if proxy.held.isExceeded { proxy.shedSoon(on: reactor) }
   }
 
+  /// Memory is short: what the backend has been sent of the request is not kept.
+  func forgetCopy(on reactor: isolated Reactor) {
+    uncounted(request) { $0.forgetTaken() }
+    countMemory(on: reactor)
+  }
+
   /// Memory is short, and whoever it waits for is among the slowest.
   func shed(on reactor: isolated Reactor) {
     switch exchange.phase {

@@ -43,8 +43,11 @@ final class HeldBytes {
   }
 
   /// Parts with those of `sessions` that have waited longest for whoever they wait for, until a part of the bound is
-  /// free again.
+  /// free again. What is kept only in case that a request has to be sent again goes before that, from all of them: it
+  /// costs nobody an answer.
   func shed(_ sessions: [HTTP1Session], on reactor: isolated Reactor) {
+    guard isExceeded else { return }
+    for session in sessions where session.heldBytes > 0 { session.forgetCopy(on: reactor) }
     guard isExceeded else { return }
     let holders = sessions.filter { $0.heldBytes > 0 }.map { (session: $0, since: $0.waitsSince) }
     for (session, _) in holders.sorted(by: { $0.since < $1.since }) {

@@ -33,6 +33,15 @@ final class RequestBytes {
     return result
   }
 
+  /// What the kernel has taken is not kept any longer: the request cannot be sent again.
+  func forgetTaken() {
+    guard taken > 0 else { return }
+    isReplayable = false
+    bytes.consume(taken)
+    taken = 0
+    bytes.releaseIfEmpty()
+  }
+
   /// Everything is to be sent again, over another link.
   func rewind() {
     precondition(isReplayable, "a request is sent again that is no longer whole")
