@@ -90,7 +90,8 @@ extension Exchange {
   public mutating func deadlinePassed(isHeadPartial: Bool) -> Step {
     switch phase {
     case .awaitingHead:
-      guard isHeadPartial else { return close() }
+      // Who does not take the answers before would not take this one.
+      guard isHeadPartial, !flags.contains(.clientBlocked) else { return close() }
       forgetRequest()
       return refuse(.headTimedOut)
     case .choosing, .over: return []

@@ -50,7 +50,7 @@ extension HTTP1Session {
   /// Adds what has come to the part of a head that was kept; whether it is worth parsing again.
   private func addToHead(_ scratch: ByteScratch, on reactor: isolated Reactor) -> Bool {
     scratch.count = 0
-    let room = scratch.capacity - input.count
+    let room = min(scratch.capacity - input.count, proxy.held.readBytesMax)
     switch pump.receive(into: UnsafeMutableRawBufferPointer(rebasing: scratch.free[..<room]), on: reactor) {
     case .bytes(let count):
       scratch.count = count
