@@ -71,11 +71,11 @@ import Testing
 
   @Test("a request that comes in the very turn in which its connection was to be closed for being idle is answered")
   func requestAtTheIdleDeadline() async throws {
-    let seen = try await second(idle: .seconds(1 as UInt64)) { client, kept, reactor in
+    let seen = try await second(idle: .seconds(3 as UInt64)) { client, kept, reactor in
       // A connection of a backend answers once.
       kept.close(on: reactor)
       let post = DueAction { client.send(request("POST /p", body: "hello"), on: reactor) }
-      post.precede(all: .milliseconds(1010), on: reactor)
+      post.precede(all: .milliseconds(3010), on: reactor)
     }
     #expect(seen.answer.components("HTTP/1.1 200 OK") == 2, "\(seen.answer)")
     #expect(seen.requests == 1)
