@@ -22,7 +22,7 @@ enum Readiness: Equatable {
     }
   }
 
-  /// PostgreSQL has written so into its `postmaster.pid`, as pg_ctl(1) reads it.
+  /// PostgreSQL has written so into its `postmaster.pid`, as pg_ctl(1) reads it, and answers who asks for encryption.
   case postmaster(pidFile: String)
   /// Redis answers a PING.
   case redis(SocketAddress)
@@ -66,21 +66,31 @@ enum Readiness: Equatable {
       // Line 1 is the process, line 8 its state, filled up with blanks.
       let lines = TextFile.read(path)?.split(separator: "\n", omittingEmptySubsequences: false) ?? []
       guard lines.count >= 8, lines[0] == "\(pid)" else { return .none }
-      return lines[7].hasPrefix("ready") ? .ready : .unready
+      guard lines[7].hasPrefix("ready") else { return .unready }
+      // Lines 4 and 5 are the port and the folder of the socket.
+      guard let address = SocketAddress(unixPath: "\(lines[4])/.s.PGSQL.\(lines[3])") else { return .none }
+      return Readiness.judge(await answer(of: address, to: Readiness.sslRequest, bytes: 1, on: reactor), "N")
     case .redis(let address):
-      return Readiness.judge(await answer(of: address, to: "PING\r\n", on: reactor), "+PONG")
+      return Readiness.judge(await answer(of: address, to: Array("PING\r\n".utf8), on: reactor), "+PONG")
     case .http(let address):
       let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-      return Readiness.judge(await answer(of: address, to: request, on: reactor), "HTTP/1.1 200")
+      return Readiness.judge(await answer(of: address, to: Array(request.utf8), on: reactor), "HTTP/1.1 200")
     }
   }
+
+  /// SSLRequest of PostgreSQL's protocol (PostgreSQL 15, §55.7). A process of its own answers it, before anybody has to
+  /// log in and also when there is no more room, and nothing is written into the log: over a Unix socket always with
+  /// `N`.
+  private static let sslRequest: [UInt8] = [0, 0, 0, 8, 0x04, 0xD2, 0x16, 0x2F]
 
   private static func judge(_ answer: String, _ wanted: String) -> Answer {
     answer.hasPrefix(wanted) ? .ready : answer.isEmpty ? .none : .unready
   }
 
-  /// The beginning of what `address` answers, empty if nothing.
-  private func answer(of address: SocketAddress, to question: String, on reactor: isolated Reactor) async -> String {
+  /// The beginning of what `address` answers, empty if nothing: its first line, or its first `bytes`.
+  private func answer(
+    of address: SocketAddress, to question: [UInt8], bytes: Int = .max, on reactor: isolated Reactor
+  ) async -> String {
     let deadline = reactor.now + .milliseconds(Limits.probeTimeoutMs)
     guard let fd = try? await Connector.connect(to: address, until: deadline, on: reactor) else { return "" }
     guard let stream = try? Stream(adopting: fd, on: reactor) else {
@@ -88,8 +98,8 @@ enum Readiness: Equatable {
       return ""
     }
     defer { stream.close(on: reactor) }
-    stream.write(Array(question.utf8), on: reactor)
-    while !stream.input.withReadable({ $0.contains(0x0A) }) {
+    stream.write(question, on: reactor)
+    while !stream.input.withReadable({ $0.count >= bytes || $0.contains(0x0A) }) {
       guard await stream.read(until: deadline, on: reactor) == .bytes else { break }
     }
     return stream.input.withReadable { String(decoding: $0.prefix(16), as: UTF8.self) }

@@ -36,6 +36,12 @@ import Testing
     #expect(await eventually { (try? await status(system))?.code == 0 })
     #expect(try await !status(system).output.contains(" \(worker) "))
 
+    let postgres = try #require(system.processes("bin/postgres").first)
+    kill(postgres, SIGSTOP)
+    let frozen = try await status(system)
+    kill(postgres, SIGCONT)
+    #expect(frozen.code == 1 && frozen.output.contains(/postgres +\d+ +no answer/), "\(frozen.output)")
+
     kill(system.pid, SIGINT)
     #expect(await system.waitForEnd() == 0)
     let none = try await status(system)
