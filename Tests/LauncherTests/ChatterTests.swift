@@ -25,7 +25,7 @@ import Testing
 
   @Test func aListOfProcessesIsReadAsItWasWritten() throws {
     let list = ProcessList(
-      launcher: 7, run: "/home/me/my projects/.millrace/run",
+      launcher: 7, run: "/home/me/my projects/.millrace/100%0A\t\n/run",
       entries: [
         .init(
           name: "postgres", pid: 8, readiness: .postmaster(pidFile: "/a=b/postmaster.pid"), place: "psql -h '/a b'"),

@@ -2,7 +2,8 @@ import Glibc
 import Reactor
 
 /// The processes of a running system, as its launcher writes them down in the data folder for whoever asks how they
-/// are: a line for itself, with where the sockets are, and one for each child, parted by tabs.
+/// are: a line for itself, with where the sockets are, and one for each child, parted by tabs. What a path may have of
+/// both is escaped.
 struct ProcessList: Equatable {
   /// One child.
   struct Entry: Equatable {
@@ -29,18 +30,31 @@ struct ProcessList: Equatable {
 
   /// Nil if `text` is no such list.
   init?(_ text: String) {
-    let lines = text.split(separator: "\n").map { $0.split(separator: "\t", omittingEmptySubsequences: false) }
+    let lines = text.split(separator: "\n").map {
+      $0.split(separator: "\t", omittingEmptySubsequences: false).map(ProcessList.unescaped)
+    }
     guard let first = lines.first, first.count == 2, let launcher = pid_t(first[0]) else { return nil }
-    (self.launcher, run, entries) = (launcher, String(first[1]), [])
+    (self.launcher, run, entries) = (launcher, first[1], [])
     for line in lines.dropFirst() {
-      guard line.count == 4, let pid = pid_t(line[1]), let readiness = Readiness(String(line[2])) else { return nil }
-      entries.append(Entry(name: String(line[0]), pid: pid, readiness: readiness, place: String(line[3])))
+      guard line.count == 4, let pid = pid_t(line[1]), let readiness = Readiness(line[2]) else { return nil }
+      entries.append(Entry(name: line[0], pid: pid, readiness: readiness, place: line[3]))
     }
   }
 
   var text: String {
-    "\(launcher)\t\(run)\n"
-      + entries.map { "\($0.name)\t\($0.pid)\t\($0.readiness.text)\t\($0.place)\n" }.joined()
+    let lines =
+      [["\(launcher)", run]] + entries.map { [$0.name, "\($0.pid)", $0.readiness.text, $0.place] }
+    return lines.map { $0.map(ProcessList.escaped).joined(separator: "\t") + "\n" }.joined()
+  }
+
+  private static let escapes = [("%", "%25"), ("\t", "%09"), ("\n", "%0A")]
+
+  private static func escaped(_ field: String) -> String {
+    escapes.reduce(field) { $0.replacing($1.0, with: $1.1) }
+  }
+
+  private static func unescaped(_ field: Substring) -> String {
+    escapes.reversed().reduce(String(field)) { $0.replacing($1.1, with: $1.0) }
   }
 
   /// Replaces what the file at `path` says; whoever reads it sees one list or the other.
