@@ -143,7 +143,7 @@ extension HTTP1Session {
   }
 
   private func connect(to entry: BackendEntry, on reactor: isolated Reactor) -> Step {
-    guard proxy.upstreams.hasRoom(proxy.shared.configuration.linksMax, on: reactor) else {
+    guard proxy.upstreams.makeRoom(proxy.shared.configuration.linksMax, on: reactor) else {
       return lackResources(for: entry)
     }
     do throws(SystemError) {

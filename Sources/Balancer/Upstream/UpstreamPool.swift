@@ -18,8 +18,9 @@ final class UpstreamPool {
   /// A connection was closed.
   func closed() { open -= 1 }
 
-  /// Whether there may be one more connection; at the bound `most` one that waits for work gives way.
-  func hasRoom(_ most: Int, on reactor: isolated Reactor) -> Bool {
+  /// Sees to it that there may be one more connection; at the bound `most` one that waits for work gives way.
+  /// - Returns: whether there is room.
+  func makeRoom(_ most: Int, on reactor: isolated Reactor) -> Bool {
     if open < most { return true }
     let oldest = idle.compactMap(\.first).min { $0.idleSince < $1.idleSince }
     guard let oldest else { return false }
