@@ -105,6 +105,7 @@ let package = Package(
       ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Exchange", "Balancing", "Balancer", "TestSupport"]),
     tests("HTTPSyntaxTests", ["Basics", "HTTPSyntax", "TestSupport"]),
     tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTPSyntax", "HTTP", "Roles", "TestSupport"]),
+    tests("RolesTests", ["Basics", "Roles"]),
     tests("HashingTests", ["Basics", "CArgon2", "Hashing", "TestSupport"]),
     tests("BalancingTests", ["Basics", "Balancing"]),
     tests("ExchangeTests", ["Basics", "Exchange"]),
