@@ -61,7 +61,8 @@ public struct WorkerConfiguration: Sendable {
 
   /// Tasks of one class that are claimed at once: fewer where memory is less than usual.
   func claimMax(of slots: SlotClass) -> Int {
-    max(1, slots.claimMax * min(memoryBytes, Limits.memoryBytesUsual) / Limits.memoryBytesUsual)
+    let share = Double(min(memoryBytes, Limits.memoryBytesUsual)) / Double(Limits.memoryBytesUsual)
+    return max(1, Int((Double(slots.claimMax) * share).rounded()))
   }
 
   /// A worker that seals with `secret`.
@@ -93,6 +94,8 @@ public enum Limits {
   static let stopPatience = TimeSpan.seconds(2 as UInt64)
   /// and to say that it leaves.
   static let leavePatience = TimeSpan.seconds(2 as UInt64)
+  /// How often a slot that claims looks at all that is ready: for tasks that took long to be committed.
+  static let claimSweepPause = TimeSpan.seconds(1 as UInt64)
   /// The shortest pause between two looks for scheduled tasks.
   static let promotionPause = TimeSpan.milliseconds(20)
 }

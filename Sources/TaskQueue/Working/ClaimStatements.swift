@@ -3,15 +3,17 @@ import Postgres
 /// Statements that take tasks out of the line.
 enum ClaimStatements {
   /// The sizes in which claims are prepared: with `limit $n` a generic plan cannot know how few rows are wanted.
-  static let sizes = [1, 16, 64, 256, 512]
+  static let sizes = [1, 4, 8, 16, 64, 128, 256, 512]
+
+  /// Which of the sizes is the largest that is no more than wished for.
+  private static func index(of wish: ClaimWish) -> Int { sizes.lastIndex { $0 <= max(wish.count, 1) } ?? 0 }
 
   static func step(_ wish: ClaimWish, worker: Int64) -> (PostgresStatement, PostgresParameters) {
     var parameters = PostgresParameters()
     parameters.add(worker)
     parameters.add(Lane(group: wish.group, priority: .normal).number)
     parameters.add(wish.floor)
-    let size = sizes.lastIndex { $0 <= max(wish.count, 1) } ?? 0
-    return ((wish.takesSuspects ? withSuspects : plain)[size], parameters)
+    return ((wish.takesSuspects ? withSuspects : plain)[index(of: wish)], parameters)
   }
 
   static func read(_ result: PostgresResult, _ wish: ClaimWish, into turn: inout Turn) {
@@ -28,7 +30,7 @@ enum ClaimStatements {
     let isSuspect = result.rowCount > 0 && Lane.isOfSuspects(number: result.int16(0, 8))
     // A suspect is claimed alone, whatever else waits, and says nothing about the place of the others.
     if isSuspect { turn.firstSeq = nil }
-    turn.isFull = isSuspect || result.rowCount >= min(max(wish.count, 1), sizes.last!)
+    turn.isFull = isSuspect || result.rowCount >= sizes[index(of: wish)]
   }
 
   /// Whether a row is picked is decided by its place alone, and rows that others hold are passed over.
