@@ -16,9 +16,10 @@ final class WorkRoom {
   /// Whether notifications arrive.
   var isListening = false
   private(set) var isStopping = false
-  /// Slots that wait for PostgreSQL, and when it last answered one of them.
+  /// Slots that want something of PostgreSQL and have not been answered yet.
   private(set) var slotsWaiting = 0
-  private var answeredAt: MonotonicTime
+  /// When one of them began to, or one was answered, last.
+  private var waitChangedAt: MonotonicTime
   private(set) var heldLeases: Set<Int64> = []
   /// When this worker says that it lives.
   var beats: BeatSchedule
@@ -46,7 +47,7 @@ final class WorkRoom {
     self.publisher = publisher
     self.log = log
     self.metrics = metrics
-    answeredAt = now
+    waitChangedAt = now
     beats = BeatSchedule(beat: configuration.heartbeat, leaseSeconds: configuration.leaseSeconds, at: now)
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
     self.quickPool = quickPool
@@ -63,17 +64,20 @@ final class WorkRoom {
 
   func letGo(_ lease: Int64) { heldLeases.remove(lease) }
 
-  /// A slot has begun to wait for PostgreSQL.
-  func waitBegan() { slotsWaiting += 1 }
+  /// A slot has begun to wait for PostgreSQL; it waits on while it tries again.
+  func waitBegan(at now: MonotonicTime) {
+    slotsWaiting += 1
+    waitChangedAt = now
+  }
 
-  /// It waits no more, because it was answered or something went wrong.
-  func waitEnded() { slotsWaiting -= 1 }
+  /// It was answered, if only that something is wrong, or has given up.
+  func waitEnded(at now: MonotonicTime) {
+    slotsWaiting -= 1
+    waitChangedAt = now
+  }
 
-  /// PostgreSQL has answered a slot.
-  func answered(at now: MonotonicTime) { answeredAt = now }
-
-  /// For how long PostgreSQL has answered no slot, since `began` at the most.
-  func silence(since began: MonotonicTime, at now: MonotonicTime) -> TimeSpan { now.since(max(began, answeredAt)) }
+  /// For how long those that wait have all waited and none was answered, since `began` at the most.
+  func silence(since began: MonotonicTime, at now: MonotonicTime) -> TimeSpan { now.since(max(began, waitChangedAt)) }
 
   /// Nothing more is claimed from now on.
   func stop() {

@@ -18,10 +18,13 @@ public struct QueueError: Error, Sendable, CustomStringConvertible {
   public let code: Code
   /// PostgreSQL's or the library's words, for the log; never shown to clients.
   public let message: String
+  /// Whether PostgreSQL itself has said so: it can be reached.
+  public let isAnswer: Bool
 
   init(_ code: Code, _ message: String) {
     self.code = code
     self.message = message
+    isAnswer = false
   }
 
   /// What a failure of PostgreSQL's means to a user of the queue.
@@ -33,6 +36,7 @@ public struct QueueError: Error, Sendable, CustomStringConvertible {
       case .server: error.lacksMigration ? .lacksSchema : error.isTransient ? .unavailable : .refused
       }
     message = error.description
+    if case .server = error.code { isAnswer = true } else { isAnswer = false }
   }
 
   /// Whether trying again may help.

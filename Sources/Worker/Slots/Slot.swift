@@ -12,9 +12,10 @@ final class Slot {
 
   private var completions: [Completion] = []
   private var identities: [Int64: TaskIdentity] = [:]
+  private var isWaiting = false
   /// Whether the completions may have been stored already, by a turn whose answer was lost.
   private var isRepeated = false
-  private var floor = LineFloor()
+  private var floor = LineFloor(sweepPause: Limits.claimSweepPause)
   /// Tasks claimed since the slot slept, and rests since it last claimed any.
   private var tasksSinceSleep = 0
   private var rests = 0
@@ -47,7 +48,7 @@ final class Slot {
       case .sleep:
         await gate.sleep(lookingAt: floor.sweepDue, on: reactor)
         (tasksSinceSleep, rests) = (0, 0)
-      case .leave: return
+      case .leave: return waits(false, at: reactor.now)
       }
       // What was computed is stored before the slot leaves.
       while work.isStopping, !completions.isEmpty { _ = await turn(nil, on: reactor) }
@@ -69,21 +70,21 @@ final class Slot {
         announces: claim.announces)
     }
     let turn: Turn
-    work.waitBegan()
-    defer { work.waitEnded() }
+    waits(true, at: reactor.now)
     do {
       turn = try await work.queue.turn(
         completing: completions, isRepeated: isRepeated, claiming: wish, on: reactor)
     } catch {
       // What was computed stays here and is reported again: the fence makes that safe.
       work.log.warning("a turn failed, trying again", [("slots", gate.slots.name), ("reason", "\(error)")])
+      if error.isAnswer { waits(false, at: reactor.now) }
       isRepeated = true
       floor.forget()
       if let claim { gate.claimFailed(claim, on: reactor) }
       await reactor.sleep(for: backoff.next(using: &work.random))
       return nil
     }
-    work.answered(at: reactor.now)
+    waits(false, at: reactor.now)
     if turn.isAnnounced { backoff.reset() }
     report(turn, on: reactor)
     guard let claim else { return nil }
@@ -138,19 +139,29 @@ final class Slot {
     countBytes()
   }
 
+  /// Whether it wants something of PostgreSQL and was not answered yet.
+  private func waits(_ waits: Bool, at now: MonotonicTime) {
+    guard waits != isWaiting else { return }
+    isWaiting = waits
+    if waits { work.waitBegan(at: now) } else { work.waitEnded(at: now) }
+  }
+
   private func countBytes() {
     heldBytes = claimed.reduce(0) { $0 + $1.payload.count } + completions.reduce(0) { $0 + $1.resultBytes }
   }
 
   private func release(on reactor: isolated Reactor) async {
+    waits(true, at: reactor.now)
     do {
       try await work.queue.release(lease: claimed[0].lease, ids: claimed.map(\.id), on: reactor)
       work.metrics.released.add(claimed.count)
     } catch {
       work.log.warning("could not release tasks; they are rescued later", [("reason", "\(error)")])
     }
+    waits(false, at: reactor.now)
     work.letGo(claimed[0].lease)
     claimed.removeAll()
+    countBytes()
   }
 
   /// Computes what was claimed; of large tasks it stores a part after the other, and leaves the last for the next turn.
@@ -179,12 +190,12 @@ final class Slot {
   }
 
   private func storePart(on reactor: isolated Reactor) async {
-    work.waitBegan()
-    defer { work.waitEnded() }
+    waits(true, at: reactor.now)
     do {
       settle(try await work.queue.completeEach(completions, on: reactor), on: reactor)
-      work.answered(at: reactor.now)
+      waits(false, at: reactor.now)
     } catch {
+      if error.isAnswer { waits(false, at: reactor.now) }
       // They are reported again with the others of their lease.
       work.log.warning("results could not be stored yet", [("slots", gate.slots.name), ("reason", "\(error)")])
       isRepeated = true
