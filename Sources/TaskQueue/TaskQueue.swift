@@ -40,8 +40,8 @@ public enum Limits {
   static let tellPause = TimeSpan.milliseconds(250)
   /// How old the start of a look into a line is at least that must find all that is committed.
   static let floorAge = TimeSpan.seconds(1 as UInt64)
-  /// How often one looks for sleepers in the whole line: for one that took longer than that to be committed there is
-  /// the safety sweep of the beats, too.
+  /// How often one looks for sleepers in the whole line: for those whose announcement took longer than `floorAge` to be
+  /// committed. Until then the safety sweep of the beats finds what they were not told of.
   static let sleeperSweepPause = TimeSpan.seconds(5 as UInt64)
   /// Rounds of maintenance at a time, each a short transaction.
   static let maintenanceRounds = 64

@@ -6,7 +6,7 @@ import Testing
 /// A line of tasks that are committed a while after they got their places, and a slot that claims.
 private struct Line {
   var random: SeededRandom
-  var floor = LineFloor()
+  var floor = LineFloor(sweepPause: .seconds(1 as UInt64))
   var now = MonotonicTime(nanoseconds: 10_000_000_000)
   /// Places that are not claimed yet, and when each is committed.
   var waiting: [Int64: MonotonicTime] = [:]
@@ -70,7 +70,7 @@ private struct Line {
   }
 
   @Test func `a slot that sleeps without having looked at everything is to look once more, and only once`() {
-    var floor = LineFloor()
+    var floor = LineFloor(sweepPause: .seconds(1 as UInt64))
     var now = MonotonicTime(nanoseconds: 10_000_000_000)
     #expect(floor.start(findsAll: true, at: now) == 0 && floor.sweepDue == nil)
     floor.found(from: 5, at: now)

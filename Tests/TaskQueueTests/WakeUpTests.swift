@@ -104,6 +104,76 @@ import Testing
     }
   }
 
+  @Test func `who looks for sleepers does not walk over dead rows before the floor, whatever statistics say`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("dead", on: reactor)
+      let read = "pg_stat_get_xact_tuples_returned('millrace.sleeper_pkey'::regclass)"
+      // With the settings of who submits and of who claims.
+      for settings in [QueueSchema.submitterSettings, QueueSchema.workerSettings] {
+        for (name, value) in settings { try await queue.run("set \(name) = \(value)", on: reactor) }
+        // Of a table that is nearly empty, as it is in a quiet system.
+        try await queue.run("vacuum (analyze) millrace.sleeper", on: reactor)
+        let holder = try await PostgresConnection.connectPatiently(
+          queue.configuration.postgres, helpers: PostgresConnection.Helpers(pool: pool), log: quiet, on: reactor)
+        _ = try await holder.execute(PostgresStatement("hold", "begin isolation level repeatable read"), on: reactor)
+        _ = try await holder.execute(PostgresStatement("see", "select count(*) from millrace.worker"), on: reactor)
+        let rows = "select 0, 1, g from generate_series(1, 20000) g"
+        try await queue.run("insert into millrace.sleeper (slot_group, worker_id, number) \(rows)", on: reactor)
+        try await queue.run("delete from millrace.sleeper", on: reactor)
+        try await queue.run("vacuum millrace.sleeper", on: reactor)
+        let next = try await queue.number("select last_value + 1 from millrace.sleeper_place_seq", on: reactor)
+        let sleeper = try await sleepers(1, queue, on: reactor)[0]
+        try await queue.run("begin", on: reactor)
+        let words = "array[0]::smallint[], array[1], array[1], array[\(next)]"
+        for place in [next, next + 1] {
+          #expect(try await queue.number("select unnest(millrace.wake(\(words)))", on: reactor) == place)
+        }
+        let walked = try await queue.number("select \(read)", on: reactor)
+        try await queue.run("commit", on: reactor)
+        #expect(walked < 20, "\(walked)")
+        await sleeper.hears(1, on: reactor)
+        holder.close(on: reactor)
+        sleeper.queue.close(on: reactor)
+      }
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a floor from before a crash, when the line was longer, is none`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("anew", on: reactor)
+      let sleeper = try await sleepers(1, queue, on: reactor)[0]
+      let words = "array[0]::smallint[], array[1], array[1], array[50000]"
+      #expect(try await queue.number("select unnest(millrace.wake(\(words)))", on: reactor) == 1)
+      await sleeper.hears(1, on: reactor)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `workers of programs that sleep in the other table are told by all, and all by their programs`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("former", on: reactor)
+      let (old, new) = (await queue.worker("old", on: reactor), await queue.worker("new", on: reactor))
+      let row = "insert into millrace.idle_worker (worker_id, slot_group, number) values (\(old.queue.id!), 0, "
+      try await queue.run(row + "3)", on: reactor)
+      _ = try await queue.queue(queue.submission("x"), on: reactor)
+      await old.hears(1, on: reactor)
+      try await queue.run(row + "4)", on: reactor)
+      _ = try await new.claim(1, on: reactor)
+      #expect(try await new.claim(1, row: 7, on: reactor).isEmpty)
+      try await queue.run("select millrace.tell(array[0]::smallint[], array[1], array[1])", on: reactor)
+      await old.hears(2, on: reactor)
+      await new.hears(1, on: reactor)
+      #expect(old.heard.flatMap(\.words).map(\.row) == [3, 4] && new.heard.flatMap(\.words).map(\.row) == [7])
+      #expect(try await queue.count("millrace.idle_worker", on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `released and promoted tasks are told of`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("told", on: reactor)

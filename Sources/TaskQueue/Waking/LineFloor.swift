@@ -19,7 +19,7 @@ public struct LineFloor: Sendable {
   private var hasSwept = false
 
   /// A floor of which nothing is known; at everything one looks once in `sweepPause`.
-  public init(sweepPause: TimeSpan = .seconds(1 as UInt64)) {
+  public init(sweepPause: TimeSpan) {
     self.sweepPause = sweepPause
   }
 

@@ -23,7 +23,8 @@
 public struct WakeProtocol: Sendable {
   /// Idle rows by their numbers: those above the one up to the other.
   public struct Rows: Sendable, Equatable {
-    /// The newest that is known to be away.
+    /// The newest that is known to be away, and with it those before: but for one whose announcement was given up and
+    /// took effect late. It stands until its worker is told once in vain, which passes the word on.
     public let above: Int
     /// The newest of them.
     public let upTo: Int
@@ -99,6 +100,9 @@ public struct WakeProtocol: Sendable {
   private var rowSeen = 0
   private var rowDoubted = 0
   private var rowGone = 0
+  /// Whether a row is on its way. One at a time: two that were put in place at once over two connections would not see
+  /// each other, and the older one would stay.
+  private var isAnnouncing = false
   /// The newest row that a withdrawal under way takes with it.
   private var rowWithdrawn = 0
   /// Grows with everything that tells of new tasks: a claim sent before proves nothing about them.
@@ -142,7 +146,7 @@ public struct WakeProtocol: Sendable {
     _ claim: Claim, found: Int, isFull: Bool, isAnnounced: Bool, fromStart: Bool, tasks: Int = 0, rests: Int = 0
   ) -> Step {
     if let row = claim.announces?.upTo, isAnnounced { rowSeen = max(rowSeen, row) }
-    mistrustLateRow(of: claim)
+    announcementEnded(of: claim)
     if found > 0 { return took(isFull: isFull) }
     if isStopping { return leave() }
     if fromStart, isListening, claim.news == news, let row = claim.row, row > rowDoubted {
@@ -160,7 +164,7 @@ public struct WakeProtocol: Sendable {
   /// A claim failed; whether its row is in place and whether it took tasks is not known. The slot asks for another.
   public mutating func claimFailed(_ claim: Claim) -> Step {
     owed += claim.owed
-    mistrustLateRow(of: claim)
+    announcementEnded(of: claim)
     return isStopping ? settled(Step()) : Step()
   }
 
@@ -218,10 +222,11 @@ public struct WakeProtocol: Sendable {
     let standing = rowSeen > rowDoubted ? rowSeen : nil
     var announces: Rows?
     // Slots that sleep without a row need one as well: whoever took it has woken only as many as there are tasks.
-    if isListening, standing == nil, beforeSleep || asleep > 0 {
+    if isListening, standing == nil, !isAnnouncing, beforeSleep || asleep > 0 {
       // Always a new number: a row that is put in place again must not be taken for the one that went before.
       rowSent += 1
       announces = Rows(above: rowGone, upTo: rowSent)
+      isAnnouncing = true
     }
     let owed = self.owed
     self.owed = 0
@@ -251,9 +256,10 @@ public struct WakeProtocol: Sendable {
     rowDoubted = max(rowDoubted, row)
   }
 
-  /// A row that was put in place meanwhile may have come after the statement that took newer ones away.
-  private mutating func mistrustLateRow(of claim: Claim) {
+  /// The next row may be put in place. This one may have come after the statement that took newer ones away.
+  private mutating func announcementEnded(of claim: Claim) {
     guard let row = claim.announces?.upTo else { return }
+    isAnnouncing = false
     rowGone = min(rowGone, row - 1)
     rowWithdrawn = min(rowWithdrawn, row - 1)
   }

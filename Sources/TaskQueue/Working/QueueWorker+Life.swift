@@ -136,9 +136,6 @@ extension QueueWorker {
   /// - Throws: `QueueError`; what was done until then is done.
   public func maintain(retentionSeconds: Double, on reactor: isolated Reactor) async throws(QueueError) -> Int64 {
     guard try await lifeline.leads(on: reactor) else { return 0 }
-    try await asQueue { () throws(PostgresError) in
-      _ = try await client.execute(QueueWorker.muteStrangersStatement, on: reactor)
-    }
     var parameters = PostgresParameters()
     parameters.add(retentionSeconds)
     var (moved, dropped, deleted, blocked) = (0, 0, 0, 0) as (Int64, Int64, Int64, Int64)
@@ -152,6 +149,11 @@ extension QueueWorker {
       deleted += result.int64(0, 2)
       blocked += result.int64(0, 3)
       isMore = result.bool(0, 4)
+    }
+    do {
+      _ = try await client.execute(QueueWorker.muteStrangersStatement, on: reactor)
+    } catch {
+      blocked += 1
     }
     if moved + dropped + deleted > 0 {
       log.info(
@@ -208,14 +210,16 @@ extension QueueWorker {
   private static let maintainStatement = PostgresStatement(
     "worker_maintain", "select moved, dropped, deleted, blocked, is_more from millrace.maintain($1::float8)")
 
-  /// What the worker held and could not give back is taken over at once by whoever looks next: nobody owns it.
+  /// What the worker held and could not give back is taken over at once by whoever looks next: nobody owns it. The row
+  /// of the worker comes first, as it does for whoever takes over: in the other order the two could wait for each
+  /// other.
   private static let leaveStatement = PostgresStatement(
     "worker_leave",
     """
     with gone as (
       insert into millrace.worker (id, name, has_left) overriding system value values ($1::bigint, $2::text, true)
-      on conflict (id) do update set has_left = true
+      on conflict (id) do update set has_left = true returning id
     )
-    delete from millrace.sleeper where worker_id = $1::bigint
+    delete from millrace.sleeper where worker_id = (select id from gone)
     """)
 }
