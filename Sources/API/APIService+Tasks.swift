@@ -24,7 +24,10 @@ extension APIService {
   func waitForEnd(
     of id: Int64, _ wait: WaitPreference, _ request: HTTPRequest, on reactor: isolated Reactor
   ) async -> TaskRecord? {
-    guard board.count < configuration.waitersMax else { return nil }
+    guard clientsWaiting < configuration.waitersMax else { return nil }
+    // Also while it looks for itself: after an outage all of them do.
+    clientsWaiting += 1
+    defer { clientsWaiting -= 1 }
     let deadline = reactor.now + .seconds(UInt64(wait.seconds))
     var patience = Limits.blindCheck
     var moment = 0

@@ -23,6 +23,8 @@ final class APIService {
   let pool: ComputePool
   let admin: AdminAccess
   var flights = SingleFlight<TaskIdentity, FlightWaiter>()
+  /// Clients that wait for a task to be over.
+  var clientsWaiting = 0
   private let readiness: Readiness
 
   init(

@@ -45,9 +45,16 @@ enum TaskRoles {
     return api
   }
 
-  /// How many clients may wait in each of `apis` API processes. Each keeps two descriptors of the balancer for as long
-  /// as it waits, and something has to be left for those who do not.
-  static func waitersMax(apis: Int) -> Int { DescriptorLimit.most * 2 / 5 / apis }
+  /// How many clients may wait in each of `apis` API processes that each may have `descriptors`, as their balancer may.
+  /// Each client keeps two of the balancer's for as long as it waits, and something has to be left for those who do
+  /// not, and for what is no client.
+  static func waitersMax(apis: Int, descriptors: Int = DescriptorLimit.most) -> Int {
+    min(max(1, (descriptors - descriptorsKept) / 5 * 2 / apis), waitersMost)
+  }
+
+  private static let descriptorsKept = 200
+  /// The most that may be asked for.
+  static let waitersMost = 1_000_000
 
   /// Runs a worker until a signal stops it.
   /// - Throws: `CommandError`.

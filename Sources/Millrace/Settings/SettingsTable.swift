@@ -120,7 +120,7 @@ extension Setting {
     "cache-mib", "MILLRACE_CACHE_MIB", .integer(1...1_048_576), nil, [.up, .api],
     "memory for those results in MiB; a quarter of the process's memory unless set, and no more than that")
   static let waitersMax = Setting(
-    "waiters", "MILLRACE_WAITERS", .integer(0...1_000_000), nil, [.up, .api],
+    "waiters", "MILLRACE_WAITERS", .integer(0...TaskRoles.waitersMost), nil, [.up, .api],
     "clients that may wait in one API process; unless set, two fifths of the descriptors, shared by all of them")
   static let heavySlots = Setting(
     "heavy-slots", "MILLRACE_HEAVY_SLOTS", .integer(1...256), "1", [.up, .worker],

@@ -132,4 +132,13 @@ import Testing
     }
     #expect(refused > 200)
   }
+
+  /// How many descriptors a process may have, how many API processes there are, and how many clients may wait in each.
+  @Test(arguments: [
+    (20_000, 2, 3960), (20_000, 3, 2640), (1024, 3, 109), (256, 3, 7), (100, 3, 1), (1_073_741_816, 3, 1_000_000),
+    (Int.max, 1, 1_000_000),
+  ])
+  func whoWaitsLeavesDescriptorsToOthers(descriptors: Int, apis: Int, waiters: Int) {
+    #expect(TaskRoles.waitersMax(apis: apis, descriptors: descriptors) == waiters)
+  }
 }
