@@ -26,6 +26,7 @@ public final class QueueBenchmark {
   private let pool: ComputePool
   private let options: Options
   private let log: Logger
+  private let deaf = Deaf()
   private var tally: Tally?
   private var isStopped = false
 
@@ -61,20 +62,30 @@ public final class QueueBenchmark {
       throw .queue(error)
     }
     try await database.mark(pool: pool, log: log, on: reactor)
-    try await measureAll(report: report, on: reactor)
+    let outcome: Result<Void, BenchmarkDatabase.Failure>
+    do throws(BenchmarkDatabase.Failure) {
+      try await measureAll(report: report, on: reactor)
+      outcome = .success(())
+    } catch {
+      outcome = .failure(error)
+    }
+    try? await worker.leave(until: reactor.now + Limits.leavePatience, on: reactor)
+    worker.close(on: reactor)
+    client.close(on: reactor)
+    try outcome.get()
   }
 
   /// Ends what is measured: `run` throws `stopped` soon.
   public func stop() {
     isStopped = true
     tally?.stop()
+    deaf.ready.end()
   }
 
   private func measureAll(
     report: (String, Double) -> Void, on reactor: isolated Reactor
   ) async throws(BenchmarkDatabase.Failure) {
     client.start(on: reactor)
-    let deaf = Deaf()
     worker.start(deaf, on: reactor)
     await deaf.ready.wait(until: .never, on: reactor)
     for batch in [64, 512] {
@@ -86,9 +97,6 @@ public final class QueueBenchmark {
         "submit + claim + complete together, batches of \(batch)",
         try await measure(submits: true, drains: batch, on: reactor))
     }
-    try? await worker.leave(until: reactor.now + Limits.leavePatience, on: reactor)
-    worker.close(on: reactor)
-    client.close(on: reactor)
   }
 
   /// Puts `options.tasks` tasks through what is asked for, and returns how many a second.
@@ -112,7 +120,7 @@ public final class QueueBenchmark {
         }
       }
     }
-    while !tally.isDone { await reactor.sleep(for: .milliseconds(1)) }
+    while !tally.isDone, !isStopped { await reactor.sleep(for: .milliseconds(1)) }
     if let failure = tally.failure { throw failure }
     return Double(tasks) / MonotonicTime.current().since(began).seconds
   }

@@ -21,35 +21,65 @@ enum Bench {
     queue.postgres.limiter = ConnectionLimiter(max: QueueBenchmark.connections(options) + 1)
     let log = configuration.logger("bench")
     let isNamed = configuration.source(of: .databaseName) != .byDefault
-    let result = try OneTask.run {
-      [options, queue] (pool, reactor) async throws(BenchmarkDatabase.Failure) in
+    let result = try OneTask.run { [options, queue] (pool, reactor) async throws(Failure) in
       let interruption = Interruption()
-      let watcher = try? SignalWatcher(Interruption.signals, receiver: interruption, on: reactor)
-      defer { watcher?.close(on: reactor) }
-      let database =
-        isNamed
-        ? try await BenchmarkDatabase.take(queue, pool: pool, log: log, on: reactor)
-        : try await BenchmarkDatabase.make(on: queue, pool: pool, log: log, on: reactor)
+      let watcher = try watch(interruption, on: reactor)
+      defer { watcher.close(on: reactor) }
+      let database: BenchmarkDatabase
+      do throws(BenchmarkDatabase.Failure) {
+        database =
+          isNamed
+          ? try await BenchmarkDatabase.take(queue, pool: pool, log: log, on: reactor)
+          : try await BenchmarkDatabase.make(on: queue, pool: pool, log: log, on: reactor)
+      } catch {
+        throw .database(error)
+      }
       if !isNamed { say("in a database of its own, \(database.name), which is dropped in the end\n") }
       let outcome: Result<Void, BenchmarkDatabase.Failure>
       do throws(BenchmarkDatabase.Failure) {
         let benchmark = QueueBenchmark(database, pool: pool, options: options, log: log)
         interruption.whenItComes = { benchmark.stop() }
+        if interruption.signal != nil { benchmark.stop() }
         try await benchmark.run(
           report: { name, perSecond in say(Help.pad(name, 60) + "\(Int(perSecond)) a second\n") }, on: reactor)
         outcome = .success(())
       } catch {
         outcome = .failure(error)
       }
-      try await database.remove(pool: pool, log: log, on: reactor)
-      try outcome.get()
+      do throws(BenchmarkDatabase.Failure) {
+        try await database.remove(pool: pool, log: log, on: reactor)
+        if interruption.signal == nil { try outcome.get() }
+      } catch {
+        throw .database(error)
+      }
+      if let signal = interruption.signal { throw .interrupted(by: signal) }
     }
     switch result {
     case .success: return
-    case .failure(.refused(let reason)): throw .configuration(reason)
-    case .failure(.stopped):
-      throw CommandError(message: "stopped", exitCode: Interruption.exitCode(of: SIGINT))
-    case .failure(.queue(let error)): throw OneTask.unavailable(error)
+    case .failure(.database(.refused(let reason))): throw .configuration(reason)
+    case .failure(.database(.queue(let error))): throw OneTask.unavailable(error)
+    case .failure(.database(.stopped)): throw CommandError(message: "stopped", exitCode: ExitCode.failure)
+    case .failure(.interrupted(let signal)):
+      throw CommandError(message: "stopped", exitCode: Interruption.exitCode(of: signal))
+    case .failure(.system(let error)):
+      throw CommandError(message: "cannot start: \(error)", exitCode: ExitCode.failure)
+    }
+  }
+
+  /// Why there are no figures.
+  private enum Failure: Error {
+    case database(BenchmarkDatabase.Failure)
+    case interrupted(by: CInt)
+    case system(SystemError)
+  }
+
+  private static func watch(
+    _ interruption: Interruption, on reactor: isolated Reactor
+  ) throws(Failure) -> SignalWatcher {
+    do {
+      return try SignalWatcher(Interruption.signals, receiver: interruption, on: reactor)
+    } catch {
+      throw .system(error)
     }
   }
 
