@@ -28,6 +28,9 @@ public struct LogBudget: Sendable {
   /// Whether lines were suppressed and nobody has asked for a line since there is one again.
   func owes(at now: MonotonicTime) -> Bool { suppressed > 0 && level(at: now) >= 1 }
 
+  /// Whether nobody has asked for a line for `span`, and nobody has to be told of any.
+  func isUnused(for span: TimeSpan, at now: MonotonicTime) -> Bool { suppressed == 0 && now.since(filledAt) >= span }
+
   /// Asks for one line at `now`.
   /// - Returns: how many lines were suppressed since the last one that was written; nil if this one is suppressed too.
   public mutating func admit(at now: MonotonicTime) -> Int? {

@@ -13,8 +13,10 @@ public final class LogSink: Sendable {
   /// and then in a second. What one cause would repeat for every request, such as a full disk, is counted beyond that:
   /// a log that fills the rest of the disk helps nobody.
   static let linesPerSecond = 2.0
-  /// Causes that are told apart; further ones are known by their message alone.
+  /// Causes that are told apart; further ones are known by their message alone,
   static let causesMax = 256
+  /// until some of those that are have said nothing for so long.
+  static let causeKept = TimeSpan.seconds(60 as UInt64)
 
   /// What is repeated: a message, and the reason that it gives.
   private struct Cause: Hashable {
@@ -34,7 +36,7 @@ public final class LogSink: Sendable {
 
   private struct Account {
     var budget = LogBudget(burst: LogSink.linesAtOnce, perSecond: LogSink.linesPerSecond)
-    let tell: @Sendable (Int) -> Void
+    let tell: @Sendable (_ lines: Int, _ reason: String?) -> Void
   }
 
   private enum Work {
@@ -77,12 +79,14 @@ public final class LogSink: Sendable {
   /// any more.
   /// - Returns: how many were suppressed since the last one; nil if this one is suppressed too.
   func admit(
-    _ message: StaticString, for reason: String?, at now: MonotonicTime, tell: @escaping @Sendable (Int) -> Void
+    _ message: StaticString, for reason: String?, at now: MonotonicTime,
+    tell: @escaping @Sendable (_ lines: Int, _ reason: String?) -> Void
   ) -> Int? {
     var cause = Cause(message: UInt(bitPattern: message.utf8Start), reason: reason)
     let (admitted, isFirst) = state.withLock { state -> (Int?, Bool) in
       if state.accounts.count >= LogSink.causesMax, state.accounts[cause] == nil {
-        cause = Cause(message: cause.message, reason: nil)
+        state.accounts = state.accounts.filter { !$0.value.budget.isUnused(for: LogSink.causeKept, at: now) }
+        if state.accounts.count >= LogSink.causesMax { cause = Cause(message: cause.message, reason: nil) }
       }
       let admitted = state.accounts[cause, default: Account(tell: tell)].budget.admit(at: now)
       let isFirst = admitted == nil && !state.hasSuppressed
@@ -96,16 +100,16 @@ public final class LogSink: Sendable {
   /// Tells of lines that were suppressed by causes that say nothing any more, or of all.
   private func tellSuppressed(all: Bool) {
     let now = MonotonicTime.current()
-    let owed = state.withLock { state -> [(tell: @Sendable (Int) -> Void, lines: Int)] in
-      var owed: [(tell: @Sendable (Int) -> Void, lines: Int)] = []
+    let owed = state.withLock { state -> [() -> Void] in
+      var owed: [() -> Void] = []
       for (key, account) in state.accounts where all || account.budget.owes(at: now) {
         let lines = state.accounts[key]!.budget.takeSuppressed()
-        if lines > 0 { owed.append((account.tell, lines)) }
+        if lines > 0 { owed.append { account.tell(lines, key.reason) } }
       }
       state.hasSuppressed = state.accounts.values.contains { $0.budget.hasSuppressed }
       return owed
     }
-    for (tell, lines) in owed { tell(lines) }
+    for tell in owed { tell() }
   }
 
   /// Waits until everything handed over so far was written, a second at most: for the last lines before a process ends,

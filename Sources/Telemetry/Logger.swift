@@ -79,14 +79,18 @@ public struct Logger: Sendable {
 
   private func write(_ level: Level, _ message: StaticString, _ fields: [Field]) {
     guard level >= .warning else { return put(level, message, fields) }
-    let reason = fields.first { "\($0.key)" == "reason" }?.value
-    let suppressed = sink.admit(message, for: reason, at: .current()) { lines in
+    let reason = fields.first { Logger.isReason($0.key) }?.value
+    let suppressed = sink.admit(message, for: reason, at: .current()) { (lines, reason) in
       let of: [Field] = [("lines", "\(lines)"), ("of", "\(message)")]
       put(.warning, "lines were suppressed", reason.map { of + [("reason", $0)] } ?? of)
     }
     guard let suppressed else { return }
     // The line that comes through tells of those that did not.
     put(level, message, suppressed > 0 ? fields + [("suppressed", "\(suppressed)")] : fields)
+  }
+
+  private static func isReason(_ key: StaticString) -> Bool {
+    key.withUTF8Buffer { $0.elementsEqual("reason".utf8) }
   }
 
   private func put(_ level: Level, _ message: StaticString, _ fields: [Field]) {
