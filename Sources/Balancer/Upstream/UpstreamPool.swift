@@ -22,7 +22,7 @@ final class UpstreamPool {
   /// - Returns: whether there is room.
   func makeRoom(_ most: Int, on reactor: isolated Reactor) -> Bool {
     if open < most { return true }
-    let oldest = idle.compactMap(\.first).min { $0.idleSince < $1.idleSince }
+    let oldest = idle.joined().min { $0.idleSince < $1.idleSince }
     guard let oldest else { return false }
     remove(oldest)
     oldest.close(on: reactor)
@@ -77,7 +77,7 @@ final class UpstreamPool {
   /// waited longest.
   func sweep(on reactor: isolated Reactor) {
     for slot in idle.indices {
-      for link in idle[slot] {
+      for link in idle[slot].sorted(by: { $0.idleSince < $1.idleSince }) {
         let age = reactor.now.since(link.idleSince)
         link.entry.lifetime.survived(age.milliseconds)
         let isSurplus = idle[slot].count > BalancerLimits.upstreamsKept
