@@ -92,17 +92,17 @@ func socketPair() -> (CInt, CInt) {
         var bytes = [UInt8](repeating: 0, count: 40_000)
         for _ in 0..<25 {
           // The slowness itself is what is tested.
-          await reactor.sleep(for: .milliseconds(25))
+          await reactor.sleep(for: .milliseconds(150))
           _ = read(right, &bytes, bytes.count)
         }
       }
       sender.write([UInt8](repeating: 7, count: 1_000_000), on: reactor)
       var drained: [Bool] = []
       let begin = reactor.now
-      drained.append(await sender.drain(stall: .milliseconds(150), on: reactor))
-      drained.append(reactor.now.since(begin) > .milliseconds(300))
+      drained.append(await sender.drain(stall: .milliseconds(1500), on: reactor))
+      drained.append(reactor.now.since(begin) > .milliseconds(2000))
       sender.write([UInt8](repeating: 7, count: 1_000_000), on: reactor)
-      drained.append(await sender.drain(stall: .milliseconds(150), on: reactor))
+      drained.append(await sender.drain(stall: .milliseconds(1500), on: reactor))
       sender.close(on: reactor)
       close(right)
       return drained
