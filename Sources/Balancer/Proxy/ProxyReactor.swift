@@ -45,7 +45,9 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   /// Bytes of requests that nobody has now, and how many somebody has.
   private var lent: [RequestBytes] = []
   private var lentOut = 0
-  /// Buffers and sessions that were freed since memory was given back to the system.
+  /// The fewest that nobody had since the last sweep: so many were not needed.
+  private var lentLeast = 0
+  /// Buffers, sessions and links that were freed since memory was given back to the system.
   private var freed = 0
   private lazy var sweepTimer = ReactorTimer(self)
   private lazy var lineTimer = ReactorTimer(self)
@@ -139,7 +141,9 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   /// Bytes for a request; given back with `takeBack`.
   func lendRequest() -> RequestBytes {
     lentOut += 1
-    return lent.popLast() ?? RequestBytes()
+    guard let request = lent.popLast() else { return RequestBytes() }
+    lentLeast = min(lentLeast, lent.count)
+    return request
   }
 
   /// Whether a session may keep its request's bytes for the next request. Few may: what ten thousand connections held
@@ -150,6 +154,13 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     lentOut -= 1
     request.reset()
     if lent.count < BalancerLimits.requestsKeptMax { lent.append(request) } else { freed += 1 }
+  }
+
+  /// What was not needed since the last sweep is not kept.
+  private func dropSpareRequests() {
+    lent.removeLast(lentLeast)
+    freed += lentLeast
+    lentLeast = lent.count
   }
 
   /// What a crowd has freed stays with malloc, between what others hold, long after the crowd has left.
@@ -215,7 +226,9 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
       if waiting.count > 0 { reactor.arm(lineTimer, after: BalancerLimits.waitingRetry) }
     } else {
       upstreams.sweep(on: reactor)
+      freed += upstreams.takeClosed()
       for session in sessions { session.releaseIfQuiet(on: reactor) }
+      dropSpareRequests()
       giveBackMemory()
       reactor.arm(sweepTimer, after: BalancerLimits.sweep)
     }

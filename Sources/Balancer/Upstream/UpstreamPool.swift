@@ -15,8 +15,20 @@ final class UpstreamPool {
   /// A connection was begun.
   func began() { open += 1 }
 
+  /// Connections that were closed since that was last asked.
+  private var closedLately = 0
+
   /// A connection was closed.
-  func closed() { open -= 1 }
+  func closed() {
+    open -= 1
+    closedLately += 1
+  }
+
+  /// How many were closed since this was last asked.
+  func takeClosed() -> Int {
+    defer { closedLately = 0 }
+    return closedLately
+  }
 
   /// Sees to it that there may be one more connection; at the bound `most` one that waits for work gives way.
   /// - Returns: whether there is room.
