@@ -87,12 +87,16 @@ import Testing
       let first = try await fixture.connect(on: reactor)
       first.send(request("GET /lasts"), on: reactor)
       _ = await fixture.backend.waits(forAsked: 1, on: reactor)
-      return (
-        own: await fixture.ask(request("GET /livez"), on: reactor),
-        other: await fixture.ask(request("GET /who"), on: reactor)
-      )
+      let own = await fixture.ask(request("GET /livez"), on: reactor)
+      let other = await fixture.ask(request("GET /who"), on: reactor)
+      // One that becomes free while somebody waits is his.
+      let last = try await fixture.connect(on: reactor)
+      last.send(request("GET /last"), on: reactor)
+      fixture.backend.connection(of: "/lasts")?.send(RawBackend.ok, on: reactor)
+      return (own: own, other: other, isAsked: await fixture.backend.isAsked("/last", on: reactor))
     }
     #expect(seen.own.hasPrefix("HTTP/1.1 200 "), "\(seen.own)")
+    #expect(seen.isAsked)
     #expect(seen.other.hasPrefix("HTTP/1.1 503 ") && seen.other.lowercased().contains("retry-after:"), "\(seen.other)")
   }
 
@@ -124,10 +128,7 @@ import Testing
       // The last one is kept, by the sweeps after that as well, and brings the next request.
       let isLastClosed = await fixture.backend.waits(forFinished: 6, within: .milliseconds(1500), on: reactor)
       clients[0].send(request("GET /again", kept: true), on: reactor)
-      let deadline = reactor.now + .seconds(10 as UInt64)
-      while fixture.backend.connection(of: "/again") == nil, reactor.now < deadline {
-        await reactor.sleep(for: .milliseconds(1))
-      }
+      _ = await fixture.backend.isAsked("/again", on: reactor)
       let brought = fixture.backend.connection(of: "/again")?.received.components(" HTTP/1.1")
       return (allAsked: allAsked, areClosed: areClosed, isLastClosed: isLastClosed, brought: brought)
     }

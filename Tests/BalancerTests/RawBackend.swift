@@ -76,6 +76,14 @@ final class RawBackend: ConnectionAcceptor {
     connections.first { $0.received.contains(" \(path) HTTP/1.1") }
   }
 
+  /// Whether a request for `path` comes within 10 seconds, on whatever connection. Scripts read as they like, and tell
+  /// nobody.
+  func isAsked(_ path: String, on reactor: isolated Reactor) async -> Bool {
+    let deadline = reactor.now + .seconds(10 as UInt64)
+    while connection(of: path) == nil, reactor.now < deadline { await reactor.sleep(for: .milliseconds(1)) }
+    return connection(of: path) != nil
+  }
+
   /// All that was received, connection by connection, without health checks.
   var received: [String] { connections.map(\.received).filter { !$0.contains("GET /health") && !$0.isEmpty } }
 

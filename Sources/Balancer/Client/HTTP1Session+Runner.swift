@@ -144,7 +144,9 @@ extension HTTP1Session {
 
   private func connect(to entry: BackendEntry, on reactor: isolated Reactor) -> Step {
     guard proxy.upstreams.makeRoom(proxy.shared.configuration.linksMax, on: reactor) else {
-      return lackResources(for: entry)
+      giveUp(entry)
+      // One that is in use will be free before long.
+      return noBackend(on: reactor)
     }
     do throws(SystemError) {
       let fresh = try HTTP1Link(entry, proxy: proxy, on: reactor)
@@ -154,7 +156,8 @@ extension HTTP1Session {
     } catch {
       switch error.code {
       case EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, ENOSPC:
-        return lackResources(for: entry)
+        giveUp(entry)
+        return exchange.resourcesLacked()
       case EAGAIN: return exchange.connectDeferred()
       default: return exchange.connectFailed()
       }
@@ -162,10 +165,9 @@ extension HTTP1Session {
   }
 
   /// It is our own shortage, not the backend's fault.
-  private func lackResources(for entry: BackendEntry) -> Step {
+  private func giveUp(_ entry: BackendEntry) {
     entry.backend.requestAbandoned()
     chosen = nil
-    return exchange.resourcesLacked()
   }
 
   private func noBackend(on reactor: isolated Reactor) -> Step {
