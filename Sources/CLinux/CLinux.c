@@ -27,6 +27,8 @@ int clinux_die_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, (unsigne
 
 void clinux_give_back_memory(void) { malloc_trim(0); }
 
+void clinux_map_large_blocks(size_t bytes) { mallopt(M_MMAP_THRESHOLD, (int)bytes); }
+
 size_t clinux_allocated_bytes(void) {
   struct mallinfo2 all = mallinfo2();
   return all.uordblks + all.hblkhd;

@@ -38,6 +38,7 @@ public final class RoleProcess: SignalReceiver {
     own: [CInt] = [], holdsSecrets: Bool = false, _ start: @Sendable (isolated Reactor) throws(SystemError) -> any Role
   ) throws(SystemError) {
     DescriptorLimit.raise()
+    clinux_map_large_blocks(Limits.mappedBlockBytes)
     MemoryPrivacy.forbidCoreFiles()
     if holdsSecrets { MemoryPrivacy.close() }
     try Reactor().runOnCallingThread { (reactor) throws(SystemError) in

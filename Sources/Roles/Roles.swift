@@ -16,6 +16,9 @@ public enum Limits {
   static let wrongTokensWindow = TimeSpan.seconds(60 as UInt64)
   /// Addresses of which wrong tokens are counted.
   static let guessersMax = 4096
+  /// Blocks of memory of so many bytes go back to the system as soon as they are free. A body or a result of a megabyte
+  /// is rare enough, and what a crowd of them has left would stay with the process.
+  static let mappedBlockBytes = 256 << 10
   /// How soon after the first wish to stop another counts as impatience: one wish can arrive twice, from a terminal or
   /// timeout(1), which signal the process and its group.
   static let secondSignal = TimeSpan.milliseconds(200)

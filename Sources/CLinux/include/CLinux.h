@@ -64,6 +64,10 @@ void clinux_name_thread(unsigned long thread, const char *name);
 /// Gives the pages that malloc has no use for back to the system (malloc_trim(3)).
 void clinux_give_back_memory(void);
 
+/// From now on malloc(3) takes blocks of at least so many bytes from the system and gives them back at once; otherwise
+/// it keeps them, and more of them the larger they were (mallopt(3), M_MMAP_THRESHOLD).
+void clinux_map_large_blocks(size_t bytes);
+
 /// Bytes that malloc(3) has handed out in the whole process.
 size_t clinux_allocated_bytes(void);
 
