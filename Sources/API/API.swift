@@ -8,7 +8,7 @@
 //   APIService        what all routes share; routes stand in `APIService+….swift`, one file a group of paths
 //   ResultCache       L1 (memory) and L2 (Redis) of immutable results
 //   CompletionBoard   clients that wait for a task
-//   Readiness         whether a task that is submitted now would be stored and run
+//   Readiness         whether a task that is submitted now would be stored, and run soon
 //
 // A route is one line in `APIService.routes` and a method; a new kind of task needs nothing here.
 

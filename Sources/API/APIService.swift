@@ -72,7 +72,7 @@ final class APIService {
     router.on(.post, "/cache/clear") { (service, request, reactor) throws(Problem) in
       try await service.clearCache(request, on: reactor)
     }
-    router.addOperatorEndpoints(metrics: metrics) { (service, reactor) in await service.readiness.missing(on: reactor) }
+    router.addOperatorEndpoints(metrics: metrics) { (service, reactor) in await service.readiness.state(on: reactor) }
     return router
   }
 
@@ -86,8 +86,11 @@ final class APIService {
   /// - Parameter mayBeQueued: what failed may have stored a task all the same.
   func problem(_ error: QueueError, _ request: HTTPRequest, mayBeQueued: Bool = false) -> Problem {
     let message: StaticString =
-      error.code == .lacksSchema
-      ? "request failed; the schema is missing or old: run 'millrace migrate'" : "request failed"
+      switch error.code {
+      case .lacksSchema: "request failed; the schema is missing or old: run 'millrace migrate'"
+      case .outgrown: "request failed; the schema is that of a newer program"
+      default: "request failed"
+      }
     log.warning(
       message,
       [

@@ -2,9 +2,10 @@
 //
 // `PostgresClient` is what rooms above call: it keeps a few connections alive, prepares statements where they are
 // first used, and lets many requests be in flight on one connection at once. `PostgresConnection` is one connection,
-// whose `notificationReceiver` hears NOTIFY, `Migrator` brings a schema up to date. It calls the reactor below and
-// libpq, and hands results back through the awaiting task. SQL does not live here but in the room that owns the tables;
-// a new wire type is an encoder in `PostgresParameters.swift` and a reader in `PostgresResult.swift`.
+// whose `notificationReceiver` hears NOTIFY, `Migrator` brings a schema up to date, `SchemaFit` tells whether it is so
+// for a program. It calls the reactor below and libpq, and hands results back through the awaiting task. SQL does not
+// live here but in the room that owns the tables; a new wire type is an encoder in `PostgresParameters.swift` and a
+// reader in `PostgresResult.swift`.
 
 /// The bounds of this room.
 public enum Limits {
@@ -12,6 +13,8 @@ public enum Limits {
   static let requestsPerConnection = 4096
   /// How long one request may take before it is cancelled, unless the caller says otherwise.
   public static let requestSeconds: UInt64 = 15
+  /// The oldest server that will do, as libpq numbers them: what is sent was tried on this one and newer ones.
+  static let serverVersionMin: CInt = 150_000
   /// How long one attempt to connect may take.
   static let connectSeconds: UInt64 = 5
   /// How long a caller waits for a connection before it gets `unavailable`.
@@ -22,6 +25,8 @@ public enum Limits {
   static let lateStopSeconds: UInt64 = 1
   /// How long after its deadline a cancelled request may keep the server silent before the connection is given up.
   static let silenceSeconds: UInt64 = 10
+  /// How often tables are looked at that do not fit the program yet, in milliseconds.
+  static let schemaLookMs: UInt64 = 500
   /// How long one statement of a migration may take: it may read through a partition of millions of tasks.
   static let migrationSeconds: UInt64 = 3600
   /// How long a program waits for another one that migrates.

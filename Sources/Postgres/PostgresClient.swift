@@ -12,7 +12,7 @@ public final class PostgresClient {
   private var connections: [PostgresConnection] = []
   private var waiters: [Pause] = []
   private var isClosed = false
-  private var lastFailure = "not connected yet"
+  private var lastFailure = PostgresError(.unavailable, "not connected yet")
   private let reconnects: Counter
 
   /// A client that connects as soon as `start` is called.
@@ -27,7 +27,10 @@ public final class PostgresClient {
   }
 
   /// Whether at least one connection is open.
-  public var isConnected: Bool { connections.contains { $0.isOpen } }
+  private var isConnected: Bool { connections.contains { $0.isOpen } }
+
+  /// Why no connection is open, nil if one is.
+  public var refusal: PostgresError? { isConnected ? nil : lastFailure }
 
   /// Begins to keep `width` connections.
   public func start(width: Int = 1, on reactor: isolated Reactor) {
@@ -60,7 +63,7 @@ public final class PostgresClient {
       waiters.removeAll { $0 === waiter }
       if let best = leastBusy { return best }
     }
-    throw PostgresError(.unavailable, lastFailure)
+    throw lastFailure
   }
 
   /// Closes all connections for good.
@@ -75,6 +78,17 @@ public final class PostgresClient {
     connections.lazy.filter { $0.isOpen }.min { $0.requestsInFlight < $1.requestsInFlight }
   }
 
+  /// Looks whether the tables behind `connection` fit, and closes it if they do not.
+  private func use(_ connection: PostgresConnection, on reactor: isolated Reactor) async throws(PostgresError) {
+    guard let steps = configuration.schemaSteps else { return }
+    do {
+      try await SchemaFit.check(connection, known: steps, on: reactor)
+    } catch {
+      connection.close(on: reactor)
+      throw error
+    }
+  }
+
   private func keepOne(on reactor: isolated Reactor) async {
     var backoff = configuration.backoff
     var random = SeededRandom.fromSystem()
@@ -83,9 +97,11 @@ public final class PostgresClient {
       do {
         let connection = try await PostgresConnection.connect(
           configuration.turned(forAttempt: backoff.attempts), helpers: helpers, on: reactor)
+        try await use(connection, on: reactor)
         if isClosed { return connection.close(on: reactor) }
         reconnects.increment()
         log.debug("connected", [("backend", "\(connection.backendProcessId)")])
+        lastFailure = PostgresError(.unavailable, "the connection was lost")
         connections.append(connection)
         for waiter in waiters { waiter.end() }
         await connection.whenLost(on: reactor)
@@ -100,7 +116,14 @@ public final class PostgresClient {
           triedAtOnce = reactor.now
         }
       } catch {
-        lastFailure = error.message
+        // Whatever the reason: callers are told that there is no connection, or no tables yet.
+        let isNew = lastFailure.message != error.message
+        lastFailure = error.isOfSchema ? error : PostgresError(.unavailable, error.message)
+        if error.isOfSchema {
+          if isNew { log.warning("waiting for the tables of this program", [("reason", error.message)]) }
+          await reactor.sleep(for: .milliseconds(Limits.schemaLookMs))
+          continue
+        }
         if backoff.attempts == configuration.connectionRetries {
           log.error("PostgreSQL cannot be reached, trying on", [("reason", error.message)])
         } else {

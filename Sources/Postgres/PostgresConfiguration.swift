@@ -22,6 +22,9 @@ public struct PostgresConfiguration: Sendable {
   public var connectionRetries = 5
   /// The first pause between attempts, in seconds; it doubles, with jitter.
   public var baseBackoffSeconds = 0.5
+  /// How many steps of the schema the program knows: a `PostgresClient` then uses no connection before the tables fit;
+  /// nil for one that works on whatever there is.
+  public var schemaSteps: Int?
   /// Counts the connections of the whole process.
   public var limiter = ConnectionLimiter(max: 20)
 

@@ -74,6 +74,10 @@ extension PostgresConnection {
       connection.close(on: reactor)
       throw PostgresError(.unavailable, reason)
     }
+    if let complaint = complaint(ofServer: PQserverVersion(handle)) {
+      connection.close(on: reactor)
+      throw PostgresError(.unavailable, complaint)
+    }
     // Details and excerpts of statements may hold what users have sent: errors are one sentence without them.
     PQsetErrorVerbosity(handle, PQERRORS_TERSE)
     // libpq would print what the server remarks beside its answers, past the log and its format.
@@ -90,6 +94,13 @@ extension PostgresConnection {
       throw PostgresError(.unavailable, "\(error)")
     }
     return connection
+  }
+
+  /// What is wrong with a server of `version`, 150014 say, nil if it will do.
+  static func complaint(ofServer version: CInt) -> String? {
+    guard version < Limits.serverVersionMin else { return nil }
+    let needed = Limits.serverVersionMin / 10_000
+    return "this is PostgreSQL \(version / 10_000), and \(needed) or later is needed"
   }
 
   private static func start(_ parameters: [(String, String)]) throws(PostgresError) -> OpaquePointer {

@@ -10,6 +10,8 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     case deadline
     /// The server refused or failed the statement, with its five-character SQLSTATE.
     case server(sqlstate: String)
+    /// The tables are not those that the program works on: older, or of a newer program that has left it behind.
+    case unfitSchema(isNewer: Bool)
     /// More requests than `Limits.requestsPerConnection` are waiting.
     case overloaded
   }
@@ -30,7 +32,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
   /// primary no more (25006), or lacks a statement that a failed request was to prepare (26000).
   public var isTransient: Bool {
     switch code {
-    case .unavailable, .connectionLost, .deadline, .overloaded: true
+    case .unavailable, .connectionLost, .deadline, .unfitSchema, .overloaded: true
     case .server(let state):
       ["57", "53", "40"].contains { state.hasPrefix($0) } || ["25006", "26000", "58030"].contains(state)
     }
@@ -54,6 +56,11 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
   public var lacksMigration: Bool {
     guard case .server(let state) = code else { return false }
     return ["42P01", "42703", "42883", "3F000"].contains(state)
+  }
+
+  /// Whether the tables do not fit the program.
+  public var isOfSchema: Bool {
+    if case .unfitSchema = code { true } else { false }
   }
 
   /// The code and the words.

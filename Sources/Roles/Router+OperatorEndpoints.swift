@@ -5,26 +5,29 @@ public import Reactor
 public import Telemetry
 
 extension Router {
-  /// Adds what every role answers: `/livez` (the process turns), `/readyz` (200 while `notReady` names nothing, else
-  /// 503 with what is missing), and `/metrics` in the Prometheus text format.
+  /// Adds what every role answers: `/livez` (the process turns, whatever becomes of others: who restarts it for a
+  /// database that is away has two outages), `/readyz` (200 while `state` misses nothing, else 503; what is waited for
+  /// is named in both), and `/metrics` in the Prometheus text format.
   public func addOperatorEndpoints(
-    metrics: Metrics, notReady: @escaping (Context, isolated Reactor) async -> [String]
+    metrics: Metrics, state: @escaping (Context, isolated Reactor) async -> RoleState
   ) {
     on(.get, "/livez") { (_, _, _) throws(Problem) in
       HTTPResponse.json(200, Array(#"{"status":"alive"}"#.utf8))
     }
     on(.get, "/readyz") { (context, _, reactor) throws(Problem) in
-      let missing = await notReady(context, reactor)
+      let state = await state(context, reactor)
+      let isReady = state.missing.isEmpty
+      let waitingFor = state.missing + state.degraded
       var json = JSONWriter()
       json.object { json in
-        json.field("status", missing.isEmpty ? "ready" : "not ready")
-        if missing.isEmpty { return }
+        json.field("status", isReady ? waitingFor.isEmpty ? "ready" : "degraded" : "not ready")
+        if waitingFor.isEmpty { return }
         json.key("waiting_for")
         json.array { json in
-          for name in missing { json.string(name) }
+          for name in waitingFor { json.string(name) }
         }
       }
-      return HTTPResponse.json(missing.isEmpty ? 200 : 503, json.bytes)
+      return HTTPResponse.json(isReady ? 200 : 503, json.bytes)
     }
     on(.get, "/metrics") { (_, _, _) throws(Problem) in
       HTTPResponse(200, "text/plain; version=0.0.4; charset=utf-8", metrics.rendered())

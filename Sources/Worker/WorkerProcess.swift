@@ -71,7 +71,7 @@ public final class WorkerProcess: Role {
   /// `/livez`, `/readyz` and `/metrics`.
   private func serveEndpoints(on reactor: isolated Reactor) throws(SystemError) {
     let router = Router(queue)
-    router.addOperatorEndpoints(metrics: metrics) { queue, _ in queue.missing }
+    router.addOperatorEndpoints(metrics: metrics) { queue, _ in RoleState(missing: queue.missing) }
     let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics), log: log)
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     self.server = server

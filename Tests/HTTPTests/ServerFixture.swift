@@ -28,7 +28,7 @@ final class Fixture {
     let fixture = Fixture()
     let router = Router(fixture)
     let metrics = sharedMetrics
-    router.addOperatorEndpoints(metrics: metrics) { (_, _) in [] }
+    router.addOperatorEndpoints(metrics: metrics) { (_, _) in RoleState() }
     router.on(.get, "/hello") { (fixture, _, _) throws(Problem) in
       fixture.served += 1
       return .text(200, "hello")

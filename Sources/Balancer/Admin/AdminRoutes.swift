@@ -12,7 +12,9 @@ enum AdminRoutes {
 
   static func router(_ context: AdminContext) -> Router<AdminContext> {
     let router = Router(context)
-    router.addOperatorEndpoints(metrics: context.shared.registry) { (context, _) in context.shared.backends.unchecked }
+    router.addOperatorEndpoints(metrics: context.shared.registry) { (context, _) in
+      RoleState(missing: context.shared.backends.unchecked)
+    }
     router.on(.get, "/") { (context, _, reactor) throws(Problem) in overview(context.shared, nowMs(reactor)) }
     router.on(.get, "/lb/health") { (_, _, _) throws(Problem) in
       .json(200, Array(#"{"status":"healthy","service":"loadbalancer"}"#.utf8))

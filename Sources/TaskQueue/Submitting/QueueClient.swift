@@ -18,6 +18,7 @@ public final class QueueClient {
   ) {
     var postgres = configuration.postgres
     postgres.settings += QueueSchema.submitterSettings
+    postgres.schemaSteps = QueueSchema.migrations.count
     client = PostgresClient(
       postgres, helpers: PostgresConnection.Helpers(pool: pool), log: log.named("postgres"), metrics: metrics)
     submitter = Submitter(client, holdMax: holdMax, log: log.named("queue"), metrics: metrics)
@@ -35,8 +36,8 @@ public final class QueueClient {
     client.close(on: reactor)
   }
 
-  /// Whether a connection stands.
-  public var isConnected: Bool { client.isConnected }
+  /// What it waits for, nil if it is connected.
+  public var missing: String? { client.refusal.map { QueueError($0).waitsFor } }
 
   /// Whether PostgreSQL had no room for tasks, or its disk failed, a short while before `now`, and it has stored none
   /// since.

@@ -10,6 +10,8 @@ public struct QueueError: Error, Sendable, CustomStringConvertible {
     case unknown
     /// The tables are not those that this program knows: its migrations have not been run.
     case lacksSchema
+    /// The tables are those of a program so much newer that this one must not touch them.
+    case outgrown
     /// PostgreSQL refused a statement, for a reason that trying again does not change.
     case refused
   }
@@ -33,14 +35,24 @@ public struct QueueError: Error, Sendable, CustomStringConvertible {
       switch error.code {
       case .connectionLost, .deadline: .unknown
       case .unavailable, .overloaded: .unavailable
+      case .unfitSchema(let isNewer): isNewer ? .outgrown : .lacksSchema
       case .server: error.lacksMigration ? .lacksSchema : error.isTransient ? .unavailable : .refused
       }
     message = error.description
     if case .server = error.code { isAnswer = true } else { isAnswer = false }
   }
 
-  /// Whether trying again may help.
-  public var isTransient: Bool { code == .unavailable || code == .unknown }
+  /// Whether trying again may help: also with tables that do not fit, for which the program waits.
+  public var isTransient: Bool { code != .refused }
+
+  /// What there is to be waited for, in two words, for `/readyz`.
+  public var waitsFor: String {
+    switch code {
+    case .lacksSchema: "the schema"
+    case .outgrown: "a newer program"
+    default: "PostgreSQL"
+    }
+  }
 
   /// PostgreSQL's words.
   public var description: String { message }

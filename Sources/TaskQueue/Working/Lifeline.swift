@@ -32,7 +32,8 @@ final class Lifeline: PostgresNotificationReceiver {
   private(set) var hearing = HearingTest()
   private var isListening = false
   private var isLeader = false
-  private var lacksMigration = false
+  /// Why it is not.
+  private var failure: PostgresError?
   /// Whether the table may be giving this worker an id, and who waits for the end of that.
   private var isRegistering = false
   private let registered = Pause()
@@ -47,7 +48,7 @@ final class Lifeline: PostgresNotificationReceiver {
   }
 
   /// What it waits for, for `/readyz`.
-  var missing: [String] { isListening ? [] : [lacksMigration ? "the schema" : "PostgreSQL"] }
+  var missing: [String] { isListening ? [] : [failure.map { QueueError($0).waitsFor } ?? "PostgreSQL"] }
 
   /// Keeps the connection until `stop`.
   func run(_ listener: any QueueListener, on reactor: isolated Reactor) async {
@@ -59,6 +60,7 @@ final class Lifeline: PostgresNotificationReceiver {
       do {
         try await connect(attempts: backoff.attempts, on: reactor)
         backoff.reset()
+        failure = nil
         if isStopping { break }
         listener.listening(on: reactor)
         await connection?.whenLost(on: reactor)
@@ -72,15 +74,24 @@ final class Lifeline: PostgresNotificationReceiver {
           continue
         }
       } catch {
-        lacksMigration = error.lacksMigration
+        failure = error
         if isStopping { break }
-        let message: StaticString =
-          lacksMigration
-          ? "the schema is missing or old: run 'millrace migrate'" : "no lifeline to PostgreSQL yet"
-        log.warning(message, [("reason", error.message)])
+        log.warning(Lifeline.complaint(error), [("reason", error.message)])
         connection?.close(on: reactor)
+        // Tables that do not fit are looked at often: who upgrades waits for it.
+        if error.isOfSchema { backoff.reset() }
       }
       if !isStopping { await reactor.sleep(for: backoff.next(using: &random)) }
+    }
+  }
+
+  private static func complaint(_ error: PostgresError) -> StaticString {
+    switch error.code {
+    case .unfitSchema(let isNewer):
+      isNewer
+        ? "the schema is that of a newer program: start that one"
+        : "the schema is missing or old: run 'millrace migrate'"
+    default: "no lifeline to PostgreSQL yet"
     }
   }
 
@@ -92,7 +103,7 @@ final class Lifeline: PostgresNotificationReceiver {
       configuration.turned(forAttempt: attempts), helpers: helpers, on: reactor)
     self.connection = connection
     connection.notificationReceiver = self
-    try await checkSchema(connection, on: reactor)
+    try await SchemaFit.check(connection, known: QueueSchema.migrations.count, on: reactor)
     if id == nil {
       // From here on there may be a row that only this worker can say to be over.
       guard !isStopping else { throw PostgresError(.unavailable, "the worker is leaving") }
@@ -114,19 +125,6 @@ final class Lifeline: PostgresNotificationReceiver {
     for statement in statements { _ = try await connection.execute(statement, on: reactor) }
     hearing.heard(at: reactor.now)
     isListening = true
-  }
-
-  /// Tables of a step before would do for some of the statements and not for others. Those of a later step do: they
-  /// are there as soon as the first programs of an upgrade are.
-  private func checkSchema(
-    _ connection: PostgresConnection, on reactor: isolated Reactor
-  ) async throws(PostgresError) {
-    let step = try await connection.execute(Lifeline.stepStatement, on: reactor).int64(0, 0)
-    let needed = QueueSchema.migrations.count
-    guard step < needed else { return }
-    // What PostgreSQL would say of the first function that is not there.
-    throw PostgresError(
-      .server(sqlstate: "42883"), "the tables are at step \(step), and this program needs step \(needed)")
   }
 
   /// Registers no more, and waits for the id if the table may be giving one: until `deadline` at the latest.
@@ -176,9 +174,6 @@ final class Lifeline: PostgresNotificationReceiver {
     isStopping = true
     connection?.close(on: reactor)
   }
-
-  private static let stepStatement = PostgresStatement(
-    "worker_step", "select coalesce(max(number), 0)::bigint from millrace.migration")
 
   private static let registerStatement = PostgresStatement(
     "worker_register", "insert into millrace.worker (name) values ($1::text) returning id")

@@ -17,6 +17,7 @@ public final class QueueWorker {
   ) {
     var postgres = configuration.postgres
     postgres.settings += QueueSchema.workerSettings
+    postgres.schemaSteps = QueueSchema.migrations.count
     let helpers = PostgresConnection.Helpers(pool: pool)
     self.name = name
     self.log = log

@@ -11,16 +11,25 @@ public struct Migration: Sendable {
   public let number: Int32
   /// What it does, in a few words.
   public let name: String
+  /// How many steps a program has to know that works on tables of this step or a later one. Programs that know fewer
+  /// stop doing so, and wait.
+  let oldestProgram: Int32
   let nextPiece: String?
   let statements: [String]
 
   /// Step `number`, of `statements` without terminating semicolons.
+  /// - Parameter oldestProgram: how many steps a program has to know that works on the tables from then on; 0 as long
+  ///   as those of before can.
   /// - Parameter nextPiece: a query that returns one row with the next statement to be run before the others, how many
   ///   of them are done, and how many there are, and no row when all are done. Each is a transaction of its own, so the
   ///   step can be broken off and begun again.
-  public init(_ number: Int32, _ name: String, preparedBy nextPiece: String? = nil, _ statements: [String]) {
+  public init(
+    _ number: Int32, _ name: String, oldestProgram: Int32 = 0, preparedBy nextPiece: String? = nil,
+    _ statements: [String]
+  ) {
     self.number = number
     self.name = name
+    self.oldestProgram = oldestProgram
     self.nextPiece = nextPiece
     self.statements = statements
   }
@@ -79,6 +88,7 @@ public struct Migrator {
       create table if not exists millrace.migration (
         number integer primary key, name text not null, applied_at timestamptz not null default now())
       """,
+      "alter table millrace.migration add column if not exists oldest_program integer not null default 0",
     ]
     for (index, sql) in create.enumerated() {
       _ = try await execute([("migrate_create_\(index)", sql)], connection, on: reactor)
@@ -96,7 +106,9 @@ public struct Migrator {
       if let query = migration.nextPiece { try await runPieces(of: migration, query, connection, on: reactor) }
       let steps = migration.statements.enumerated().map { ("migrate_\(migration.number)_\($0)", $1) }
       let name = migration.name.replacing("'", with: "''")
-      let record = "insert into millrace.migration (number, name) values (\(migration.number), '\(name)')"
+      let record =
+        "insert into millrace.migration (number, name, oldest_program) "
+        + "values (\(migration.number), '\(name)', \(migration.oldestProgram))"
       _ = try await execute(steps + [("migrate_record_\(migration.number)", record)], connection, on: reactor)
       log.info("migrated", [("step", "\(migration.number)"), ("name", migration.name)])
       applied.append(migration.number)
