@@ -80,8 +80,8 @@ let package = Package(
     .executableTarget(
       name: "Millrace",
       dependencies: [
-        "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "Hashing", "Balancing",
-        "Balancer", "API", "Worker", "Launcher", "LoadTest",
+        "CLinux", "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "Hashing",
+        "Balancing", "Balancer", "API", "Worker", "Launcher", "LoadTest",
       ], swiftSettings: settings),
 
     // Tests, a folder for each room and one for the whole.
@@ -115,7 +115,8 @@ let package = Package(
       ["Basics", "Hashing", "Postgres", "Reactor", "TaskQueue", "Tasks", "Telemetry", "TestSupport", "Worker"]),
     tests("TidyTests", ["TestSupport"]),
     tests(
-      "LauncherTests", ["Basics", "HTTP", "Hashing", "Launcher", "Millrace", "Reactor", "Redis", "TestSupport"]),
+      "LauncherTests",
+      ["Basics", "HTTP", "Hashing", "Launcher", "Millrace", "Reactor", "Redis", "Telemetry", "TestSupport"]),
     tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis", "TestSupport"]),
   ]
 )

@@ -53,6 +53,23 @@ int clinux_ignores(int signal) {
   return sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
+static char **arguments;
+static int argument_count;
+
+// glibc hands these to what runs before main; they are the very bytes that /proc/pid/cmdline shows.
+__attribute__((constructor)) static void keep_arguments(int count, char **values) {
+  argument_count = count;
+  arguments = values;
+}
+
+void clinux_hide_argument(int index, size_t from) {
+  if (index < 0 || index >= argument_count || strlen(arguments[index]) <= from) return;
+  char *secret = arguments[index] + from;
+  size_t length = strlen(secret);
+  memset(secret, 0, length);
+  memset(secret, '*', length < 4 ? length : 4);
+}
+
 void clinux_name_thread(unsigned long thread, const char *name) {
   char cut[16];
   strncpy(cut, name, sizeof cut - 1);

@@ -58,6 +58,10 @@ const char *clinux_signal_name(int signal);
 /// Whether a signal is ignored: its constant for that is no value that Swift could compare.
 int clinux_ignores(int signal);
 
+/// Replaces what stands in an argument of this process, counted from 0 for the program, behind its first `from` bytes,
+/// by up to four asterisks: for ps(1) and whoever else reads /proc/pid/cmdline.
+void clinux_hide_argument(int index, size_t from);
+
 /// Names a thread as tools show it; longer names are cut at 15 bytes.
 void clinux_name_thread(unsigned long thread, const char *name);
 

@@ -71,6 +71,25 @@ import Testing
     #expect(try #require(try copies(in: "millrace worker")) <= 4)
   }
 
+  @Test func aSecretThatWasAFlagIsNotAmongWhatEverybodySees() async throws {
+    let folder = TemporaryFolder()
+    let output = open(folder.path + "/log", O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
+    let pid = try ChildProcess.start(
+      executable,
+      [
+        "balance", "--backend", "127.0.0.1:1", "--port", "\(System.freePort())", "--admin-token", "hunter2",
+        "--expose-backend",
+      ], output: output)
+    close(output)
+    defer { kill(pid, SIGKILL) }
+    func line() -> String {
+      let bytes = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") ?? Data()
+      return String(decoding: bytes, as: UTF8.self)
+    }
+    #expect(await eventually { line().contains("--admin-token\0****") })
+    #expect(!line().contains("hunter2") && line().contains("--expose-backend"))
+  }
+
   @Test func noRoleIsDumpedAndThoseWithPasswordsAreClosedToOthers() async throws {
     // Root may look into everything by one of its privileges, so for this test nobody has that one.
     let isRoot = geteuid() == 0
