@@ -41,8 +41,10 @@ public final class Launch: Role {
     if let failure = launch.value.failure { throw failure }
   }
 
-  /// The folder with PostgreSQL's server programs, nil if it is not installed.
-  public static var postgresPrograms: String? { PostgresServer.findPrograms(version: nil) }
+  /// PostgreSQL's server, nil if it is not installed.
+  public static var postgres: ForeignProgram? {
+    PostgresServer.findPrograms(version: nil).map(ForeignProgram.postgres)
+  }
 
   /// Lets the reactor's start closure, which runs on this very thread, use what belongs to it.
   private struct Unshared: @unchecked Sendable {

@@ -8,6 +8,7 @@
 //   Stack            the processes of one system, and what each is told
 //   Child            one process: started, awaited, started again
 //   ChildStarter     the few instructions between fork and exec, run by the hidden command `millrace exec-child`
+//   ForeignProgram   the programs of others, and whether their versions will do
 //   PostgresServer   the private PostgreSQL: its programs, its data, its settings
 //   DataFolder       what lies where under `.millrace/`, and who may use it
 //   Readiness        how one knows that a process is up
@@ -46,6 +47,10 @@ public enum Limits {
   /// Exit codes of our own programs that say "wrong configuration" and "something outside is missing" (sysexits.h).
   static let configurationCode: Int32 = 78
   static let unavailableCode: Int32 = 75
+  /// The first versions that will do: statements were measured and tested on PostgreSQL 15, and Redis 6 does not know a
+  /// line of `redis.conf`.
+  static let postgresMajorMin = 15
+  static let redisMajorMin = 7
   /// How long a start waits for the PostgreSQL of an earlier one to end, in seconds: it may have much to write.
   static let formerServerSeconds: UInt64 = 120
   /// Connections to PostgreSQL that one role keeps open: an API process two, a worker three, and one to spare.

@@ -22,6 +22,9 @@ struct PostgresServer {
       throw LaunchError(
         "PostgreSQL is not installed; on Debian: apt-get install postgresql postgresql-client", .missingDependency)
     }
+    if let complaint = ForeignProgram.postgres(in: programs).complaint {
+      throw LaunchError(complaint, .missingDependency)
+    }
     self.programs = programs
     self.folder = folder
   }

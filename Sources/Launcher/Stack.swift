@@ -71,7 +71,11 @@ struct Stack {
 
   private static func environment(_ configuration: LauncherConfiguration, _ folder: DataFolder) -> [String: String] {
     // What somebody has set for another PostgreSQL or Redis must not lead these processes there.
-    let foreign = ["PG", "REDIS_", "SECRET_KEY", "MILLRACE_LISTEN", "BACKENDS", "DB_PASSWORD"]
+    // So must not what a service manager has said to the launcher alone.
+    let foreign = [
+      "PG", "REDIS_", "SECRET_KEY", "MILLRACE_LISTEN", "BACKENDS", "DB_PASSWORD", "NOTIFY_SOCKET", "WATCHDOG_",
+      "LISTEN_",
+    ]
     var variables = configuration.environment.filter { entry in !foreign.contains { entry.key.hasPrefix($0) } }
     variables["DB_HOST"] = folder.run
     variables["DB_PORT"] = String(PostgresServer.port)
@@ -87,10 +91,10 @@ struct Stack {
     _ configuration: LauncherConfiguration, _ folder: DataFolder, _ environment: [String: String]
   ) throws(LaunchError) -> ChildDescription {
     let path = folder.run + "/redis.sock"
-    let folders = (environment["PATH"] ?? "/usr/bin:/bin").split(separator: ":")
-    guard folders.contains(where: { access("\($0)/redis-server", X_OK) == 0 }) else {
+    guard let server = ForeignProgram.redis(path: environment["PATH"] ?? "/usr/bin:/bin") else {
       throw LaunchError("Redis is not installed; on Debian: apt-get install redis-server", .missingDependency)
     }
+    if let complaint = server.complaint { throw LaunchError(complaint, .missingDependency) }
     return ChildDescription(
       name: "redis",
       start: ChildStarter.Start(

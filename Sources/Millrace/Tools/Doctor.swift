@@ -4,26 +4,16 @@ import Launcher
 /// `millrace doctor`: looks for what `millrace up` needs, and for what its documents use, and says what to do about
 /// what is missing.
 enum Doctor {
-  /// One thing looked at.
-  struct Finding {
-    let what: String
-    /// What was found, or what is wrong.
-    let detail: String
-    /// The command that mends it, nil if nothing is wrong.
-    let remedy: String?
-    /// Whether `up` needs it.
-    var isNeeded = true
-  }
-
   /// Prints what was found.
   /// - Throws: `CommandError` with 75 if something is missing.
   static func run() throws(CommandError) {
     var missing = 0
     for finding in findings() {
-      let mark = finding.remedy == nil ? "ok      " : finding.isNeeded ? "missing " : "absent  "
-      CommandLineTool.write(mark + Help.pad(finding.what, 14) + finding.detail + "\n", to: STDOUT_FILENO)
+      let mark = finding.remedy == nil ? "ok" : finding.weight.rawValue
+      let line = Help.pad(mark, 8) + Help.pad(finding.what, 14) + finding.detail + "\n"
+      CommandLineTool.write(line, to: STDOUT_FILENO)
       guard let remedy = finding.remedy else { continue }
-      if finding.isNeeded { missing += 1 }
+      if finding.weight == .missing { missing += 1 }
       CommandLineTool.write("        mend it with:  \(remedy)\n", to: STDOUT_FILENO)
     }
     guard missing == 0 else {
@@ -32,27 +22,33 @@ enum Doctor {
   }
 
   static func findings() -> [Finding] {
-    [
-      postgres(), program("redis-server", package: "redis-server"), descriptors(), memory(),
-      program("psql", package: "postgresql-client", isNeeded: false),
-      program("redis-cli", package: "redis-tools", isNeeded: false), program("curl", package: "curl", isNeeded: false),
+    let kernel = Kernel(readFile: Files.text)
+    return [
+      server("postgresql", Launch.postgres, absence: "no initdb and postgres", package: "postgresql"),
+      server(
+        "redis-server", ForeignProgram.redis(path: Files.environment["PATH"] ?? ""), absence: "not in PATH",
+        package: "redis-server"),
+      descriptors(), memory(), kernel.hugePages, kernel.overcommit, kernel.processor,
+      program("psql", package: "postgresql-client"), program("redis-cli", package: "redis-tools"),
+      program("curl", package: "curl"),
     ]
   }
 
-  private static func postgres() -> Finding {
-    let found = Launch.postgresPrograms
+  private static func server(_ what: String, _ found: ForeignProgram?, absence: String, package: String) -> Finding {
+    guard let found else { return Finding(what: what, detail: absence, remedy: "apt-get install \(package)") }
+    let detail = "\(found.path), version \(found.version.isEmpty ? "unknown" : found.version)"
+    guard let complaint = found.complaint else { return Finding(what: what, detail: detail, remedy: nil) }
     return Finding(
-      what: "postgresql", detail: found ?? "no initdb and postgres",
-      remedy: found == nil ? "apt-get install postgresql" : nil)
+      what: what, detail: "\(found.path): \(complaint)",
+      remedy: "Debian 12, Ubuntu 24.04 or newer, or the packages that the project itself offers")
   }
 
-  private static func program(_ name: String, package: String, isNeeded: Bool = true) -> Finding {
+  private static func program(_ name: String, package: String) -> Finding {
     let folders = (Files.environment["PATH"] ?? "").split(separator: ":")
     let found = folders.map { folder -> String in "\(folder)/\(name)" }.first { access($0, X_OK) == 0 }
-    let absence = isNeeded ? "not in PATH" : "not in PATH; 'up' does without, the README's examples use it"
     return Finding(
-      what: name, detail: found ?? absence, remedy: found == nil ? "apt-get install \(package)" : nil,
-      isNeeded: isNeeded)
+      what: name, detail: found ?? "not in PATH; 'up' does without, the README's examples use it",
+      remedy: found == nil ? "apt-get install \(package)" : nil, weight: .absent)
   }
 
   private static func descriptors() -> Finding {
