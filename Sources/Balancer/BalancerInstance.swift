@@ -37,7 +37,7 @@ final class BalancerInstance: Sendable {
       threads.append(
         try Reactor.startThread(index: index, name: "balance-\(index)") { reactor in
           prepare(reactor)
-          BalancerInstance.run(shared, listening: fd, orders: box, on: reactor)
+          BalancerInstance.run(shared, listening: fd, orders: box, turned: shared.turned[index], on: reactor)
         })
     }
     self.threads = threads
@@ -65,13 +65,24 @@ final class BalancerInstance: Sendable {
     threads[0].join()
   }
 
+  /// Whether every reactor has turned within `span`.
+  func turns(within span: TimeSpan, at now: MonotonicTime) -> Bool {
+    shared.turned.allSatisfy { $0.ms == 0 || now.milliseconds < $0.ms + span.milliseconds }
+  }
+
   /// One listening socket a reactor, all on the same port: the kernel spreads connections over them. A Unix socket
-  /// cannot be shared so and takes one reactor.
+  /// cannot be shared so and takes one reactor. One that was handed over is shared: whoever comes first takes a
+  /// connection.
   private static func listen(_ configuration: BalancerConfiguration) throws(SystemError) -> [CInt] {
     var listening: [CInt] = []
     var address = configuration.listen
     precondition(!address.isUnix || configuration.reactors == 1, "a Unix socket takes one reactor")
     do throws(SystemError) {
+      for index in 0..<configuration.reactors {
+        guard let fd = try InheritedSockets.take(address, index: index) else { break }
+        listening.append(fd)
+      }
+      if !listening.isEmpty { return listening }
       // A socket that may be shared would be let in beside one of another process, and take a part of its connections.
       if configuration.reactors > 1 { close(try Socket.listen(on: address)) }
       for _ in 0..<configuration.reactors {
@@ -86,9 +97,10 @@ final class BalancerInstance: Sendable {
   }
 
   private static func run(
-    _ shared: BalancerShared, listening fd: CInt, orders: ReactorMail, on reactor: isolated Reactor
+    _ shared: BalancerShared, listening fd: CInt, orders: ReactorMail, turned: SharedMoment,
+    on reactor: isolated Reactor
   ) {
-    let proxy = ProxyReactor(shared)
+    let proxy = ProxyReactor(shared, turned: turned)
     do throws(SystemError) {
       try proxy.start(adopting: fd, on: reactor)
     } catch {

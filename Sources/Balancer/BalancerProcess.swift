@@ -1,4 +1,4 @@
-import Basics
+public import Basics
 import Glibc
 public import Reactor
 public import Roles
@@ -42,6 +42,12 @@ public final class BalancerProcess: Role {
   public func hurry(on reactor: isolated Reactor) {
     log.warning("ending at once")
     reactor.stop()
+  }
+
+  /// Whether all reactors that proxy do.
+  public func turns(within span: TimeSpan, on reactor: isolated Reactor) -> Bool {
+    // They show it every second.
+    instance.turns(within: max(span, BalancerLimits.turnsShown), at: reactor.now)
   }
 
   /// SIGHUP is for reloading, and there is nothing to be reloaded.

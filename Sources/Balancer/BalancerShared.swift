@@ -18,6 +18,8 @@ final class BalancerShared: Sendable {
   let operations = Operations()
   /// Rung when the checks have to look anew: at the set of backends, or at one that was ejected.
   let checkBell = Bell()
+  /// When each reactor has last turned, milliseconds of the monotonic clock, 0 before the first time.
+  let turned: [SharedMoment]
   /// `RateLimit-Policy: …`, a whole line; empty if the limiter is off.
   let policyLine: [UInt8]
   /// What the balancer is called in `Via`; empty for no such field.
@@ -33,6 +35,7 @@ final class BalancerShared: Sendable {
     self.registry = registry
     self.log = log
     self.mail = mail
+    turned = mail.map { _ in SharedMoment() }
     let set = BackendSet.first(
       configuration.backends, inFlightMax: configuration.backendInFlightMax, metrics: registry)
     current = Locked(set)

@@ -1,4 +1,4 @@
-import Basics
+public import Basics
 import CLinux
 import Glibc
 public import Reactor
@@ -12,6 +12,9 @@ public protocol Role: AnyObject {
   func hurry(on reactor: isolated Reactor)
   /// A signal that the role had asked for beside those that stop it.
   func signalled(_ signal: CInt, on reactor: isolated Reactor)
+  /// Whether its other threads have done something within `span`. That the one which runs it does is shown by the
+  /// question.
+  func turns(within span: TimeSpan, on reactor: isolated Reactor) -> Bool
 }
 
 extension Role {
@@ -19,15 +22,20 @@ extension Role {
   public func hurry(on reactor: isolated Reactor) { reactor.stop() }
   /// None was asked for.
   public func signalled(_ signal: CInt, on reactor: isolated Reactor) {}
+  /// It has no others.
+  public func turns(within span: TimeSpan, on reactor: isolated Reactor) -> Bool { true }
 }
 
 /// The process of one role: runs it on the calling thread until a signal stops it. The first SIGTERM, SIGINT or SIGHUP
-/// stops it in good order, another one at once.
-public final class RoleProcess: SignalReceiver {
+/// stops it in good order, another one at once. A service manager hears when it is ready and when it stops, and, where
+/// it asks for that, again and again that all its loops turn: one that does not is killed by it and started anew.
+public final class RoleProcess: EventHandler, SignalReceiver {
   private let role: any Role
   private let own: [CInt]
   private var watcher: SignalWatcher?
   private var stopBegan: MonotonicTime?
+  private let manager = ServiceManager()
+  private lazy var watchdog = ReactorTimer(self)
 
   /// Starts a role with `start` on the calling thread and returns when it has ended. Signals must be blocked already.
   /// - Parameters:
@@ -45,6 +53,8 @@ public final class RoleProcess: SignalReceiver {
       let process = RoleProcess(try start(reactor), own: own)
       let stopping = RoleProcess.stopSignals.filter { !own.contains($0) }
       process.watcher = try SignalWatcher(stopping + own, receiver: process, on: reactor)
+      process.manager?.tell("READY=1")
+      process.feedWatchdog(on: reactor)
     }
   }
 
@@ -67,9 +77,22 @@ public final class RoleProcess: SignalReceiver {
       return
     }
     stopBegan = reactor.now
+    manager?.tell("STOPPING=1")
     Task.immediate(executorPreference: reactor.queue) {
       await role.stop(on: reactor)
       reactor.stop()
     }
+  }
+
+  /// A role that stops ends its loops one by one; how long that may take is for the manager's own deadline.
+  private func feedWatchdog(on reactor: isolated Reactor) {
+    guard let manager, let span = manager.watchdog else { return }
+    if stopBegan != nil || role.turns(within: span, on: reactor) { manager.tell("WATCHDOG=1", isRepeated: true) }
+    reactor.arm(watchdog, after: TimeSpan(nanoseconds: span.nanoseconds / Limits.watchdogFeedings))
+  }
+
+  /// It is time to say again that all is well.
+  public override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    feedWatchdog(on: reactor)
   }
 }

@@ -1,5 +1,5 @@
-// Roles: what every role does alike, once: its process's signals, the second signal, the descriptor limit, the
-// endpoints for operators, and who is an admin.
+// Roles: what every role does alike, once: its process's signals, the second signal, what a service manager hears, the
+// descriptor limit, the endpoints for operators, and who is an admin.
 //
 // The roles on the floor above are `Role`s and are run by `RoleProcess`; their routers get `addOperatorEndpoints`; who
 // may change or reveal something is asked of `AdminAccess`. It calls `Reactor` for signals, `HTTP` for routes and
@@ -19,6 +19,8 @@ public enum Limits {
   /// Blocks of memory of so many bytes go back to the system as soon as they are free. A body or a result of a megabyte
   /// is rare enough, and what a crowd of them has left would stay with the process.
   static let mappedBlockBytes = 256 << 10
+  /// How often a watchdog is fed in the time after which it bites.
+  static let watchdogFeedings: UInt64 = 3
   /// How soon after the first wish to stop another counts as impatience: one wish can arrive twice, from a terminal or
   /// timeout(1), which signal the process and its group.
   static let secondSignal = TimeSpan.milliseconds(200)

@@ -49,7 +49,8 @@ public final class Listener: EventHandler {
     self.acceptor = acceptor
     address = Socket.localAddress(fd)
     super.init()
-    inode = address.unixPath.flatMap(Listener.inode)
+    // The file of a socket that was handed over belongs to whoever has made it, and leads to it also after us.
+    inode = InheritedSockets.contain(address) ? nil : address.unixPath.flatMap(Listener.inode)
     try reactor.register(self, fd: fd, events: .readable)
   }
 
@@ -58,13 +59,15 @@ public final class Listener: EventHandler {
     return lstat(path, &status) == 0 ? status.st_ino : nil
   }
 
-  /// Listens on `address` and starts to take connections.
+  /// Listens on `address`, with the socket that was handed over for it if there is one, and takes connections.
   /// - Throws: `SystemError` if the address is taken or not allowed.
   public convenience init(
     on address: SocketAddress, reusePort: Bool = false, acceptor: any ConnectionAcceptor,
     on reactor: isolated Reactor
   ) throws(SystemError) {
-    try self.init(adopting: Socket.listen(on: address, reusePort: reusePort), acceptor: acceptor, on: reactor)
+    var fd = try InheritedSockets.take(address)
+    if fd == nil { fd = try Socket.listen(on: address, reusePort: reusePort) }
+    try self.init(adopting: fd!, acceptor: acceptor, on: reactor)
   }
 
   /// Takes what the kernel has accepted already, and stops listening: whoever was let in there is served, and whoever
