@@ -7,7 +7,7 @@
 //   Client/    `HTTP1Session`: a client's connection, which holds the exchange and runs its steps
 //   Upstream/  `HTTP1Link`: a connection to a backend, and the pool of those that wait for work
 //   Proxy/     what the sessions of one reactor share; `HeadRewriting` is what becomes of a head on its way
-//   Backends/  the set of backends, replaced as a whole, and their checks
+//   Backends/  the set of backends, replaced as a whole, their checks, and the names that lead to them
 //   Admin/     the balancer's own endpoints, ordinary async handlers; with the checks on a reactor of their own
 //
 // A new endpoint is a route in `AdminRoutes`; a new field on every proxied message belongs into `HeadRewriting`; a new

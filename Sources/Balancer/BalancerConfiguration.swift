@@ -16,8 +16,8 @@ public struct BalancerConfiguration: Sendable {
     /// Whether a reset on a kept connection proves that this server has not read the request: then also a POST is sent
     /// again. It does of our own instances; of other servers only their operator can know.
     var vouchesForResets = false
-
-    private static let vouching = "?resets=unread"
+    /// The name that has led to it, nil if it was configured or has joined by itself.
+    var origin: String?
 
     /// A backend.
     public init(name: String, address: SocketAddress, weight: Int = 1) {
@@ -30,31 +30,13 @@ public struct BalancerConfiguration: Sendable {
     /// `api-1=127.0.0.1:8081*2`, `api-1=unix:/run/api-1.sock`. Without a name the address is the name. Nil for anything
     /// else; a host name needs a `Resolver` first.
     public init?(_ text: String) {
-      var rest = Substring(text)
-      weight = 1
-      if rest.hasSuffix(BackendAddress.vouching) {
-        vouchesForResets = true
-        rest = rest.dropLast(BackendAddress.vouching.count)
-      }
-      if let star = rest.lastIndex(of: "*") {
-        guard let weight = Int(rest[rest.index(after: star)...]), 1...256 ~= weight else { return nil }
-        self.weight = weight
-        rest = rest[..<star]
-      }
-      name = String(rest)
-      if let equals = rest.firstIndex(of: "=") {
-        name = String(rest[..<equals])
-        rest = rest[rest.index(after: equals)...]
-      }
-      guard BackendAddress.isName(name), let address = SocketAddress(String(rest)) else { return nil }
+      guard let parts = BackendText(text), let address = SocketAddress(parts.place) else { return nil }
       // Nobody listens on port 0, and a relative path means another place wherever it is read.
       guard address.unixPath.map({ $0.hasPrefix("/") }) ?? (address.port > 0) else { return nil }
       self.address = address
-    }
-
-    /// Names stand in fields, metrics and logs: visible ASCII without quotes and backslashes, 1 to 255 bytes.
-    static func isName(_ text: String) -> Bool {
-      1...255 ~= text.utf8.count && text.utf8.allSatisfy { 0x21...0x7E ~= $0 && $0 != 0x22 && $0 != 0x5C }
+      name = parts.name ?? parts.place
+      weight = parts.weight
+      vouchesForResets = parts.vouchesForResets
     }
   }
 
@@ -67,6 +49,8 @@ public struct BalancerConfiguration: Sendable {
   public var reactors = 1
   /// The servers.
   public var backends: [BackendAddress]
+  /// Names that lead to further ones.
+  public var names: [BackendName] = []
   /// How one is chosen; can be changed while running.
   public var strategy = Strategy.roundRobin
   /// Requests that an address may send in a window; 0 for no limit.
@@ -80,6 +64,8 @@ public struct BalancerConfiguration: Sendable {
   var healthInterval = TimeSpan.seconds(1 as UInt64)
   /// How long it may take to answer.
   var healthTimeout = TimeSpan.seconds(1 as UInt64)
+  /// How often names are looked up, from one question to the next.
+  var lookUpInterval = TimeSpan.seconds(2 as UInt64)
   /// Whether answers name the backend in `X-LB-Backend`.
   public var exposesBackend = false
   /// The token that allows what changes or reveals the system; without one nobody has it.

@@ -25,12 +25,14 @@ final class BalancerInstance: Sendable {
     configuration.linksMax = min(configuration.linksMax, shares.links)
     let mail = (0..<configuration.reactors).map { _ in ReactorMail() }
     let shared = BalancerShared(configuration, metrics: metrics, log: log, mail: mail)
+    let lookUps = min(configuration.names.count, BalancerLimits.lookUpThreadsMax)
+    let resolvers = lookUps > 0 ? try ComputePool(width: lookUps, name: "resolver") : nil
     let listening = try BalancerInstance.listen(configuration)
     address = Socket.localAddress(listening[0])
     var threads: [ReactorThread] = []
     threads.append(
       try Reactor.startThread(index: configuration.reactors, name: "balance-ops") { reactor in
-        BalancerInstance.operate(shared, on: reactor)
+        BalancerInstance.operate(shared, resolvers, on: reactor)
       })
     for (index, fd) in listening.enumerated() {
       let box = mail[index]
@@ -45,7 +47,10 @@ final class BalancerInstance: Sendable {
     self.shared = shared
     log.info(
       "balancing",
-      [("listens", address.description), ("backends", configuration.backends.map(\.name).joined(separator: ","))])
+      [
+        ("listens", address.description),
+        ("backends", (configuration.backends.map(\.name) + configuration.names.map(\.name)).joined(separator: ",")),
+      ])
   }
 
   /// Puts other backends in the place of the present ones; requests in progress go on where they are.
@@ -114,12 +119,15 @@ final class BalancerInstance: Sendable {
     }
   }
 
-  /// The balancer's own endpoints and the health checks.
-  private static func operate(_ shared: BalancerShared, on reactor: isolated Reactor) {
+  /// The balancer's own endpoints, the health checks, and the look-ups of names.
+  private static func operate(_ shared: BalancerShared, _ resolvers: ComputePool?, on reactor: isolated Reactor) {
     let health = HealthChecker(shared)
     health.start(on: reactor)
+    let names = resolvers.map { NameWatcher(shared, pool: $0) }
+    names?.start(on: reactor)
     Task.immediate(executorPreference: reactor.queue) {
       await shared.operations.serve(shared, on: reactor)
+      names?.stop()
       await health.stop(on: reactor)
       reactor.stop()
     }

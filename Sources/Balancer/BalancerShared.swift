@@ -37,7 +37,8 @@ final class BalancerShared: Sendable {
     self.mail = mail
     turned = mail.map { _ in SharedMoment() }
     let set = BackendSet.first(
-      configuration.backends, inFlightMax: configuration.backendInFlightMax, metrics: registry)
+      configuration.backends, names: configuration.names.map(\.name), inFlightMax: configuration.backendInFlightMax,
+      metrics: registry)
     current = Locked(set)
     limiter = RateLimiter(
       quota: configuration.rateLimitRequests, windowMs: UInt64(configuration.rateLimitWindowSeconds) * 1000,
@@ -74,6 +75,24 @@ final class BalancerShared: Sendable {
       [("version", "\(next.version)"), ("backends", next.entries.map(\.backend.name).joined(separator: ","))])
     for box in mail { box.send(.backends(next)) }
     checkBell.ring()
+  }
+
+  /// Puts the servers that `name` leads to now in the place of those that it led to before; who stays keeps its weight.
+  /// - Returns: how many of `members` are in the set: those are left out whose names somebody else has, or of whom no
+  ///   figures could be kept.
+  func replaceMembers(of name: String, by members: [BalancerConfiguration.BackendAddress]) -> Int {
+    let present = backends.given
+    let others = present.filter { $0.origin != name }
+    let kept = members.filter { member in
+      mayKnow(member.name) && !others.contains { $0.name == member.name }
+    }.prefix(Limits.backendsMax - others.count).map { member in
+      var member = member
+      let known = present.first { $0.name == member.name && $0.address == member.address }
+      if let known { member.weight = known.weight }
+      return member
+    }
+    replaceBackends(by: others + kept)
+    return kept.count
   }
 
   /// Whether figures of a backend called `name` can be kept.

@@ -35,7 +35,7 @@ enum BackendRoutes {
         422, "A backend is [NAME=]ADDRESS:PORT[*WEIGHT] or [NAME=]unix:/path, an address and no host name.",
         errors: [Problem.FieldError("backend", "it is missing or malformed")])
     }
-    var backends = addresses(of: shared.backends)
+    var backends = shared.backends.given
     guard !backends.contains(where: { $0.name == given.name }) else {
       throw Problem(409, "There is a backend of this name already.")
     }
@@ -49,8 +49,11 @@ enum BackendRoutes {
   }
 
   private static func leave(_ shared: BalancerShared, _ name: String) throws(Problem) -> HTTPResponse {
-    var backends = addresses(of: shared.backends)
+    var backends = shared.backends.given
     guard let index = backends.firstIndex(where: { $0.name == name }) else { throw unknown(shared) }
+    if let origin = backends[index].origin {
+      throw Problem(409, "The name '\(origin)' leads to this backend, and would again: order it to drain.")
+    }
     backends.remove(at: index)
     shared.replaceBackends(by: backends)
     return answer(200, name, "left")
@@ -83,7 +86,7 @@ enum BackendRoutes {
     }
     if let weight = wish.weight {
       guard Limits.weights.contains(weight) else { throw Problem(400, "A weight is 1 to 256.") }
-      var backends = addresses(of: shared.backends)
+      var backends = shared.backends.given
       for index in backends.indices where backends[index].name == name { backends[index].weight = weight }
       shared.replaceBackends(by: backends)
     }
@@ -98,14 +101,6 @@ enum BackendRoutes {
   private struct Wish {
     var weight: Int?
     var state: String?
-  }
-
-  private static func addresses(of set: BackendSet) -> [BalancerConfiguration.BackendAddress] {
-    set.entries.map { entry in
-      var given = entry.given
-      given.weight = entry.backend.weight
-      return given
-    }
   }
 
   private static func unknown(_ shared: BalancerShared) -> Problem {

@@ -48,12 +48,15 @@ final class BackendSet: Sendable {
   /// Grows with each set.
   let version: Int
   let entries: [BackendEntry]
+  /// The names that lead to some of them.
+  let names: [String]
   /// How one is chosen.
   let pool: BackendPool
 
-  init(version: Int, entries: [BackendEntry]) {
+  init(version: Int, entries: [BackendEntry], names: [String]) {
     self.version = version
     self.entries = entries
+    self.names = names
     pool = BackendPool(entries.map(\.backend)) { name in
       SHA256.digest(of: name).bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
     }
@@ -73,19 +76,32 @@ final class BackendSet: Sendable {
       used.insert(slot)
       return BackendEntry(given, slot: slot, inFlightMax: inFlightMax, metrics: metrics)
     }
-    return BackendSet(version: version + 1, entries: next)
+    return BackendSet(version: version + 1, entries: next, names: names)
   }
 
-  /// The first set of a balancer.
+  /// The first set of a balancer: nobody has looked yet where `names` lead.
   static func first(
-    _ backends: [BalancerConfiguration.BackendAddress], inFlightMax: Int, metrics: Metrics
+    _ backends: [BalancerConfiguration.BackendAddress], names: [String] = [], inFlightMax: Int, metrics: Metrics
   ) -> BackendSet {
-    BackendSet(version: 0, entries: []).replaced(by: backends, inFlightMax: inFlightMax, metrics: metrics)
+    BackendSet(version: 0, entries: [], names: names)
+      .replaced(by: backends, inFlightMax: inFlightMax, metrics: metrics)
   }
 
-  /// The names of the backends that no check has found well yet.
+  /// The backends as they were given, with the weights of now.
+  var given: [BalancerConfiguration.BackendAddress] {
+    entries.map { entry in
+      var given = entry.given
+      given.weight = entry.backend.weight
+      return given
+    }
+  }
+
+  /// What a balancer waits for until it is ready: backends that no check has found well yet, and names that have led to
+  /// none that is. One more behind a name that has some is no reason to wait.
   var unchecked: [String] {
-    entries.filter { $0.backend.health == .unchecked }.map(\.backend.name)
+    let single = entries.filter { $0.given.origin == nil && $0.backend.health == .unchecked }.map(\.backend.name)
+    return single
+      + names.filter { name in !entries.contains { $0.given.origin == name && $0.backend.health != .unchecked } }
   }
 }
 

@@ -27,7 +27,8 @@ final class LocalRequest {
   }
 
   /// Whether the request is for the balancer itself: one of its own paths, or one that says that nobody behind the
-  /// balancer is to get it. `/readyz` is its own until every backend was seen well; then a backend answers.
+  /// balancer is to get it. `/readyz` is its own until every backend was seen well, and one behind each name; then a
+  /// backend answers.
   static func isFor(_ head: RequestHead, in scratch: ByteScratch, _ proxy: ProxyReactor) -> Bool {
     if head.method == .trace || head.method == .options {
       if let given = head.value(of: .maxForwards), HeadRewriting.maxForwards(scratch.range(given)) == 0 { return true }

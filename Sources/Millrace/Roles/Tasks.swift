@@ -23,7 +23,7 @@ enum TaskRoles {
   /// - Throws: `CommandError` if it cannot do that.
   static func planAPI(_ configuration: Configuration) throws(CommandError) -> APIConfiguration {
     var api = APIConfiguration(secret: try configuration.secret())
-    api.instance = configuration.text(.gatewayId) ?? ""
+    api.instance = configuration.text(.gatewayId) ?? HostName.own
     api.endpoints = try configuration.addresses()
     guard !api.endpoints.isEmpty else { throw .configuration("nowhere to listen: --listen 127.0.0.1:8080") }
     api.queue.postgres = configuration.postgres
@@ -69,7 +69,7 @@ enum TaskRoles {
   /// - Throws: `CommandError` if it cannot do that.
   static func planWorker(_ configuration: Configuration) throws(CommandError) -> WorkerConfiguration {
     var worker = WorkerConfiguration(secret: try configuration.secret())
-    worker.name = configuration.text(.workerName) ?? ""
+    worker.name = configuration.text(.workerName) ?? HostName.own
     worker.endpoints = try configuration.addresses()
     worker.queue.postgres = configuration.postgres
     worker.retention = .seconds(UInt64(configuration.integer(.resultRetention)))

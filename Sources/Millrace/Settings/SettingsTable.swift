@@ -32,7 +32,8 @@ extension Setting {
   // The balancer.
   static let backends = Setting(
     "backend", "BACKENDS", .list, nil, [.balance],
-    "a server to send requests to, [NAME=]HOST:PORT[*WEIGHT] or [NAME=]unix:/path; may be given several times; "
+    "a server to send requests to, [NAME=]HOST:PORT[*WEIGHT] or [NAME=]unix:/path, or all servers that a name leads "
+      + "to, [NAME=]dns:HOST:PORT, looked up every 2 s; may be given several times; "
       + "with ?resets=unread behind it, a reset on a kept connection counts as not having read the request")
   static let strategy = Setting(
     "strategy", "LB_STRATEGY", .choice(Strategy.names), "round_robin", [.up, .balance],
@@ -101,9 +102,11 @@ extension Setting {
 
   // Tasks and caches.
   static let gatewayId = Setting(
-    "gateway-id", "GATEWAY_ID", .text(.name), "api-1", [.api], "this API process's name in answers and logs")
+    "gateway-id", "GATEWAY_ID", .text(.name), nil, [.api],
+    "this API process's name in answers and logs; the machine's unless set")
   static let workerName = Setting(
-    "worker-name", "WORKER_NAME", .text(.name), "worker-1", [.worker], "this worker's name in tables and logs")
+    "worker-name", "WORKER_NAME", .text(.name), nil, [.worker],
+    "this worker's name in tables and logs; the machine's unless set")
   static let secretKey = Setting(
     "secret-key", "SECRET_KEY", .text(.any), nil, tasks, isSecret: true,
     "64 hexadecimal digits that secret inputs are sealed with, the same for all processes")

@@ -73,7 +73,7 @@ import Testing
       ("api --listen no.such.host.invalid:1", key, 78, "'no.such.host.invalid' is no address to listen on, and"),
       ("api --listen unix:", key, 78, "'unix:' is not HOST:PORT or unix:/path"),
       ("balance", [:], 78, "no server to send requests to: --backend HOST:PORT"),
-      ("balance --backend x", [:], 78, "'x' is not [NAME=]HOST:PORT[*WEIGHT] with a host that can be found"),
+      ("balance --backend x", [:], 78, "'x' is neither [NAME=]HOST:PORT[*WEIGHT] with a host that can be found nor"),
       ("balance --backend a=127.0.0.1:1,a=127.0.0.1:2", [:], 78, "two servers are called 'a'"),
       ("migrate", ["DB_PORT": "x"], 78, "DB_PORT: 'x' is not a whole number from 1 to 65535"),
       ("bench", ["MILLRACE_BENCH_TASKS": "0"], 78, "MILLRACE_BENCH_TASKS: '0' is not a whole number from 1 to"),
