@@ -2,6 +2,9 @@
 enum Command: String, CaseIterable {
   case up, status, balance, api, worker, migrate, bench, config, doctor, healthcheck, version
 
+  /// The version of the program.
+  static let programVersion = "0.1.0"
+
   /// One line for `millrace --help`.
   var summary: String {
     switch self {
@@ -73,6 +76,8 @@ enum Command: String, CaseIterable {
       [
         ("millrace config api", "what an API process started here would use"),
         ("millrace config --markdown", "every setting, as a table for documents"),
+        ("millrace config --manual | man -l -", "all commands and settings, as a page for man"),
+        ("source <(millrace config --completions)", "let bash complete commands and flags"),
       ]
     case .doctor: [("millrace doctor", "before the first start, or when something is odd")]
     case .healthcheck: [("millrace healthcheck http://127.0.0.1:8000/readyz", "exit code 0 if ready, 1 if not")]

@@ -3,8 +3,6 @@ import Launcher
 
 /// Carries out one command line.
 enum CommandLineTool {
-  static let version = "0.1.0"
-
   /// Carries out `arguments`, without the program's name, and returns the exit code.
   static func run(_ arguments: [String]) -> Int32 {
     do {
@@ -32,7 +30,9 @@ enum CommandLineTool {
   }
 
   private static func perform(_ command: Command, _ inputs: Configuration.Inputs) throws(CommandError) {
-    if command == .version, inputs.arguments.isEmpty { return write("millrace \(version)\n", to: STDOUT_FILENO) }
+    if command == .version, inputs.arguments.isEmpty {
+      return write("millrace \(Command.programVersion)\n", to: STDOUT_FILENO)
+    }
     if command == .config { return write(try ConfigTool.run(inputs), to: STDOUT_FILENO) }
     let configuration = try Configuration(for: command, inputs)
     let operandsMax = command == .healthcheck ? 1 : 0

@@ -47,7 +47,7 @@ enum Up {
     }
   }
 
-  /// The file that was named, or the one beside the program, in a folder above it, or in the system's folders.
+  /// The file that was named, or the one beside the program, in a folder above it or its share, or in the system's.
   private static func redisConfiguration(
     _ configuration: Configuration, _ executable: String
   ) throws(CommandError) -> String {
@@ -59,7 +59,7 @@ enum Up {
     var folder = executable[...]
     while let slash = folder.lastIndex(of: "/") {
       folder = folder[..<slash]
-      folders.append(String(folder))
+      folders += [String(folder), "\(folder)/share/millrace"]
     }
     folders += ["/usr/share/millrace", "/etc/millrace"]
     guard let found = folders.map({ $0 + "/redis.conf" }).first(where: { access($0, R_OK) == 0 }) else {

@@ -1,8 +1,14 @@
 /// `millrace config`: shows what a command would use, and why.
 enum ConfigTool {
-  /// The settings of the named command, or of all, with secrets masked; `--markdown` for the article `Settings`.
+  /// The settings of the named command, or of all, with secrets masked. What is made from the same table beside
+  /// `--help`: `--markdown` for the article `Settings`, `--manual` for man(1), `--completions` for bash(1).
   static func run(_ inputs: Configuration.Inputs) throws(CommandError) -> String {
-    if inputs.arguments == ["--markdown"] { return Help.markdown }
+    switch inputs.arguments {
+    case ["--markdown"]: return Help.markdown
+    case ["--manual"]: return Manual.page
+    case ["--completions"]: return Manual.completions
+    default: break
+    }
     var commands: [Command] = [.up, .balance, .api, .worker]
     var inputs = inputs
     if let name = inputs.arguments.first, !name.hasPrefix("-") {

@@ -1,3 +1,5 @@
+import Foundation
+import TestSupport
 import Testing
 
 @testable import Millrace
@@ -77,6 +79,27 @@ private func configuration(
       #expect(!text.contains("hunter2"))
       if command != "worker" { #expect(text.contains("********")) }
     }
+  }
+
+  @Test func secretsAmongFlagsAreFoundWhereverTheyStand() {
+    let line = ["up", "--admin-token", "hunter2", "--port=1", "--admin-token=hunter3", "--db-password", "--x", "end"]
+    let places = SecretFlags.places(in: line)
+    #expect(places.map(\.index) == [2, 4, 6] && places.map(\.from) == [0, 14, 0])
+  }
+
+  @Test func theManualAndTheCompletionsKnowEveryCommandAndFlag() throws {
+    for setting in Setting.all {
+      #expect(Manual.page.contains(setting.name.replacing("-", with: "\\-")), "\(setting.name)")
+      #expect(Manual.completions.contains("--\(setting.name)"), "\(setting.name)")
+    }
+    for command in Command.allCases {
+      #expect(Manual.page.contains(".B \(command.rawValue)\n") && Manual.completions.contains("\(command.rawValue)) "))
+    }
+    let words = "COMP_WORDS=(millrace balance --strategy we); COMP_CWORD=3"
+    let script = "source /dev/stdin; \(words); _millrace; echo $COMPREPLY"
+    let file = TemporaryFolder()
+    try Manual.completions.write(toFile: file.path + "/completions", atomically: false, encoding: .utf8)
+    #expect(try shell("bash -c '\(script)' < \(file.path)/completions") == "weighted\n")
   }
 
   @Test func settingsAreNamedOnceAndTheirDefaultsAreValid() {
