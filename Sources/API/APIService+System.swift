@@ -9,8 +9,12 @@ import Tasks
 import Telemetry
 
 extension APIService {
-  /// `GET /health`
-  func health() -> HTTPResponse {
+  /// `GET /health`. One whose tables are not those that it knows can store nothing, and balancers leave it out; without
+  /// a PostgreSQL it still answers from the caches.
+  func health() throws(Problem) -> HTTPResponse {
+    guard queue.hasItsTables else {
+      throw Problem(503, "The tables are not those that this program knows.", retryAfterSeconds: 1)
+    }
     var json = JSONWriter(capacity: 96)
     json.object { json in
       json.field("status", "healthy")

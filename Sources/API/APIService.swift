@@ -65,7 +65,7 @@ final class APIService {
     router.on(.get, "/hashes") { (service, request, reactor) throws(Problem) in
       try await service.listHashes(request, on: reactor)
     }
-    router.on(.get, "/health") { (service, _, _) throws(Problem) in service.health() }
+    router.on(.get, "/health") { (service, _, _) throws(Problem) in try service.health() }
     router.on(.get, "/cache/stats") { (service, _, reactor) throws(Problem) in
       await service.cacheStatistics(on: reactor)
     }

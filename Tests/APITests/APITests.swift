@@ -284,6 +284,14 @@ import HTTPSyntax
       // Somebody is about to make it.
       let refused = try await api.send(.post, "/hash/md5", #"{"string":"x"}"#, on: reactor)
       #expect(refused.status == 503 && refused.field("retry-after") == "1")
+      // A new session finds that out, and balancers leave the process out.
+      #expect(try await api.send(.get, "/health", on: reactor).status == 200)
+      let others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+      _ = try await api.inspector.execute(
+        PostgresStatement("end", "select pg_terminate_backend(pid) \(others)"), on: reactor)
+      let deadline = reactor.now + .seconds(20 as UInt64)
+      while try await api.send(.get, "/health", on: reactor).status != 503, reactor.now < deadline {}
+      #expect(try await api.send(.get, "/health", on: reactor).status == 503)
       await api.stop(on: reactor)
     }
   }

@@ -39,6 +39,12 @@ public final class QueueClient {
   /// What it waits for, nil if it is connected.
   public var missing: String? { client.refusal.map { QueueError($0).waitsFor } }
 
+  /// Whether the tables are those that this program knows, as far as it has seen.
+  public var hasItsTables: Bool {
+    guard let code = client.refusal.map({ QueueError($0).code }) else { return true }
+    return code != .lacksSchema && code != .outgrown
+  }
+
   /// Whether PostgreSQL had no room for tasks, or its disk failed, a short while before `now`, and it has stored none
   /// since.
   public func cannotWrite(at now: MonotonicTime) -> Bool {
