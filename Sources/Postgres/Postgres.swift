@@ -7,6 +7,8 @@
 // live here but in the room that owns the tables; a new wire type is an encoder in `PostgresParameters.swift` and a
 // reader in `PostgresResult.swift`.
 
+import Basics
+
 /// The bounds of this room.
 public enum Limits {
   /// Requests in flight or waiting on one connection before callers are told that the database is too busy.
@@ -15,6 +17,10 @@ public enum Limits {
   public static let requestSeconds: UInt64 = 15
   /// The oldest server that will do, as libpq numbers them: what is sent was tried on this one and newer ones.
   static let serverVersionMin: CInt = 150_000
+  /// An answer of so many bytes makes libpq keep more memory than is right for what most answers are,
+  static let swollenBytes = 1 << 20
+  /// and for so long the connection has nothing to do before it is replaced.
+  static let swollenPause = TimeSpan.seconds(3 as UInt64)
   /// How long one attempt to connect may take.
   static let connectSeconds: UInt64 = 5
   /// How long a caller waits for a connection before it gets `unavailable`.

@@ -89,6 +89,19 @@ public final class PostgresClient {
     }
   }
 
+  /// Closes a connection that holds much memory as soon as it has had nothing to do for a while; another one takes its
+  /// place.
+  private func replaceWhenIdle(_ connection: PostgresConnection, on reactor: isolated Reactor) {
+    Task.immediate(executorPreference: reactor.queue) {
+      // Whoever sends one request after the other over it has none in flight for a moment.
+      repeat {
+        await reactor.sleep(for: Limits.swollenPause)
+      } while connection.isOpen
+        && (connection.requestsInFlight > 0 || reactor.now.since(connection.usedAt) < Limits.swollenPause)
+      connection.replace(on: reactor)
+    }
+  }
+
   private func keepOne(on reactor: isolated Reactor) async {
     var backoff = configuration.backoff
     var random = SeededRandom.fromSystem()
@@ -103,9 +116,13 @@ public final class PostgresClient {
         log.debug("connected", [("backend", "\(connection.backendProcessId)")])
         lastFailure = PostgresError(.unavailable, "the connection was lost")
         connections.append(connection)
+        connection.swelled = { [weak connection] in
+          if let connection { self.replaceWhenIdle(connection, on: reactor) }
+        }
         for waiter in waiters { waiter.end() }
         await connection.whenLost(on: reactor)
         connections.removeAll { $0 === connection }
+        if connection.isReplaced { continue }
         if !isClosed { log.warning("connection lost, reconnecting") }
         // A session may have been ended alone, and then nothing is wrong with the server. But one that takes
         // connections and drops them at once must not be asked without a pause.

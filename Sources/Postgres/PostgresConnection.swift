@@ -55,6 +55,13 @@ public final class PostgresConnection: EventHandler {
     }
   }
 
+  /// When a request was sent or answered last.
+  private(set) var usedAt = MonotonicTime(nanoseconds: 0)
+  /// Whether it has had so large an answer that it is better replaced when it has nothing to do,
+  private(set) var isSwollen = false
+  /// and who is told when that begins.
+  var swelled: (() -> Void)?
+
   /// Receives notifications: channel and payload.
   public var notificationReceiver: (any PostgresNotificationReceiver)?
 
@@ -136,6 +143,16 @@ public final class PostgresConnection: EventHandler {
     lose("closed by this side", on: reactor)
   }
 
+  /// Whether it was closed to be replaced.
+  private(set) var isReplaced = false
+
+  /// The same for one that has nothing to do and is to be replaced.
+  func replace(on reactor: isolated Reactor) {
+    guard isOpen else { return }
+    isReplaced = true
+    close(on: reactor)
+  }
+
   /// Starts to watch the socket of a connection that has just been established.
   func watch(on reactor: isolated Reactor) throws(SystemError) {
     guard let handle else { return }
@@ -152,6 +169,7 @@ public final class PostgresConnection: EventHandler {
 
   private func send(_ request: Request, on reactor: isolated Reactor) {
     guard let handle else { return }
+    usedAt = reactor.now
     inFlight.append(request)
     // What libpq refuses to send, for want of memory, would leave a part of a transaction in the line. Without the sync
     // behind it nothing of that part is kept when the connection ends.
@@ -245,6 +263,13 @@ public final class PostgresConnection: EventHandler {
     if isOpen, PQstatus(handle) == CONNECTION_BAD { lose(String(cString: PQerrorMessage(handle)), on: reactor) }
   }
 
+  /// libpq keeps room for the largest answer that there was, for as long as the connection lasts.
+  private func swell() {
+    guard !isSwollen else { return }
+    isSwollen = true
+    swelled?()
+  }
+
   private func take(_ result: OpaquePointer, _ handle: OpaquePointer, on reactor: isolated Reactor) {
     guard let request = inFlight.first else { return PQclear(result) }
     switch PQresultStatus(result) {
@@ -253,6 +278,7 @@ public final class PostgresConnection: EventHandler {
       finishFirst(on: reactor)
     case PGRES_TUPLES_OK, PGRES_COMMAND_OK:
       let isPreparation = !request.expected.isEmpty && request.expected.removeFirst() != nil
+      if PQresultMemorySize(result) >= Limits.swollenBytes { swell() }
       if isPreparation { PQclear(result) } else { request.results.append(PostgresResult(result)) }
     case PGRES_PIPELINE_ABORTED:
       PQclear(result)
@@ -273,6 +299,7 @@ public final class PostgresConnection: EventHandler {
 
   private func finishFirst(on reactor: isolated Reactor) {
     guard let request = inFlight.popFirst() else { return }
+    usedAt = reactor.now
     // A cancel came so late that it hit this request instead. Nothing of it was kept, so it is simply sent again.
     if request.isHit, !request.isAbandoned {
       (request.isHit, request.error) = (false, nil)

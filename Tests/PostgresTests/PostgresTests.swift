@@ -280,6 +280,36 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
     }
   }
 
+  @Test func `a connection that has had a large answer is replaced when it has nothing to do, and nothing fails`()
+    async throws
+  {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let client = PostgresClient(configuration, helpers: helpers, log: quiet, metrics: Metrics())
+      client.start(on: reactor)
+      let who = statement("select pg_backend_pid()")
+      let first = try await client.execute(who, on: reactor).int32(0, 0)
+      let large = try await client.execute(statement("select repeat('x', 3000000)"), on: reactor)
+      #expect(large.text(0, 0)?.utf8.count == 3_000_000)
+      // While it is asked again and again it stays.
+      let busyUntil = reactor.now + .seconds(4 as UInt64)
+      while reactor.now < busyUntil {
+        #expect(try await client.execute(who, on: reactor).int32(0, 0) == first)
+        await reactor.sleep(for: .milliseconds(50))
+      }
+      let count = "select count(*) from pg_stat_activity where pid = \(first)"
+      let other = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      let deadline = reactor.now + .seconds(30 as UInt64)
+      while try await other.execute(statement(count), on: reactor).int64(0, 0) > 0, reactor.now < deadline {
+        await reactor.sleep(for: .milliseconds(10))
+      }
+      #expect(reactor.now < deadline)
+      #expect(try await client.execute(who, on: reactor).int32(0, 0) != first)
+      other.close(on: reactor)
+      client.close(on: reactor)
+    }
+  }
+
   @Test func `a session that was ended alone is replaced at once, and one that ends again and again is not`()
     async throws
   {
