@@ -8,6 +8,8 @@
 public enum Limits {
   /// Commands that may wait for their answers on one connection before more are refused.
   static let pendingMax = 65_536
+  /// An answer of more bytes leaves room behind that is given back.
+  static let readerKeptBytes = 256 << 10
   /// Bytes of one answer before the connection is given up as broken.
   static let replyBytesMax = 8 << 20
   /// Elements of an array in an answer, likewise.

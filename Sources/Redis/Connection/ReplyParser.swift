@@ -3,7 +3,7 @@ import CHiredis
 /// Cuts a stream of bytes into answers, with hiredis' reader, which believes whatever length an array claims to have,
 /// and looks for the end of a line from its beginning each time.
 final class ReplyParser {
-  private let reader: UnsafeMutablePointer<redisReader>
+  private var reader: UnsafeMutablePointer<redisReader>
   private var bytesSinceReply = 0
   /// How many of them have been looked at, and whether it is worth to look again.
   private var bytesLookedAt = 0
@@ -13,14 +13,22 @@ final class ReplyParser {
   private let functions = UnsafeMutablePointer<redisReplyObjectFunctions>.allocate(capacity: 2)
 
   init() {
-    guard let reader = redisReaderCreate() else { fatalError("out of memory for a reply parser") }
-    self.reader = reader
+    reader = ReplyParser.makeReader()
     functions.initialize(repeating: reader.pointee.fn.pointee, count: 2)
     functions.pointee.createArray = { task, count in
       // For one that claims to be longer than any answer is, there is no memory.
       guard let task, count <= Limits.replyElementsMax, let functions = task.pointee.privdata else { return nil }
       return functions.assumingMemoryBound(to: redisReplyObjectFunctions.self)[1].createArray(task, count)
     }
+    prepareReader()
+  }
+
+  private static func makeReader() -> UnsafeMutablePointer<redisReader> {
+    guard let reader = redisReaderCreate() else { fatalError("out of memory for a reply parser") }
+    return reader
+  }
+
+  private func prepareReader() {
     reader.pointee.fn = functions
     reader.pointee.privdata = UnsafeMutableRawPointer(functions)
   }
@@ -53,6 +61,12 @@ final class ReplyParser {
       return nil
     }
     defer { freeReplyObject(raw) }
+    // The reader keeps room for the largest answer until the next one comes, which may be long.
+    if bytesSinceReply > Limits.readerKeptBytes, reader.pointee.pos == reader.pointee.len {
+      redisReaderFree(reader)
+      reader = ReplyParser.makeReader()
+      prepareReader()
+    }
     bytesSinceReply = 0
     bytesLookedAt = 0
     return value(raw.assumingMemoryBound(to: redisReply.self).pointee)
