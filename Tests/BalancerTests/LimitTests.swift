@@ -76,6 +76,28 @@ import Testing
     #expect(seen.early == .deadline && seen.isServed)
   }
 
+  @Test("who waits to be let in is let in as soon as somebody has nothing in progress any more")
+  func letIn() async throws {
+    let seen = try await onOneReactor {
+      $0.clientsMax = 1
+    } script: { connection, reactor in
+      await connection.read(on: reactor)
+    } run: { around, reactor -> (waits: Bool, isAsked: Bool) in
+      around.client.send(request("GET /first", kept: true), on: reactor)
+      _ = await around.backend.isAsked("/first", on: reactor)
+      let other = try await RawConnection.connect(to: around.address, on: reactor)
+      other.send(request("GET /second"), on: reactor)
+      while !around.proxy.isAwaitingRoom { await reactor.sleep(for: .milliseconds(1)) }
+      around.backend.connection(of: "/first")?.send(RawBackend.ok, on: reactor)
+      await around.client.read(until: "\r\n\r\nok", on: reactor)
+      let waits = around.proxy.isAwaitingRoom
+      let isAsked = await around.backend.isAsked("/second", on: reactor)
+      other.close(on: reactor)
+      return (waits, isAsked)
+    }
+    #expect(!seen.waits && seen.isAsked, "\(seen)")
+  }
+
   @Test("where requests that last have taken every link, the balancer itself answers, and others get 503")
   func linksTaken() async throws {
     let shares = BalancerLimits.shares(of: 10_000)

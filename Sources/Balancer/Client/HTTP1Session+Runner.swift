@@ -69,6 +69,7 @@ extension HTTP1Session {
     progress.since = reactor.now
     if proxy.mayKeepRequest { uncounted(request) { $0.reset() } } else { returnRequest() }
     if local != nil { local = nil }
+    if proxy.isAwaitingRoom { proxy.roomCame(on: reactor) }
   }
 
   func returnRequest() {

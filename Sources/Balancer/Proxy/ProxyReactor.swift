@@ -52,6 +52,8 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   private lazy var sweepTimer = ReactorTimer(self)
   private lazy var lineTimer = ReactorTimer(self)
   private var servesLine = false
+  /// Whether clients wait to be let in because nobody could give way.
+  private(set) var isAwaitingRoom = false
   private var sheds = false
   private let drained = Pause()
   /// Where everybody sees that this reactor turns.
@@ -108,7 +110,14 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     let most = shared.configuration.clientsMax
     let idle = sessions.filter { $0.maySpare(at: reactor.now) }.sorted { $0.progress.since < $1.progress.since }
     for session in idle.prefix(max(1, most / 64)) { session.giveWay(on: reactor) }
+    isAwaitingRoom = isFull
     return !isFull
+  }
+
+  /// A session has nothing in progress any more, and could give way to those who wait to be let in.
+  func roomCame(on reactor: isolated Reactor) {
+    isAwaitingRoom = false
+    listener?.resume(on: reactor)
   }
 
   var isFull: Bool { sessions.count >= shared.configuration.clientsMax }
