@@ -142,6 +142,11 @@ extension QueueHarness {
       try await old.call("release", on: reactor)
       for name in ["announce", "tell", "withdraw", "promote", "mute"] { try await old.call(name, on: reactor) }
       #expect(try await old.call("maintain", on: reactor).int64(0, 2) == 0)
+      // Its session, which had prepared the call before, tells those who sleep in the new table.
+      let row = "insert into millrace.sleeper (slot_group, worker_id, number) values (0, \(new.queue.id!), 5)"
+      try await queue.run(row, on: reactor)
+      try await old.call("tell", on: reactor)
+      #expect(try await queue.count("millrace.sleeper", on: reactor) == 0)
       #expect(try await queue.count("millrace.ready", on: reactor) == 3)
       // A worker has died of which it takes over, unless that has claimed since.
       try await queue.run(

@@ -65,33 +65,11 @@ extension QueueSchema {
       return firsts;
     end $$
     """,
-    // What programs of before call, and what wakes them.
+    // What programs of before call wakes all; what it did wakes those who sleep in the other table. Sessions that have
+    // prepared the call find the new function: a plan falls with a function that it names.
+    "alter function millrace.tell(smallint[], bigint[], bigint[]) rename to tell_former",
     """
-    create function millrace.tell_former(groups smallint[], tasks bigint[], workers bigint[]) returns void
-    language plpgsql as $$
-    declare told bigint[];
-      notes text[];
-    begin
-      with wanted as materialized (
-        select * from unnest(groups, tasks, workers) as w (slot_group, tasks, workers)
-      ), chosen as materialized (
-        select w.slot_group, w.tasks, i.worker_id from wanted w cross join lateral (
-          select i.worker_id from millrace.idle_worker i
-          where i.slot_group = w.slot_group
-            and not pg_try_advisory_xact_lock_shared(1296649047, i.worker_id::integer)
-          order by i.slot_group, i.worker_id limit w.workers for update skip locked) i
-      ), woken as (
-        delete from millrace.idle_worker d using chosen c
-        where d.slot_group = c.slot_group and d.worker_id = c.worker_id
-        returning d.worker_id, d.slot_group || ':' || c.tasks || ':' || d.number as note
-      )
-      select array_agg(worker_id), array_agg(note) into told, notes from woken;
-      perform pg_notify('millrace_worker_' || worker_id, string_agg(note, ','))
-        from unnest(told, notes) as u (worker_id, note) group by worker_id;
-    end $$
-    """,
-    """
-    create or replace function millrace.tell(groups smallint[], tasks bigint[], workers bigint[]) returns void
+    create function millrace.tell(groups smallint[], tasks bigint[], workers bigint[]) returns void
     language plpgsql as $$
     begin
       perform millrace.wake(groups, tasks, workers, array_fill(0::bigint, array[cardinality(groups)]));
