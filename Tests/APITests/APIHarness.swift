@@ -73,9 +73,9 @@ final class APIHarness: QueueListener {
     let harness = APIHarness(service, server, address, inspector, worker)
     worker.start(harness, on: reactor)
     await harness.listens.wait(until: .never, on: reactor)
-    // Nothing tells that the API's own connections stand, and their tables fit, or that Redis is connected.
+    // Whoever asks waits for a connection whose tables fit; that Redis is connected nothing tells but its answer.
     let deadline = reactor.now + .seconds(20 as UInt64)
-    while service.queue.missing != nil, reactor.now < deadline { await reactor.sleep(for: .milliseconds(1)) }
+    while (try? await service.queue.livingWorkers(until: deadline, on: reactor)) == nil, reactor.now < deadline {}
     while let redis = service.redis, reactor.now < deadline, (try? await redis.keyCount(on: reactor)) == nil {
       await reactor.sleep(for: .milliseconds(1))
     }
