@@ -1,6 +1,7 @@
 import Basics
 import Glibc
 import HTTP
+import HTTPSyntax
 import Reactor
 import Roles
 import Telemetry
@@ -23,7 +24,7 @@ final class Fixture {
   /// A server on a free loopback port with routes for the tests.
   static func start(
     times: HTTPServerTimes = HTTPServerTimes(), log: Logger = quiet, budget: ByteBudget? = nil,
-    on reactor: isolated Reactor
+    connectionsMax: Int = HTTPLimits.connectionsMax, on reactor: isolated Reactor
   ) throws(SystemError) -> (server: HTTPServer, address: SocketAddress, fixture: Fixture) {
     let fixture = Fixture()
     let router = Router(fixture)
@@ -76,7 +77,8 @@ final class Fixture {
       return .text(200, request.hasClientEnded ? "ended" : "waited")
     }
     let server = HTTPServer(
-      handler: router, metrics: HTTPServerMetrics(metrics), log: log, budget: budget, times: times)
+      handler: router, metrics: HTTPServerMetrics(metrics), log: log, budget: budget, times: times,
+      connectionsMax: connectionsMax)
     let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
     return (server, address, fixture)
   }

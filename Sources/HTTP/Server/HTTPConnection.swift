@@ -129,6 +129,7 @@ final class HTTPConnection: SlowHolder {
       if stream.unsentBytes > 0, await !settleOutput(on: reactor) { return .gone }
       isIdle = true
       idleSince = reactor.now
+      server.becameIdle(on: reactor)
       if server.isDraining, !stream.hasNews(on: reactor) || stream.input.isEmpty { return .gone }
       guard await waitForRequest(on: reactor) else { return .gone }
       isIdle = false

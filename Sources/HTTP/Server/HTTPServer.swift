@@ -55,6 +55,8 @@ public final class HTTPServer: ConnectionAcceptor {
   private var listeners: [Listener] = []
   private var connections: [ObjectIdentifier: HTTPConnection] = [:]
   private let connectionsMax: Int
+  /// Whether clients wait to be let in because nobody could give way.
+  private(set) var isAwaitingRoom = false
   private let drained = Pause()
 
   /// A server for `handler` that listens nowhere yet; `log` gets what clients are refused, by request id, and `budget`
@@ -96,7 +98,16 @@ public final class HTTPServer: ConnectionAcceptor {
       metrics.connectionsGaveWay.increment()
       connection.closeIfIdle(on: reactor)
     }
+    // One that gives way tells when it has ended.
+    isAwaitingRoom = idle.isEmpty
     return !isFull
+  }
+
+  /// A connection has no request in progress any more, and could give way to those who wait to be let in.
+  func becameIdle(on reactor: isolated Reactor) {
+    guard isAwaitingRoom else { return }
+    isAwaitingRoom = false
+    for listener in listeners { listener.resume(on: reactor) }
   }
 
   /// Serves a connection that was accepted.
