@@ -47,6 +47,7 @@ extension PostgresTests {
         Migration(2, "more", ["alter table millrace.t add b int"]),
         Migration(3, "leave the first program behind", oldestProgram: 2, ["alter table millrace.t drop a"]),
       ]
+      let backend = statement("select pg_backend_pid()")
       // No tables at all, then those of a step before.
       let second = Self.client(own, knowing: 2, on: reactor)
       #expect(await !Self.isUsable(second, on: reactor) && second.refusal?.code == .unfitSchema(isNewer: false))
@@ -57,11 +58,18 @@ extension PostgresTests {
       _ = try await Migrator(Array(steps[..<2]), log: quiet).run(on: inspector, on: reactor)
       // It looks every half second, and a caller waits for longer than that.
       #expect(await Self.isUsable(second, on: reactor) && second.refusal == nil)
-      first.close(on: reactor)
+      // The session that it has is ended: it would go on with it.
+      let session = try await second.execute(backend, on: reactor).int32(0, 0)
+      #expect(await Self.isUsable(first, on: reactor))
       _ = try await Migrator(steps, log: quiet).run(on: inspector, on: reactor)
+      #expect(await !Self.isUsable(first, on: reactor))
+      // What it has heard of so far may be the end of its session alone.
+      #expect(await !Self.isUsable(first, on: reactor) && first.refusal?.code == .unfitSchema(isNewer: true))
+      first.close(on: reactor)
       let late = Self.client(own, knowing: 1, on: reactor)
       #expect(await !Self.isUsable(late, on: reactor) && late.refusal?.code == .unfitSchema(isNewer: true))
-      #expect(await Self.isUsable(second, on: reactor))
+      // One that fits keeps the session that it has.
+      #expect(try await second.execute(backend, on: reactor).int32(0, 0) == session)
       // Tables that were made before programs were counted fit everybody.
       _ = try await inspector.execute(
         statement("alter table millrace.migration drop column oldest_program"), on: reactor)

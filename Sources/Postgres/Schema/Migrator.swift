@@ -11,8 +11,8 @@ public struct Migration: Sendable {
   public let number: Int32
   /// What it does, in a few words.
   public let name: String
-  /// How many steps a program has to know that works on tables of this step or a later one. Programs that know fewer
-  /// stop doing so, and wait.
+  /// How many steps a program has to know that works on tables of this step or a later one. The sessions of programs
+  /// that know fewer are ended; they come back, and wait.
   let oldestProgram: Int32
   let nextPiece: String?
   let statements: [String]
@@ -68,6 +68,8 @@ public struct Migrator {
       let patience = "set lock_timeout = \(Limits.migrationLockMs)"
       _ = try await execute([("migrate_patience", patience)], connection, on: reactor)
       result = .success(try await runLocked(on: connection, on: reactor))
+      // Also if nothing was to be run: whoever did it may have ended before it came to this.
+      await endOutgrown(on: connection, on: reactor)
     } catch {
       result = .failure(error)
     }
@@ -114,6 +116,16 @@ public struct Migrator {
       applied.append(migration.number)
     }
     return applied
+  }
+
+  /// Ends what sessions there are of programs that the tables have left behind.
+  private func endOutgrown(on connection: PostgresConnection, on reactor: isolated Reactor) async {
+    do throws(PostgresError) {
+      let ended = try await execute([("migrate_end", SchemaFit.endOutgrown)], connection, on: reactor).int64(0, 0)
+      if ended > 0 { log.info("ended sessions of programs that are too old now", [("sessions", "\(ended)")]) }
+    } catch {
+      log.warning("programs that are too old now go on: stop them", [("reason", error.message)])
+    }
   }
 
   private func runPieces(
