@@ -16,11 +16,22 @@ import Testing
     var isOver = false
   }
 
-  /// A server that says who it is.
-  private static func server(_ name: String, _ address: String, on reactor: isolated Reactor) throws -> HTTPServer {
-    let router = Router(name)
-    router.on(.get, "/health") { (_, _, _) throws(Problem) in .text(200, "well") }
-    router.on(.get, "/who") { (name, _, _) throws(Problem) in .text(200, name) }
+  /// Who serves, and whether it says that it is well.
+  private final class Host {
+    let name: String
+    var isWell: Bool
+
+    init(_ name: String, isWell: Bool = true) {
+      self.name = name
+      self.isWell = isWell
+    }
+  }
+
+  /// A server that says who it is, and how it is.
+  private static func server(_ host: Host, _ address: String, on reactor: isolated Reactor) throws -> HTTPServer {
+    let router = Router(host)
+    router.on(.get, "/health") { (host, _, _) throws(Problem) in .text(host.isWell ? 200 : 503, "") }
+    router.on(.get, "/who") { (host, _, _) throws(Problem) in .text(200, host.name) }
     let log = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "test", level: .error)
     let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(Metrics()), log: log)
     _ = try server.listen(on: try #require(SocketAddress(address)), on: reactor)
@@ -77,17 +88,22 @@ import Testing
       try String(contentsOfFile: log, encoding: .utf8).contains(text)
     }
     try await onReactor { reactor in
-      let first = try Self.server("1", "127.1.0.1:\(port + 1)", on: reactor)
+      let first = try Self.server(Host("1"), "127.1.0.1:\(port + 1)", on: reactor)
       try await Self.wait(on: reactor) { try says("backend=app-1 old=unchecked new=up") }
       let tally = Tally()
       let address = try #require(SocketAddress("127.0.0.1:\(port)"))
       let clients = (0..<4).map { _ in
         Task.immediate(executorPreference: reactor.queue) { await Self.ask(tally, address, on: reactor) }
       }
-      // One that nobody has found well gets nothing.
+      // One that nobody has found well gets nothing, though it would answer.
+      let newcomer = Host("2", isWell: false)
+      let second = try Self.server(newcomer, "127.1.0.2:\(port + 1)", on: reactor)
       try lead(to: "127.1.0.1", "127.1.0.2")
       try await Self.wait(on: reactor) { try says("joined=127.1.0.2:\(port + 1)") }
-      let second = try Self.server("2", "127.1.0.2:\(port + 1)", on: reactor)
+      let seen = tally.answers["1", default: 0] + 50
+      try await Self.wait(on: reactor) { tally.answers["1", default: 0] >= seen }
+      #expect(tally.answers["2"] == nil)
+      newcomer.isWell = true
       try await Self.wait(on: reactor) { tally.answers["2"] != nil }
       // Whoever leaves gets nothing more, though it is still there; what it has it finishes.
       try lead(to: "127.1.0.2")
