@@ -32,6 +32,8 @@ final class BalancerInstance: Sendable {
     var threads: [ReactorThread] = []
     threads.append(
       try Reactor.startThread(index: configuration.reactors, name: "balance-ops") { reactor in
+        prepare(reactor)
+        TurnSign(shared.turned[mail.count]).show(on: reactor)
         BalancerInstance.operate(shared, resolvers, on: reactor)
       })
     for (index, fd) in listening.enumerated() {
@@ -39,7 +41,8 @@ final class BalancerInstance: Sendable {
       threads.append(
         try Reactor.startThread(index: index, name: "balance-\(index)") { reactor in
           prepare(reactor)
-          BalancerInstance.run(shared, listening: fd, orders: box, turned: shared.turned[index], on: reactor)
+          TurnSign(shared.turned[index]).show(on: reactor)
+          BalancerInstance.run(shared, listening: fd, orders: box, on: reactor)
         })
     }
     self.threads = threads
@@ -70,9 +73,9 @@ final class BalancerInstance: Sendable {
     threads[0].join()
   }
 
-  /// Whether every reactor has turned within `span`.
+  /// Whether every reactor has turned within `span`, that of the operations too.
   func turns(within span: TimeSpan, at now: MonotonicTime) -> Bool {
-    shared.turned.allSatisfy { $0.ms == 0 || now.milliseconds < $0.ms + span.milliseconds }
+    shared.turned.allSatisfy { now.milliseconds < $0.ms + span.milliseconds }
   }
 
   /// One listening socket a reactor, all on the same port: the kernel spreads connections over them. A Unix socket
@@ -102,10 +105,9 @@ final class BalancerInstance: Sendable {
   }
 
   private static func run(
-    _ shared: BalancerShared, listening fd: CInt, orders: ReactorMail, turned: SharedMoment,
-    on reactor: isolated Reactor
+    _ shared: BalancerShared, listening fd: CInt, orders: ReactorMail, on reactor: isolated Reactor
   ) {
-    let proxy = ProxyReactor(shared, turned: turned)
+    let proxy = ProxyReactor(shared)
     do throws(SystemError) {
       try proxy.start(adopting: fd, on: reactor)
     } catch {

@@ -69,6 +69,8 @@ public enum BalancerLimits {
   static let buffersKept = TimeSpan.seconds(1 as UInt64)
   /// How often unused connections to backends and quiet ones to clients are looked through.
   static let sweep = TimeSpan.seconds(1 as UInt64)
+  /// How often a reactor shows that it turns.
+  static let turnsSign = TimeSpan.seconds(1 as UInt64)
   /// How long a reactor that turns may at most not have been seen to do so, whoever asks.
   static let turnsShown = TimeSpan.seconds(3 as UInt64)
   /// How long a balancer that stops still takes requests on the connections it has: whoever was about to send one sees

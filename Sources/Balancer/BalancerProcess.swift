@@ -44,7 +44,7 @@ public final class BalancerProcess: Role {
     reactor.stop()
   }
 
-  /// Whether all reactors that proxy do.
+  /// Whether all its reactors do.
   public func turns(within span: TimeSpan, on reactor: isolated Reactor) -> Bool {
     // They show it every second.
     instance.turns(within: max(span, BalancerLimits.turnsShown), at: reactor.now)

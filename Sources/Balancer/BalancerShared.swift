@@ -18,7 +18,7 @@ final class BalancerShared: Sendable {
   let operations = Operations()
   /// Rung when the checks have to look anew: at the set of backends, or at one that was ejected.
   let checkBell = Bell()
-  /// When each reactor has last turned, milliseconds of the monotonic clock, 0 before the first time.
+  /// When each reactor has last turned, milliseconds of the monotonic clock; the last one is that of the operations.
   let turned: [SharedMoment]
   /// `RateLimit-Policy: …`, a whole line; empty if the limiter is off.
   let policyLine: [UInt8]
@@ -35,7 +35,8 @@ final class BalancerShared: Sendable {
     self.registry = registry
     self.log = log
     self.mail = mail
-    turned = mail.map { _ in SharedMoment() }
+    // From the start: one that never turns is found out too.
+    turned = (0...mail.count).map { _ in SharedMoment(MonotonicTime.current()) }
     let set = BackendSet.first(
       configuration.backends, names: configuration.names.map(\.name), inFlightMax: configuration.backendInFlightMax,
       metrics: registry)

@@ -113,18 +113,4 @@ import Testing
     #expect(grown.unchecked == [])
     #expect(grown.replaced(by: [two], inFlightMax: .max, metrics: sharedMetrics).unchecked == ["a"])
   }
-
-  @Test("whether all reactors turn is seen, and that one does not") func turning() async throws {
-    let (now, later) = try await withBalancer(.server()) {
-      $0.reactors = 2
-    } run: { fixture, reactor in
-      let span = TimeSpan.seconds(3 as UInt64)
-      let now = MonotonicTime.current()
-      return (
-        fixture.balancer.turns(within: span, at: now),
-        fixture.balancer.turns(within: span, at: now + .seconds(60 as UInt64))
-      )
-    }
-    #expect(now && !later)
-  }
 }

@@ -107,7 +107,12 @@ final class BackendSet: Sendable {
 
 /// A point in time that one thread writes and others read.
 final class SharedMoment: Sendable {
-  private let moment = Atomic<UInt64>(0)
+  private let moment: Atomic<UInt64>
+
+  /// The clock's zero, unless `now` is given.
+  init(_ now: MonotonicTime = MonotonicTime(nanoseconds: 0)) {
+    moment = Atomic(now.milliseconds)
+  }
 
   var ms: UInt64 {
     get { moment.load(ordering: .relaxed) }

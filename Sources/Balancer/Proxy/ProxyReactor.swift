@@ -56,12 +56,9 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   private(set) var isAwaitingRoom = false
   private var sheds = false
   private let drained = Pause()
-  /// Where everybody sees that this reactor turns.
-  private let turned: SharedMoment
 
-  init(_ shared: BalancerShared, turned: SharedMoment = SharedMoment()) {
+  init(_ shared: BalancerShared) {
     self.shared = shared
-    self.turned = turned
     times = shared.configuration.times
     held = HeldBytes(
       limit: shared.configuration.memoryBytes / 4 / shared.configuration.reactors, metrics: shared.metrics.buffers)
@@ -71,7 +68,6 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
 
   /// Starts to take connections from `listening`, a listening socket.
   func start(adopting listening: CInt, on reactor: isolated Reactor) throws(SystemError) {
-    turned.ms = reactor.now.milliseconds
     upstreams.retain(backends, on: reactor)
     listener = try Listener(adopting: listening, acceptor: self, on: reactor)
     reactor.arm(sweepTimer, after: BalancerLimits.sweep)
@@ -238,7 +234,6 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
       waiting.serve(on: reactor)
       if waiting.count > 0 { reactor.arm(lineTimer, after: BalancerLimits.waitingRetry) }
     } else {
-      turned.ms = reactor.now.milliseconds
       upstreams.sweep(on: reactor)
       freed += upstreams.takeClosed()
       for session in sessions { session.releaseIfQuiet(on: reactor) }
