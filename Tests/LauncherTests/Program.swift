@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import TestSupport
+import Testing
 
 /// The real program: `MILLRACE_EXECUTABLE`, or the one that was built beside the tests.
 let executable: String = {
@@ -111,6 +112,13 @@ final class System: @unchecked Sendable {
       let line = String(decoding: data, as: UTF8.self).replacing("\0", with: " ")
       return line.contains(folder) && line.contains(role)
     }
+  }
+
+  /// The process of PostgreSQL that all its others come from, as its folder tells. A new one of those is called like it
+  /// for a moment, and may have a smaller number.
+  func postgres() throws -> pid_t {
+    let file = try String(contentsOfFile: folder + "/data/postgres/postmaster.pid", encoding: .utf8)
+    return try #require(file.split(separator: "\n").first.flatMap { pid_t($0) })
   }
 
   func get(_ path: String) async throws -> String { try await curl(path, []) }

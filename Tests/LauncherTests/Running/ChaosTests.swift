@@ -111,11 +111,11 @@ private func checkQueue(_ system: System) async throws {
     let system = try System(["--api", "2", "--workers", "2"])
     defer { system.remove() }
     try #require(await system.waitFor("Ready"), "\(system.output)")
+    let postgres = try system.postgres()
     let outcome = try await onReactor {
       reactor -> (statuses: [Int: Int], unhelpful: Int, correct: Int, wrong: [String]) in
       let crowd = Crowd(port: system.port, prefix: "restarted", total: 3000)
-      await crowd.submitAll(
-        width: 32, atHalf: { kill(system.processes("bin/postgres")[0], SIGINT) }, on: reactor)
+      await crowd.submitAll(width: 32, atHalf: { kill(postgres, SIGINT) }, on: reactor)
       await crowd.checkAll(width: 32, on: reactor)
       return (crowd.statuses, crowd.unhelpful, crowd.correct, crowd.wrong)
     }

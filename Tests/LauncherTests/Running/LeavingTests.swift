@@ -55,7 +55,7 @@ import Testing
     // It computes, and soon has something to store.
     let psql = "psql -h \(system.folder)/data/run -U millrace -d millrace -qAtc"
     try #require(await eventually { (try? shell("\(psql) 'select count(*) from millrace.lease'")) == "1\n" })
-    let server = try #require(system.processes("bin/postgres").first)
+    let server = try system.postgres()
     let frozen = try [server] + shell("pgrep -P \(server)").split(separator: "\n").compactMap { pid_t($0) }
     #expect(frozen.count > 5)
     for process in frozen { kill(process, SIGSTOP) }

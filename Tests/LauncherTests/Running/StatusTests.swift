@@ -36,7 +36,7 @@ import Testing
     #expect(await eventually { (try? await status(system))?.code == 0 })
     #expect(try await !status(system).output.contains(" \(worker) "))
 
-    let postgres = try #require(system.processes("bin/postgres").first)
+    let postgres = try system.postgres()
     kill(postgres, SIGSTOP)
     let frozen = try await status(system)
     kill(postgres, SIGCONT)

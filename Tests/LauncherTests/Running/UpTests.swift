@@ -113,7 +113,7 @@ import Testing
     defer { system.remove() }
     try #require(await system.waitFor("Ready"), "\(system.output)")
     // It loses its launcher and cannot end yet, as if it had much to write.
-    let postgres = try #require(system.processes("bin/postgres").first)
+    let postgres = try system.postgres()
     kill(postgres, SIGSTOP)
     kill(system.pid, SIGKILL)
     // Until it has ended the folder is its own.
