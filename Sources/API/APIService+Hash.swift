@@ -80,12 +80,12 @@ extension APIService {
     _ kind: TaskKind, _ input: [UInt8], _ identity: TaskIdentity?, _ request: HTTPRequest,
     on reactor: isolated Reactor
   ) async throws(Problem) -> Answer {
-    let slots = kind.slots(input.count)
+    let line = kind.line(input.count)
     let key = identity?.key(under: taskKeys)
     let submission = Submission(
-      kind: kind.name, lane: Lane(group: slots.group, priority: .normal),
+      kind: kind.name, lane: Lane(line: line.number, priority: .normal), group: line.slots.group,
       payload: kind.payload(of: input, sealedBy: sealer), isSecret: kind.isSecret,
-      key: key.map { TaskKey(high: $0.high, low: $0.low) }, tasksPerWakeUp: slots.tasksPerWakeUp,
+      key: key.map { TaskKey(high: $0.high, low: $0.low) }, tasksPerWakeUp: line.slots.tasksPerWakeUp,
       maxAttempts: kind.attemptsMax, trace: String(decoding: request.id, as: UTF8.self))
     let generation = cache.generation
     do {

@@ -142,7 +142,7 @@ private final class Tally {
   private var toComplete: Int
   private var random = SeededRandom.fromSystem()
   private(set) var failure: BenchmarkDatabase.Failure?
-  private let lane = Lane(group: 0, priority: .normal)
+  private let lane = Lane(line: 0, priority: .normal)
 
   init(toSubmit: Int, toComplete: Int) {
     self.toSubmit = toSubmit
@@ -165,7 +165,7 @@ private final class Tally {
       let key = TaskKey(high: random.next(), low: random.next())
       do {
         _ = try await client.submit(
-          Submission(kind: "bench", lane: lane, payload: payload, key: key), on: reactor)
+          Submission(kind: "bench", lane: lane, group: 0, payload: payload, key: key), on: reactor)
       } catch {
         failure = failure ?? .queue(error)
       }
@@ -177,11 +177,12 @@ private final class Tally {
     drainsUnderWay += 1
     defer { drainsUnderWay -= 1 }
     var done: [ClaimedTask] = []
-    var floor: Int64 = 0
-    var nextSweep = reactor.now
+    var floors = LaneFloors(sweepPause: .seconds(1 as UInt64))
+    var lanes = LaneOrder(lines: [0])
     do throws(QueueError) {
       while toComplete > 0 || !done.isEmpty, failure == nil {
-        let wish = ClaimWish(group: lane.group, count: batch, floor: floor, announces: nil)
+        let wish = ClaimWish(
+          group: 0, places: floors.places(lanes.next(), findsAll: false, at: reactor.now), count: batch, announces: nil)
         let turn = try await worker.turn(
           completing: done.map {
             Completion(id: $0.id, lease: $0.lease, outcome: .completed(result: Array(#"{"result":"0123456789"}"#.utf8)))
@@ -190,11 +191,7 @@ private final class Tally {
         done = turn.claimed
         // A worker would sleep until notified; polling an empty queue would only measure itself.
         if done.count < batch / 4 { await reactor.sleep(for: .milliseconds(2)) }
-        floor = turn.firstSeq ?? floor
-        if reactor.now >= nextSweep {
-          floor = 0
-          nextSweep = reactor.now + .seconds(1 as UInt64)
-        }
+        floors.found(turn, at: reactor.now)
       }
     } catch {
       failure = failure ?? .queue(error)

@@ -1,6 +1,6 @@
 /// Slots of a worker that run tasks of a like size, so that a backlog of long ones never keeps short ones waiting.
 public struct SlotClass: Sendable, Equatable {
-  /// The group in the queue's tables.
+  /// The number of these slots in the queue's tables.
   public let group: Int16
   /// How it is called in logs.
   public let name: String

@@ -2,6 +2,11 @@ extension TaskKind {
   /// All kinds there are.
   public static let all: [TaskKind] = [.md5, .sha256, .argon2]
 
+  /// The numbers of all lines whose tasks `slots` run.
+  public static func lines(of slots: SlotClass) -> [Int16] {
+    all.flatMap(\.lines).filter { $0.slots == slots }.map(\.number)
+  }
+
   /// The kind called `name`, nil for any other name.
   public static func named(_ name: String) -> TaskKind? {
     all.first { $0.name == name }

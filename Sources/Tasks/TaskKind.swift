@@ -19,8 +19,10 @@ public struct TaskKind: Sendable {
   /// Whether the input is a secret: encrypted in the queue, forgotten when the task is over, and never in a result, a
   /// cache, a list or a log. Two tasks with one input are two tasks.
   public let isSecret: Bool
-  /// The slots that run a task with so many bytes of input.
-  public let slots: @Sendable (_ inputBytes: Int) -> SlotClass
+  /// The lines in which its tasks wait, no other kind's.
+  public let lines: [TaskLine]
+  /// The one in which a task with so many bytes of input waits.
+  public let line: @Sendable (_ inputBytes: Int) -> TaskLine
   /// How often a task is tried before it counts as failed, 1 or more.
   public let attemptsMax: Int16
   /// How long one attempt may take.
@@ -35,7 +37,8 @@ public struct TaskKind: Sendable {
   /// A kind; see the properties.
   public init(
     name: String, displayName: String, isSecret: Bool, attemptsMax: Int16 = 3,
-    timeLimit: TimeSpan = .seconds(60 as UInt64), slots: @escaping @Sendable (_ inputBytes: Int) -> SlotClass,
+    timeLimit: TimeSpan = .seconds(60 as UInt64), lines: [TaskLine],
+    line: @escaping @Sendable (_ inputBytes: Int) -> TaskLine,
     memoryBytes: @escaping @Sendable (TaskParameters) -> Int = { _ in 0 },
     accepts: @escaping @Sendable (_ result: [UInt8], _ input: [UInt8]) -> Bool = { _, _ in true }, work: Work
   ) {
@@ -44,7 +47,8 @@ public struct TaskKind: Sendable {
     self.isSecret = isSecret
     self.attemptsMax = attemptsMax
     self.timeLimit = timeLimit
-    self.slots = slots
+    self.lines = lines
+    self.line = line
     self.memoryBytes = memoryBytes
     self.accepts = accepts
     self.work = work

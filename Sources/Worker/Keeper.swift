@@ -82,7 +82,7 @@ final class Keeper {
     let beat: QueueWorker.Beat
     do {
       beat = try await room.queue.beat(
-        held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds, idleGroups: asleep.map(\.slots.group),
+        held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds, idleLines: asleep.flatMap(\.lines),
         schedule: room.beats, isAtRest: wasAtRest, testAfter: configuration.selfTest, on: reactor)
     } catch {
       policy.failed()
@@ -98,7 +98,7 @@ final class Keeper {
       // Their notification may be on its way, or others may come for them: only what is left then is a find.
       await reactor.sleep(for: .milliseconds(200))
       let left = try await room.queue.stillWaiting(beat.waiting, on: reactor)
-      for gate in asleep where gate.sleeperCount > 0 && left.contains(where: { $0.group == gate.slots.group }) {
+      for gate in asleep where gate.sleeperCount > 0 && left.contains(where: { gate.lines.contains($0.line) }) {
         room.metrics.sweepFinds.increment()
         log.warning("a task waited that nobody was told of", [("slots", gate.slots.name)])
         gate.lookOrdered(on: reactor)

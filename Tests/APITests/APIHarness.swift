@@ -120,10 +120,17 @@ final class APIHarness: QueueListener {
     }
   }
 
+  /// A claim of everything that `slots` run.
+  private static func wish(_ slots: SlotClass, count: Int, announces row: WakeProtocol.Rows? = nil) -> ClaimWish {
+    var lanes = LaneOrder(lines: TaskKind.lines(of: slots))
+    let places = lanes.next().map { ClaimWish.Place($0, floor: 0) }
+    return ClaimWish(group: slots.group, places: places, count: count, announces: row)
+  }
+
   /// Sleeps like a worker for the tasks of `kind`, until it is told of one, and then does it.
   func workWhenTold(of kind: TaskKind, on reactor: isolated Reactor) async throws {
     let row = WakeProtocol.Rows(above: 0, upTo: 1)
-    let wish = ClaimWish(group: kind.slots(0).group, count: 1, floor: 0, announces: row)
+    let wish = APIHarness.wish(kind.line(0).slots, count: 1, announces: row)
     let turn = try await worker.turn(completing: [], isRepeated: false, claiming: wish, on: reactor)
     precondition(turn.claimed.isEmpty, "a task was there already")
     Task.immediate(executorPreference: reactor.queue) {
@@ -136,7 +143,7 @@ final class APIHarness: QueueListener {
   func work(on reactor: isolated Reactor) async throws {
     let parameters = TaskParameters(argon2: .init(passes: 1, memoryKiB: 64, parallelism: 1))
     for slots in SlotClass.all {
-      let wish = ClaimWish(group: slots.group, count: 512, floor: 0, announces: nil)
+      let wish = APIHarness.wish(slots, count: 512)
       let tasks = try await worker.turn(completing: [], isRepeated: false, claiming: wish, on: reactor).claimed
       var completions: [Completion] = []
       for task in tasks {

@@ -80,11 +80,12 @@ final class QueueHarness {
   }
 
   func submission(
-    _ text: String, unique: Bool = true, attempts: Int16 = 3, secret: Bool = false, perWakeUp: Int = 128
+    _ text: String, _ lane: Lane = Lane(line: 0, priority: .normal), unique: Bool = true, attempts: Int16 = 3,
+    secret: Bool = false, perWakeUp: Int = 128
   ) -> Submission {
     let number = text.utf8.reduce(0 as UInt64) { ($0 &* 1_099_511_628_211) ^ UInt64($1) }
     return Submission(
-      kind: "test", lane: Lane(group: 0, priority: .normal), payload: Array(text.utf8), isSecret: secret,
+      kind: "test", lane: lane, group: 0, payload: Array(text.utf8), isSecret: secret,
       key: unique ? TaskKey(high: number, low: UInt64(text.utf8.count)) : nil, tasksPerWakeUp: perWakeUp,
       maxAttempts: attempts)
   }
@@ -161,7 +162,9 @@ final class TestWorker: QueueListener {
 
   /// Claims `count` tasks from the start of the line, and puts the idle row `row` in place before.
   func claim(_ count: Int, row: Int? = nil, on reactor: isolated Reactor) async throws -> [ClaimedTask] {
-    let wish = ClaimWish(group: 0, count: count, floor: 0, announces: row.map { WakeProtocol.Rows(above: 0, upTo: $0) })
+    let wish = ClaimWish(
+      group: 0, places: [ClaimWish.Place(Lane(line: 0, priority: .normal), floor: 0)], count: count,
+      announces: row.map { WakeProtocol.Rows(above: 0, upTo: $0) })
     return try await queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor).claimed
   }
 
@@ -177,11 +180,11 @@ final class TestWorker: QueueListener {
   }
 
   func beat(
-    held: [Int64] = [], leaseSeconds: Double = 30, idleGroups: [Int16] = [], isAtRest: Bool = false,
+    held: [Int64] = [], leaseSeconds: Double = 30, idleLines: [Int16] = [], isAtRest: Bool = false,
     testAfter: TimeSpan = .seconds(1000.0), on reactor: isolated Reactor
   ) async throws -> QueueWorker.Beat {
     try await queue.beat(
-      held: held, leaseSeconds: leaseSeconds, idleGroups: idleGroups,
+      held: held, leaseSeconds: leaseSeconds, idleLines: idleLines,
       schedule: BeatSchedule(beat: .seconds(5.0), leaseSeconds: 30, at: reactor.now), isAtRest: isAtRest,
       testAfter: testAfter, on: reactor)
   }

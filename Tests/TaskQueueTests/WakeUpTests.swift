@@ -226,8 +226,8 @@ import Testing
       let queue = try await QueueHarness.make("untold", on: reactor)
       let worker = await queue.worker(on: reactor)
       for index in 0..<2 { _ = try await queue.queue(queue.submission("\(index)"), on: reactor) }
-      let beat = try await worker.beat(idleGroups: [0, 2], on: reactor)
-      #expect(beat.waiting.map(\.group) == [0])
+      let beat = try await worker.beat(idleLines: [0, 2], on: reactor)
+      #expect(beat.waiting.map(\.line) == [0])
       #expect(try await worker.queue.stillWaiting(beat.waiting, on: reactor) == beat.waiting)
       _ = try await worker.claim(1, on: reactor)
       #expect(try await worker.queue.stillWaiting(beat.waiting, on: reactor) == [])

@@ -127,14 +127,15 @@ import Testing
       try await queue.run("\(rescue)\(workers[0].queue.id!)))", on: reactor)
       _ = try await queue.queue(queue.submission("new"), on: reactor)
       // One at a time, before anything else; whoever claims it may expect more.
-      let wish = ClaimWish(group: 0, count: 16, floor: 0, announces: nil)
+      let lane = Lane(line: 0, priority: .normal)
+      let wish = ClaimWish(group: 0, places: [ClaimWish.Place(lane, floor: 0)], count: 16, announces: nil)
       let turn = try await workers[1].queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor)
-      #expect(turn.claimed.map(\.id) == [first[0].id] && turn.isFull && turn.firstSeq == nil)
+      #expect(turn.claimed.map(\.id) == [first[0].id] && turn.isFull && turn.firsts.isEmpty)
       #expect(turn.claimed[0].attemptsBefore == 1)
       let beside = try await workers[1].claim(16, on: reactor)
       #expect(beside.map(\.id) == [first[1].id])
       // Two suspects die with their worker: both have lost an attempt, an innocent beside them has not.
-      let plain = ClaimWish(group: 0, count: 16, floor: 1, announces: nil)
+      let plain = ClaimWish(group: 0, places: [ClaimWish.Place(lane, floor: 1)], count: 16, announces: nil)
       let innocent = try await workers[1].queue.turn(completing: [], isRepeated: false, claiming: plain, on: reactor)
       #expect(innocent.claimed.count == 1)
       try await queue.run("\(rescue)\(workers[1].queue.id!)))", on: reactor)
@@ -143,6 +144,46 @@ import Testing
       #expect(try await queue.number("\(attempts)\(first[1].id)", on: reactor) == 2)
       #expect(try await queue.number("\(attempts)\(innocent.claimed[0].id)", on: reactor) == 0)
       #expect(try await queue.strays(on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `I5 the most urgent comes first, and goes back to its own lane`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("urgent", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for index in 0..<300 {
+        let line: Int16 = index % 2 == 0 ? 0 : 3
+        _ = try await queue.queue(queue.submission("low \(index)", Lane(line: line, priority: .low)), on: reactor)
+      }
+      let normal = try await queue.queue(queue.submission("normal", Lane(line: 3, priority: .normal)), on: reactor)
+      let high = try await queue.queue(queue.submission("high", Lane(line: 0, priority: .high)), on: reactor)
+      var order = LaneOrder(lines: [0, 3])
+      var floors = LaneFloors(sweepPause: .seconds(1 as UInt64))
+      func claim(_ count: Int, on reactor: isolated Reactor) async throws -> Turn {
+        let places = floors.places(order.next(), findsAll: false, at: reactor.now)
+        let wish = ClaimWish(group: 0, places: places, count: count, announces: nil)
+        let turn = try await worker.queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor)
+        floors.found(turn, at: reactor.now)
+        return turn
+      }
+      let first = try await claim(4, on: reactor)
+      #expect(first.isFull && first.claimed.count == 4 && Set(first.claimed.map(\.id)).isSuperset(of: [normal, high]))
+      try await worker.queue.release(lease: first.claimed[0].lease, ids: first.claimed.map(\.id), on: reactor)
+      let lanes = "select lane from millrace.ready where id = "
+      #expect(try await queue.number("\(lanes)\(high)", on: reactor) == 0)
+      #expect(try await queue.number("\(lanes)\(normal)", on: reactor) == 25)
+      #expect(try await queue.count("millrace.ready where lane in (2, 26)", on: reactor) == 300)
+      #expect(try await claim(1, on: reactor).claimed.map(\.id) == [high])
+      // Of one lane after the other, each from where it was looked at last.
+      var claimed = 1
+      while true {
+        let turn = try await claim(128, on: reactor)
+        if turn.claimed.isEmpty { break }
+        claimed += turn.claimed.count
+        _ = try await worker.complete(turn.claimed, on: reactor)
+      }
+      #expect(claimed == 302)
       queue.close(on: reactor)
     }
   }

@@ -19,9 +19,11 @@ private func context(
     cancelled: cancelled, progressed: progressed)
 }
 
+private let bulky = TaskLine(99, .bulky)
+
 /// A kind that waits between its steps: all that a long task needs is such a file.
 private let stepping = TaskKind(
-  name: "stepping", displayName: "Stepping", isSecret: false, slots: { _ in .bulky },
+  name: "stepping", displayName: "Stepping", isSecret: false, lines: [bulky], line: { _ in bulky },
   work: .waiting({ (input, context, reactor) async throws(TaskFault) in
     for step in 1...4 {
       try context.check(on: reactor)
@@ -54,10 +56,14 @@ private let stepping = TaskKind(
     #expect(TaskKind.all.allSatisfy { TaskKind.named($0.name)?.displayName == $0.displayName })
     #expect(TaskKind.named("nonsense") == nil)
     #expect(Set(SlotClass.all.map(\.group)).count == SlotClass.all.count)
+    let lines = TaskKind.all.flatMap(\.lines)
+    #expect(Set(lines.map(\.number)).count == lines.count)
     for kind in TaskKind.all {
-      for bytes in [0, Limits.bulkyBytes, 1 << 20] { #expect(SlotClass.all.contains(kind.slots(bytes))) }
+      for bytes in [0, Limits.bulkyBytes, 1 << 20] { #expect(kind.lines.contains(kind.line(bytes))) }
     }
-    #expect(TaskKind.md5.slots(Limits.bulkyBytes - 1) == .quick && TaskKind.md5.slots(Limits.bulkyBytes) == .bulky)
+    #expect(lines.allSatisfy { TaskKind.lines(of: $0.slots).contains($0.number) })
+    let (small, large) = (TaskKind.md5.line(Limits.bulkyBytes - 1), TaskKind.md5.line(Limits.bulkyBytes))
+    #expect(small.slots == .quick && large.slots == .bulky)
   }
 
   @Test func `a hash is shown with its input, that of a secret without`() async throws {

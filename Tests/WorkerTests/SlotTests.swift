@@ -76,7 +76,7 @@ private final class OneSlot: QueueListener {
       var ids: [Int64] = []
       for number in 0..<12 {
         let submission = Submission(
-          kind: "md5", lane: Lane(group: SlotClass.bulky.group, priority: .normal),
+          kind: "md5", lane: Lane(line: 1, priority: .normal), group: SlotClass.bulky.group,
           payload: [UInt8](repeating: 0x61 + UInt8(number), count: 1 << 20), key: nil)
         if case .queued(let id) = try await slot.client.submit(submission, on: reactor) { ids.append(id) }
       }
@@ -108,7 +108,7 @@ private final class OneSlot: QueueListener {
     try await onReactor { reactor in
       let slot = try await OneSlot(silence: .seconds(25.0), on: reactor)
       let submission = Submission(
-        kind: "md5", lane: Lane(group: 0, priority: .normal), payload: [], isSecret: false, key: nil,
+        kind: "md5", lane: Lane(line: 0, priority: .normal), group: 0, payload: [], isSecret: false, key: nil,
         tasksPerWakeUp: 1, maxAttempts: 3)
       guard case .queued(let id) = try await slot.client.submit(submission, on: reactor) else {
         Issue.record("the task was not queued")

@@ -4,6 +4,8 @@ public struct Submission: Sendable {
   public let kind: String
   /// Where it waits.
   public let lane: Lane
+  /// The group of slots that runs it.
+  public let group: Int16
   /// What the kind computes from, as the worker will get it.
   public let payload: [UInt8]
   /// Whether the payload is to be forgotten when the task is over, also if it failed.
@@ -19,11 +21,12 @@ public struct Submission: Sendable {
 
   /// A submission; see the properties.
   public init(
-    kind: String, lane: Lane, payload: [UInt8], isSecret: Bool = false, key: TaskKey?, tasksPerWakeUp: Int = 128,
-    maxAttempts: Int16 = 3, trace: String? = nil
+    kind: String, lane: Lane, group: Int16, payload: [UInt8], isSecret: Bool = false, key: TaskKey?,
+    tasksPerWakeUp: Int = 128, maxAttempts: Int16 = 3, trace: String? = nil
   ) {
     self.kind = kind
     self.lane = lane
+    self.group = group
     self.payload = payload
     self.isSecret = isSecret
     self.key = key

@@ -29,7 +29,7 @@ enum SubmitStatements {
 
   /// What workers are to be told of `submissions`: as many are woken as the tasks are worth.
   static func words(_ submissions: [Submission]) -> [Teller.Word] {
-    Dictionary(grouping: submissions) { $0.lane.group }.map { group, tasks in
+    Dictionary(grouping: submissions) { $0.group }.map { group, tasks in
       let perWakeUp = tasks[0].tasksPerWakeUp
       return Teller.Word(group: group, tasks: tasks.count, workers: (tasks.count + perWakeUp - 1) / perWakeUp)
     }

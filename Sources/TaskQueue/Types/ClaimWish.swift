@@ -1,23 +1,37 @@
 /// A claim that a worker's slot wishes to make.
 public struct ClaimWish: Sendable {
-  /// The group of slots whose tasks are wanted.
+  /// A lane, and the place in it to start from; 0 looks at everything. It keeps a claim from walking over dead rows
+  /// that an old snapshot elsewhere keeps from being removed.
+  public struct Place: Equatable, Sendable {
+    let lane: Lane
+    let floor: Int64
+
+    /// The place `floor` of `lane`.
+    public init(_ lane: Lane, floor: Int64) {
+      self.lane = lane
+      self.floor = floor
+    }
+  }
+
+  /// The group of slots that runs what is claimed.
   public let group: Int16
+  /// Where to look, and in which order: as long as there is enough in one lane, the next is not looked into.
+  public let places: [Place]
   /// How many at most, cut to the largest prepared size.
   public let count: Int
-  /// The place in line to start from; 0 looks at everything. It keeps a claim from walking over dead rows that an old
-  /// snapshot elsewhere keeps from being removed. Suspects stand in a line of their own.
-  public let floor: Int64
-  /// Whether a task whose worker was lost is taken first.
+  /// Whether a task whose worker was lost is taken first. Those stand in lanes of their own.
   let takesSuspects: Bool
   /// The idle row to put in place before; nil: none.
   public let announces: WakeProtocol.Rows?
 
   /// A wish; see the properties. One that looks at everything takes suspects, too.
-  public init(group: Int16, count: Int, floor: Int64, takesSuspects: Bool = false, announces: WakeProtocol.Rows?) {
+  public init(
+    group: Int16, places: [Place], count: Int, takesSuspects: Bool = false, announces: WakeProtocol.Rows?
+  ) {
     self.group = group
+    self.places = places
     self.count = count
-    self.floor = floor
-    self.takesSuspects = takesSuspects || floor == 0
+    self.takesSuspects = takesSuspects || places.allSatisfy { $0.floor == 0 }
     self.announces = announces
   }
 }

@@ -1,20 +1,26 @@
-/// Where in the queue a task waits: a group of kinds that share slots, and a priority in it. Lower numbers are claimed
-/// first.
+/// Where in the queue a task waits: a line of kinds that share slots, and a priority in it.
 public struct Lane: Hashable, Sendable {
-  /// The number in the tables: eight per group.
+  /// The number in the tables: eight per line.
   public let number: Int16
 
-  /// The lane of `group` (0 to 4,000) with `priority`.
-  public init(group: Int16, priority: Priority) {
-    number = group * 8 + priority.rawValue
+  /// The lane of `line` (0 to 4,000) with `priority`.
+  public init(line: Int16, priority: Priority) {
+    number = line * 8 + priority.rawValue
   }
 
-  /// The group whose slots run this lane's tasks.
-  public var group: Int16 { number / 8 }
+  init(number: Int16) {
+    self.number = number
+  }
 
-  /// Whether a lane is that of tasks whose worker was lost; each of them is run alone.
-  static func isOfSuspects(number: Int16) -> Bool { number % 8 == 7 }
+  /// The line that it is part of.
+  public var line: Int16 { number / 8 }
 
-  /// The priority inside the group.
+  /// The lane of those of its line whose worker was lost; each of them is run alone.
+  var ofSuspects: Lane { Lane(number: line * 8 + 7) }
+
+  /// Whether it is that of tasks whose worker was lost.
+  var isOfSuspects: Bool { number % 8 == 7 }
+
+  /// The priority inside the line.
   public static func priority(ofNumber number: Int16) -> Priority { Priority(rawValue: number % 8) ?? .normal }
 }

@@ -11,53 +11,57 @@ enum ClaimStatements {
   static func step(_ wish: ClaimWish, worker: Int64) -> (PostgresStatement, PostgresParameters) {
     var parameters = PostgresParameters()
     parameters.add(worker)
-    parameters.add(Lane(group: wish.group, priority: .normal).number)
-    parameters.add(wish.floor)
-    return ((wish.takesSuspects ? withSuspects : plain)[index(of: wish)], parameters)
+    parameters.add(wish.places.map(\.lane.number))
+    parameters.add(wish.places.map(\.floor))
+    guard wish.takesSuspects else { return (plain[index(of: wish)], parameters) }
+    parameters.add(Set(wish.places.map(\.lane.ofSuspects.number)).sorted())
+    return (withSuspects[index(of: wish)], parameters)
   }
 
   static func read(_ result: PostgresResult, _ wish: ClaimWish, into turn: inout Turn) {
     turn.claimed.reserveCapacity(result.rowCount)
     for row in 0..<result.rowCount {
-      let seq = result.int64(row, 1)
-      turn.firstSeq = min(turn.firstSeq ?? seq, seq)
+      turn.found(result.int64(row, 1), in: result.int16(row, 9))
       turn.claimed.append(
         ClaimedTask(
           id: result.int64(row, 2), lease: result.int64(row, 0), kind: result.text(row, 3) ?? "",
           payload: result.bytes(row, 4) ?? [], attemptsBefore: Int(result.int16(row, 5)),
           attemptsMax: Int(result.int16(row, 6)), trace: result.text(row, 7)))
     }
-    let isSuspect = result.rowCount > 0 && Lane.isOfSuspects(number: result.int16(0, 8))
+    let isSuspect = result.rowCount > 0 && Lane(number: result.int16(0, 8)).isOfSuspects
     // A suspect is claimed alone, whatever else waits, and says nothing about the place of the others.
-    if isSuspect { turn.firstSeq = nil }
+    if isSuspect { turn.firsts = [] }
     turn.isFull = isSuspect || result.rowCount >= sizes[index(of: wish)]
   }
 
-  /// Whether a row is picked is decided by its place alone, and rows that others hold are passed over.
-  private static func pick(_ lane: String, _ limit: Int) -> String {
+  /// Whether a row is picked is decided by its place alone, and rows that others hold are passed over. `lanes` are gone
+  /// through in their order, and only as far as there is something missing.
+  private static func pick(_ lanes: String, _ limit: Int) -> String {
     """
     ctid = any(array(
-      select r.ctid from millrace.ready r where r.lane = \(lane)
-      order by r.lane, r.seq limit \(limit) for update skip locked)) returning id, seq
+      select r.ctid from \(lanes) cross join lateral (
+        select r.ctid from millrace.ready r where r.lane = l.lane and r.seq >= l.floor
+        order by r.lane, r.seq limit \(limit) for update skip locked) r
+      limit \(limit))) returning id, seq, lane
     """
   }
 
-  /// `lane` is what the lease says of all that were picked.
-  private static func lease(_ picking: String, lane: String) -> String {
+  /// The lease's lane is that of suspects, or one of those that were picked from.
+  private static func lease(_ picking: String) -> String {
     """
     with \(picking), leased as materialized (
       insert into millrace.lease (worker_id, lane, ids)
-      select $1::bigint, \(lane), array_agg(id) from picked having count(*) > 0
+      select $1::bigint, min(lane), array_agg(id) from picked having count(*) > 0
       returning id, lane
     )
-    select l.id, p.seq, t.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, l.lane
+    select l.id, p.seq, t.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, l.lane, p.lane
     from picked p cross join leased l
       cross join lateral (select * from millrace.task t where t.id = p.id offset 0) t
     """
   }
 
-  private static let others = "$2::smallint"
-  private static let suspects = "($2::smallint / 8 * 8 + 7)::smallint"
+  private static let others = "unnest($2::smallint[], $3::bigint[]) as l (lane, floor)"
+  private static let suspects = "(select lane, 0::bigint as floor from unnest($4::smallint[]) as s (lane)) l"
 
   private static let plain = sizes.map { size in
     PostgresStatement(
@@ -65,9 +69,9 @@ enum ClaimStatements {
       lease(
         """
         picked as materialized (
-          delete from millrace.ready where \(pick("\(others) and r.seq >= $3::bigint", size))
+          delete from millrace.ready where \(pick(others, size))
         )
-        """, lane: others))
+        """))
   }
 
   /// The same; a task whose worker was lost is taken first, and alone.
@@ -80,9 +84,9 @@ enum ClaimStatements {
           delete from millrace.ready where \(pick(suspects, 1))
         ), others as materialized (
           delete from millrace.ready where (select count(*) from suspect) = 0
-            and \(pick("\(others) and r.seq >= $3::bigint", size))
+            and \(pick(others, size))
         ), picked as materialized (select * from suspect union all select * from others)
-        """, lane: "case when (select count(*) from suspect) = 0 then \(others) else \(suspects) end"))
+        """))
   }
 
   /// Parameters: worker, group, number, and the newest number that is known to be away. What stands between the two

@@ -16,14 +16,14 @@ extension QueueWorker {
     public let suspects: [TakeOverPolicy.Suspect]
     /// Seconds until the next scheduled task, nil if none waits; not above 0 if it is due.
     public let nextDueSeconds: Double?
-    /// The tasks that have waited longest in lanes of groups that sleep: there should soon be none.
+    /// The tasks that have waited longest in lines whose slots sleep: there should soon be none.
     public let waiting: [WaitingTask]
   }
 
   /// A task that waits to be claimed.
   public struct WaitingTask: Equatable, Sendable {
-    /// The group of slots that run it.
-    public var group: Int16 { lane / 8 }
+    /// The line that it stands in.
+    public var line: Int16 { Lane(number: lane).line }
     let lane: Int16
     let seq: Int64
   }
@@ -32,13 +32,13 @@ extension QueueWorker {
   /// - Parameters:
   ///   - held: the leases that slots know of; older ones in this worker's name come from lost answers and are given up.
   ///   - leaseSeconds: how old those are at least.
-  ///   - idleGroups: groups whose slots sleep.
+  ///   - idleLines: lines whose slots sleep.
   ///   - schedule: how often this worker beats.
   ///   - isAtRest: whether it may beat as seldom as others' beats allow.
   ///   - testAfter: how long nothing may have been heard until a notification tests whether listening works.
   /// - Throws: `QueueError`.
   public func beat(
-    held: [Int64], leaseSeconds: Double, idleGroups: [Int16], schedule: BeatSchedule, isAtRest: Bool,
+    held: [Int64], leaseSeconds: Double, idleLines: [Int16], schedule: BeatSchedule, isAtRest: Bool,
     testAfter: TimeSpan, on reactor: isolated Reactor
   ) async throws(QueueError) -> Beat {
     guard let id else { throw QueueError(.unavailable, "the worker is not registered") }
@@ -48,7 +48,7 @@ extension QueueWorker {
     parameters.add(text: name)
     parameters.add(held)
     parameters.add(leaseSeconds)
-    parameters.add(idleGroups)
+    parameters.add(idleLines)
     parameters.add(schedule.beat.seconds)
     parameters.add(schedule.longest.seconds)
     parameters.add(Int16(isAtRest ? 1 : 0))

@@ -6,18 +6,20 @@ enum HashTask {
   /// A kind that hashes its input with `compute` and shows it in `resultField`, beside the input unless that is a
   /// secret.
   ///
+  /// Of two lines the second is that of bulky inputs.
+  ///
   /// A result fits an input if it is exactly what `result` writes: its fields in their order and nothing else, the same
   /// input, and a hash of which `isHash` says that it has the form. With `isCheap` it is computed again instead,
   /// which for a MiB takes a millisecond or two, once in the life of an entry in memory.
   static func kind(
-    name: String, displayName: String, resultField: StaticString, isHeavy: Bool = false, isSecret: Bool = false,
+    name: String, displayName: String, lines: [TaskLine], resultField: StaticString, isSecret: Bool = false,
     isCheap: Bool = false, isHash: @escaping @Sendable ([UInt8]) -> Bool,
     memoryBytes: @escaping @Sendable (TaskParameters) -> Int = { _ in 0 },
     compute: @escaping @Sendable ([UInt8], TaskParameters) throws(HashingError) -> [UInt8]
   ) -> TaskKind {
     TaskKind(
       name: name, displayName: displayName, isSecret: isSecret,
-      slots: { isHeavy ? .heavy : $0 >= Limits.bulkyBytes ? .bulky : .quick }, memoryBytes: memoryBytes,
+      lines: lines, line: { $0 >= Limits.bulkyBytes ? lines[lines.count - 1] : lines[0] }, memoryBytes: memoryBytes,
       accepts: { result, input in
         // Nothing but blanks could make it longer than each byte escaped in six, and the fields.
         guard result.count <= 6 * input.count + 512,

@@ -15,7 +15,8 @@ final class Slot {
   private var isWaiting = false
   /// Whether the completions may have been stored already, by a turn whose answer was lost.
   private var isRepeated = false
-  private var floor = LineFloor(sweepPause: Limits.claimSweepPause)
+  private var floors = LaneFloors(sweepPause: Limits.claimSweepPause)
+  private var lanes: LaneOrder
   /// Tasks claimed since the slot slept, and rests since it last claimed any.
   private var tasksSinceSleep = 0
   private var rests = 0
@@ -29,6 +30,7 @@ final class Slot {
   init(gate: SlotGate, work: WorkRoom) {
     self.gate = gate
     self.work = work
+    lanes = LaneOrder(lines: gate.lines)
   }
 
   /// Runs until the worker stops and nothing of this slot's is left to report.
@@ -46,7 +48,7 @@ final class Slot {
         rests += 1
         await reactor.sleep(for: work.isListening ? Limits.flowRest : Limits.deafRest)
       case .sleep:
-        await gate.sleep(lookingAt: floor.sweepDue, on: reactor)
+        await gate.sleep(lookingAt: floors.sweepDue, on: reactor)
         (tasksSinceSleep, rests) = (0, 0)
       case .leave: return waits(false, at: reactor.now)
       }
@@ -63,10 +65,10 @@ final class Slot {
     }
     var fromStart = claim?.fromStart == true
     let wish = claim.map { claim in
-      let start = floor.start(findsAll: fromStart, at: reactor.now)
-      fromStart = fromStart || start == 0
+      let places = floors.places(lanes.next(), findsAll: fromStart, at: reactor.now)
+      fromStart = fromStart || floors.sweepDue == nil
       return ClaimWish(
-        group: gate.slots.group, count: gate.claimMax, floor: start, takesSuspects: fromStart,
+        group: gate.slots.group, places: places, count: gate.claimMax, takesSuspects: fromStart,
         announces: claim.announces)
     }
     let turn: Turn
@@ -79,7 +81,7 @@ final class Slot {
       work.log.warning("a turn failed, trying again", [("slots", gate.slots.name), ("reason", "\(error)")])
       if error.isAnswer { waits(false, at: reactor.now) }
       isRepeated = true
-      floor.forget()
+      floors.forget()
       if let claim { gate.claimFailed(claim, on: reactor) }
       await reactor.sleep(for: backoff.next(using: &work.random))
       return nil
@@ -101,7 +103,7 @@ final class Slot {
       work.metrics.claimed.add(claimed.count)
       tasksSinceSleep += claimed.count
       rests = 0
-      if let first = turn.firstSeq { floor.found(from: first, at: reactor.now) }
+      floors.found(turn, at: reactor.now)
     }
     return gate.claimCameBack(
       claim, turn, fromStart: fromStart, tasks: tasksSinceSleep, rests: rests, on: reactor)

@@ -6,6 +6,8 @@ import Tasks
 /// Where the slots of one class sleep, and who performs what `WakeProtocol` decides for them.
 final class SlotGate: EventHandler {
   let slots: SlotClass
+  /// The lines whose tasks its slots run.
+  let lines: [Int16]
   private let queue: QueueWorker
   private let count: Int
   /// Tasks that are claimed at once.
@@ -17,6 +19,7 @@ final class SlotGate: EventHandler {
   init(_ slots: SlotClass, count: Int, claimMax: Int, queue: QueueWorker) {
     self.claimMax = claimMax
     self.slots = slots
+    lines = TaskKind.lines(of: slots)
     self.queue = queue
     self.count = count
     let flow = slots.isInFlows ? WakeProtocol.Flow(tasksMin: Limits.flowTasksMin, restsMax: Limits.flowRests) : .none
