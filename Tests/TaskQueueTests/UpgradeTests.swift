@@ -192,7 +192,8 @@ extension QueueHarness {
       try await queue.run("lock table millrace.task_9 in access share mode", on: reactor)
       let upgrades = Upgrades()
       upgrades.begin(queue, on: reactor)
-      let waiting = "\(queue.locks) and not granted"
+      // Of another table it may wait for a vacuum to give way.
+      let waiting = "\(queue.locks) and not granted and relation = 'millrace.task_9'::regclass"
       try await queue.wait(until: { $0 > 0 }, waiting, on: reactor)
       #expect(try await queue.bounds("convalidated", on: reactor) == 9)
       try await queue.run("select pg_terminate_backend(pid) from \(waiting)", on: reactor)
