@@ -14,6 +14,8 @@ extension APIService {
   private enum Answer {
     case cached(ResultCache.Hit)
     case task(id: Int64, state: TaskState)
+    /// The client's key stands for another request.
+    case conflict
   }
 
   private static let bodyFields = JSONFields("string")
@@ -32,6 +34,7 @@ extension APIService {
         return wait.applied(to: .json(200, task.json))
       }
       return APIService.queuedResponse(kind, id, state)
+    case .conflict: throw Problem(422, "This Idempotency-Key was sent with another request.")
     }
   }
 
@@ -98,6 +101,7 @@ extension APIService {
           cache.promote(
             identity, result: result, ageSeconds: age, retention: configuration.retention, askedIn: generation,
             on: reactor))
+      case .conflict: return .conflict
       }
     } catch {
       throw problem(error, request, mayBeQueued: true)

@@ -38,6 +38,8 @@ public enum Limits {
   static let tellTries = 20
   /// and how long after the last try.
   static let tellPause = TimeSpan.milliseconds(250)
+  /// A task that is scheduled for later than this is heard of with a beat.
+  static let dueToldMax = TimeSpan.seconds(30 as UInt64)
   /// How old the start of a look into a line is at least that must find all that is committed.
   static let floorAge = TimeSpan.seconds(1 as UInt64)
   /// How often one looks for sleepers in the whole line: for those whose announcement took longer than `floorAge` to be

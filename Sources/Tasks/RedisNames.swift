@@ -5,10 +5,12 @@ public enum RedisNames {
   /// The channel that tells of tasks that are over: one message a batch, the ids in decimal, separated by commas. It
   /// carries no task data, and whoever misses one finds the truth in the queue.
   public static let doneChannel = "millrace:done"
+  /// The channel that tells likewise of tasks that have begun or are some way further.
+  public static let changedChannel = "millrace:changed"
   /// The channel on which processes tell each other to forget what they have cached.
   public static let clearChannel = "millrace:clear"
 
-  /// The ids in a message on `doneChannel`; what is no number is passed over.
+  /// The ids in a message on one of these channels; what is no number is passed over.
   public static func ids(in message: [UInt8]) -> [Int64] {
     message.split(separator: UInt8(ascii: ",")).compactMap { Int64(String(decoding: $0, as: UTF8.self)) }
   }

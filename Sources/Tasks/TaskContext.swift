@@ -41,8 +41,19 @@ public struct TaskContext {
   /// Goes on unless the attempt is wanted no more or its time is over.
   /// - Throws: `TaskFault`.
   public func check(on reactor: isolated Reactor) throws(TaskFault) {
-    if cancelled() { throw TaskFault("the worker stops", isFinal: false) }
+    if cancelled() { throw .unwanted }
     if reactor.now >= deadline { throw TaskFault("the attempt took too long", isFinal: false) }
+  }
+
+  /// Waits for `span`, unless the attempt is wanted no more or its time is over meanwhile.
+  /// - Throws: `TaskFault`.
+  public func sleep(for span: TimeSpan, on reactor: isolated Reactor) async throws(TaskFault) {
+    let end = reactor.now + span
+    while reactor.now < end {
+      try check(on: reactor)
+      let rest = TimeSpan(nanoseconds: end.nanoseconds - reactor.now.nanoseconds)
+      await reactor.sleep(for: min(rest, Limits.contextLook))
+    }
   }
 
   /// Runs `work` on a thread for what computes.

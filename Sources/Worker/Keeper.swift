@@ -1,4 +1,5 @@
 import Basics
+import Glibc
 import Reactor
 import TaskQueue
 import Tasks
@@ -13,6 +14,7 @@ final class Keeper {
   private let log: Logger
   private var policy: TakeOverPolicy
   private var isStopping = false
+  private var isOver = false
   private let alarm = Pause()
   /// How many tasks had been claimed at the last beat.
   private var claimedAtBeat: UInt64 = 0
@@ -38,11 +40,44 @@ final class Keeper {
     Task.immediate(executorPreference: reactor.queue) { await self.maintain(on: reactor) }
   }
 
-  /// Nothing more is done from now on.
+  /// Nothing more is done for others from now on. That the worker lives is said on, lest what it still runs is taken
+  /// over.
   func stop() {
     isStopping = true
     promotion.end()
+  }
+
+  /// Nothing at all is done from now on.
+  func end() {
+    isOver = true
     alarm.end()
+  }
+
+  /// Somebody has given orders, or may have.
+  func ordersGiven(on reactor: isolated Reactor) {
+    Task.immediate(executorPreference: reactor.queue) {
+      while !self.isStopping {
+        do {
+          return self.follow(try await self.room.queue.orders(on: reactor), on: reactor)
+        } catch {
+          await reactor.sleep(for: Limits.secondTry)
+        }
+      }
+    }
+  }
+
+  private func follow(_ orders: QueueOrders, on reactor: isolated Reactor) {
+    if room.follow(StandingOrders(orders)) {
+      log.info(
+        "orders were given",
+        [
+          ("claims", room.orders.isQuiet ? "nothing" : "tasks"), ("paused_lines", "\(room.orders.paused.sorted())"),
+          ("limited_lines", "\(room.orders.runningMax.keys.sorted())"),
+        ])
+      for gate in gates { gate.lookOrdered(on: reactor) }
+    }
+    // It is a process like others that are told to stop: the signal comes to its own watcher.
+    if orders.wanted == .stop { kill(getpid(), SIGTERM) }
   }
 
   /// Nothing has been claimed since the last beat, and all slots sleep.
@@ -52,7 +87,7 @@ final class Keeper {
 
   /// Beats as the schedule has it, and earlier if there is somebody to look after.
   private func beat(on reactor: isolated Reactor) async {
-    while !isStopping {
+    while !isOver {
       let due = room.beats.due(isAtRest: isAtRest)
       if reactor.now < due {
         room.isAtRest = isAtRest
@@ -94,20 +129,26 @@ final class Keeper {
       beat.suspects, clockSeconds: beat.clockSeconds, serverSeconds: beat.serverSeconds, at: reactor.now)
     let rescued = try await room.queue.carryOut(verdict, seenAt: beat.clockSeconds, on: reactor)
     if rescued > 0 { log.warning("took over tasks of a lost worker", [("tasks", "\(rescued)")]) }
-    if !beat.waiting.isEmpty {
+    if !isStopping, !beat.waiting.isEmpty {
       // Their notification may be on its way, or others may come for them: only what is left then is a find.
       await reactor.sleep(for: .milliseconds(200))
       let left = try await room.queue.stillWaiting(beat.waiting, on: reactor)
-      for gate in asleep where gate.sleeperCount > 0 && left.contains(where: { gate.lines.contains($0.line) }) {
-        room.metrics.sweepFinds.increment()
-        log.warning("a task waited that nobody was told of", [("slots", gate.slots.name)])
+      for gate in asleep where gate.sleeperCount > 0 {
+        let lines = Set(left.map(\.line)).intersection(gate.lines)
+        if lines.isEmpty { continue }
+        // What waits because people want it to is no find; but it may be run by now.
+        if !lines.allSatisfy(room.orders.holdsUp) {
+          room.metrics.sweepFinds.increment()
+          log.warning("a task waited that nobody was told of", [("slots", gate.slots.name)])
+        }
         gate.lookOrdered(on: reactor)
       }
     }
     return verdict.looksAgainAfter
   }
 
-  private func scheduled(at time: MonotonicTime) {
+  /// A task becomes ready at `time`.
+  func scheduled(at time: MonotonicTime) {
     guard time < due else { return }
     due = time
     promotion.end()

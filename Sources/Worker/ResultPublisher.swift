@@ -59,6 +59,16 @@ final class ResultPublisher {
     }
   }
 
+  /// Tells whoever watches tasks `ids` that there is something new about them.
+  func announce(_ ids: [Int64], on reactor: isolated Reactor) {
+    guard let redis else { return }
+    batchesUnderWay += 1
+    Task.immediate(executorPreference: reactor.queue) {
+      _ = try? await redis.publish(RedisNames.message(of: ids), to: Array(RedisNames.changedChannel.utf8), on: reactor)
+      batchesUnderWay -= 1
+    }
+  }
+
   /// Waits for what is under way, which Redis' own timeouts bound.
   func drain(on reactor: isolated Reactor) async {
     while batchesUnderWay > 0 { await reactor.sleep(for: .milliseconds(1)) }

@@ -8,7 +8,8 @@ import Telemetry
 extension WorkRoom {
   /// How one attempt ended.
   struct Attempt {
-    let outcome: Completion.Outcome
+    /// What is to be reported; nil if it was broken off, and the task is given back.
+    let outcome: Completion.Outcome?
     /// What the result can be cached under, nil for what is not cached.
     let identity: TaskIdentity?
   }
@@ -31,7 +32,8 @@ extension WorkRoom {
       switch attempt {
       case .success(let computed):
         Attempt(outcome: .completed(result: computed.result), identity: computed.identity)
-      case .failure(let fault): Attempt(outcome: outcome(of: task, after: fault), identity: nil)
+      case .failure(let fault):
+        Attempt(outcome: fault.isUnwanted ? nil : outcome(of: task, after: fault), identity: nil)
       }
     }
   }
@@ -79,11 +81,14 @@ extension WorkRoom {
       let kind = try WorkRoom.kind(of: task)
       var input = try kind.input(of: task.payload, sealedBy: sealer)
       defer { if kind.isSecret { SecretBytes.wipe(&input) } }
+      running.begin(task.id, lease: task.lease, on: reactor)
+      defer { running.end(task.id) }
       let context = TaskContext(
         id: task.id, attempt: task.attemptsBefore + 1, deadline: reactor.now + kind.timeLimit,
         log: log.named(kind.name), parameters: configuration.parameters,
-        pool: slots == .heavy ? heavyPool : quickPool, cancelled: { self.isStopping },
-        progressed: { share in self.log.debug("progress", [("task", "\(task.id)"), ("share", "\(share)")]) })
+        pool: slots == .quick || slots == .bulky ? quickPool : heavyPool,
+        cancelled: { self.running.isUnwanted(task.id) },
+        progressed: { share in self.running.report(task.id, share: share, on: reactor) })
       return .success((try await kind.run(input, context, on: reactor), TaskIdentity(kind, input)))
     } catch {
       return .failure(error)

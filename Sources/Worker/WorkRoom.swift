@@ -35,6 +35,10 @@ final class WorkRoom {
   let quickPool: ComputePool
   let heavyPool: ComputePool
   let admission: MemoryAdmission
+  let running: RunningTasks
+  /// What people want of this worker.
+  private(set) var orders = StandingOrders()
+  private var awaitingOrders: [UnsafeContinuation<Void, Never>] = []
   private let publisher: ResultPublisher
   private var retries = RetryPolicy(random: .fromSystem())
 
@@ -52,6 +56,7 @@ final class WorkRoom {
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
     self.quickPool = quickPool
     self.heavyPool = heavyPool
+    running = RunningTasks(queue, publisher: publisher, log: log)
     admission = MemoryAdmission(bytesMax: configuration.argon2BytesMax, held: metrics.argon2Bytes)
   }
 
@@ -83,6 +88,25 @@ final class WorkRoom {
   func stop() {
     isStopping = true
     beatEnded()
+    resume()
+  }
+
+  /// Goes by `orders` from now on; returns whether they are others than before.
+  func follow(_ orders: StandingOrders) -> Bool {
+    if orders == self.orders { return false }
+    self.orders = orders
+    if !orders.isQuiet { resume() }
+    return true
+  }
+
+  /// Waits until tasks may be claimed, or for the stop.
+  func waitWhileQuiet(on reactor: isolated Reactor) async {
+    if orders.isQuiet, !isStopping { await withUnsafeContinuation { awaitingOrders.append($0) } }
+  }
+
+  private func resume() {
+    for waiter in awaitingOrders { waiter.resume() }
+    awaitingOrders.removeAll()
   }
 
   /// Waits for a beat, which is sent at once, or for the stop.

@@ -9,6 +9,8 @@
 //   SlotGate        where slots of one class sleep
 //   Slot            claim, compute, complete, again
 //   WorkRoom        what slots share
+//   RunningTasks    tasks that can be broken off, and how far they are
+//   StandingOrders  what people want of the worker
 //   MemoryAdmission lets argon2 compute only within its memory
 //
 // What a task computes is not here: a new kind is a file in `Tasks/Kinds`.
@@ -96,6 +98,10 @@ public enum Limits {
   static let leavePatience = TimeSpan.seconds(2 as UInt64)
   /// How often a slot that claims looks at all that is ready: for tasks that took long to be committed.
   static let claimSweepPause = TimeSpan.seconds(1 as UInt64)
+  /// How often it is stored how far tasks are.
+  static let progressPause = TimeSpan.seconds(1 as UInt64)
+  /// How long before the end of a stop's patience tasks that wait are broken off, so that they can be given back.
+  static let abandonTime = TimeSpan.seconds(1 as UInt64)
   /// The shortest pause between two looks for scheduled tasks.
   static let promotionPause = TimeSpan.milliseconds(20)
 }

@@ -99,6 +99,7 @@ public final class WorkerProcess: Role {
     keeper.stop()
     for gate in gates { gate.stop(on: reactor) }
     let isReachable = await slotsHaveLeft(on: reactor)
+    keeper.end()
     if slotsRunning > 0 {
       log.warning("tasks were still under way; other workers take them over", [("slots", "\(slotsRunning)")])
     }
@@ -117,6 +118,7 @@ public final class WorkerProcess: Role {
       if room.slotsWaiting == slotsRunning, room.silence(since: began, at: reactor.now) >= Limits.stopPatience {
         return false
       }
+      if reactor.now + Limits.abandonTime >= began + configuration.drain { room.running.abandon() }
       await reactor.sleep(for: .milliseconds(5))
     }
     return true
@@ -130,6 +132,7 @@ extension WorkerProcess: QueueListener {
     // Others may have seen it without a session.
     room.beats.order(at: reactor.now)
     room.beatOrdered()
+    keeper.ordersGiven(on: reactor)
     for gate in gates { gate.listening(on: reactor) }
     if !hasStarted, !isStopping {
       hasStarted = true
@@ -145,9 +148,19 @@ extension WorkerProcess: QueueListener {
 
   /// Slots of the classes that are meant are woken.
   public func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {
-    for gate in gates {
-      if wakeUp.words.isEmpty { gate.lookOrdered(on: reactor) }
-      for word in wakeUp.words where word.group == gate.slots.group { gate.notified(word, on: reactor) }
+    switch wakeUp {
+    case .tasks(let words):
+      for gate in gates {
+        for word in words where word.group == gate.slots.group {
+          gate.notified(word, on: reactor)
+          // Whoever claims nothing leaves it to others.
+          if room.orders.isQuiet { gate.passOn(word.tasks, on: reactor) }
+        }
+      }
+    case .look: for gate in gates { gate.lookOrdered(on: reactor) }
+    case .due(let span): keeper.scheduled(at: reactor.now + span)
+    case .cancelled(let id): room.running.cancel(id)
+    case .orders: keeper.ordersGiven(on: reactor)
     }
   }
 }

@@ -103,7 +103,7 @@ extension QueueHarness {
       #expect(try await alive.queue.carryOut(verdict, seenAt: .infinity, on: reactor) == 0)
       await silent.hears(2, on: reactor)
       await alive.hears(1, on: reactor)
-      #expect(silent.heard.flatMap(\.words) == [WakeUp.Word(group: 0, tasks: 1, row: 4)])
+      #expect(silent.words == [WakeUp.Word(group: 0, tasks: 1, row: 4)])
       #expect(try await queue.count("millrace.sleeper", on: reactor) == 0)
       #expect(try await queue.count("millrace.worker", on: reactor) == 2)
       queue.close(on: reactor)

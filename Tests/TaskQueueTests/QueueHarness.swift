@@ -136,12 +136,18 @@ final class QueueHarness {
   }
 }
 
+extension WakeUp {
+  /// The words for groups of slots, as far as it has any.
+  var words: [Word] { if case .tasks(let words) = self { words } else { [] } }
+}
+
 /// A worker and what it has heard.
 final class TestWorker: QueueListener {
   let queue: QueueWorker
   let listens = Pause()
   let deafens = Pause()
   private(set) var heard: [WakeUp] = []
+  var words: [WakeUp.Word] { heard.flatMap(\.words) }
   private let news = Pause()
 
   init(_ queue: QueueWorker) {
@@ -229,6 +235,7 @@ final class Outcomes {
       all.map {
         switch $0 {
         case .queued(let id), .underWay(let id, _), .completed(let id, _, _): id
+        case .conflict: 0
         }
       })
   }

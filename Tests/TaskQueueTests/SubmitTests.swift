@@ -94,6 +94,7 @@ import Testing
       for (name, value) in QueueSchema.submitterSettings { try await queue.run("set \(name) = \(value)", on: reactor) }
       let find = SubmitStatements.find([]).0.sql
         .replacing("$1::uuid[]", with: "array(select digest from millrace.unique_key)")
+        .replacing("$2::uuid[]", with: "array(select fingerprint from millrace.unique_key)")
       let read = TaskReader.byIds.sql.replacing("$1::bigint[]", with: "array(select id from millrace.task)")
         .replacing("$2", with: "1000")
       for sql in [find, read] {

@@ -237,8 +237,12 @@ import Testing
 
   @Test func `words are read from a payload, and what is none means everywhere`() {
     #expect(
-      WakeUp(payload: "0:12:7,2:1:3").words
-        == [WakeUp.Word(group: 0, tasks: 12, row: 7), WakeUp.Word(group: 2, tasks: 1, row: 3)])
-    for payload in ["", "x", "0:1", "0:0:1", "99999:1:1", "a:b:c"] { #expect(WakeUp(payload: payload).words.isEmpty) }
+      WakeUp(payload: "0:12:7,2:1:3")
+        == .tasks([WakeUp.Word(group: 0, tasks: 12, row: 7), WakeUp.Word(group: 2, tasks: 1, row: 3)]))
+    #expect(WakeUp(payload: "due:1500") == .due(.milliseconds(1500)) && WakeUp(payload: "cancel:17") == .cancelled(17))
+    #expect(WakeUp(payload: "orders") == .orders)
+    for payload in ["", "x", "0:1", "0:0:1", "99999:1:1", "a:b:c", "due:-1", "due:99999999999999", "cancel:x"] {
+      #expect(WakeUp(payload: payload) == .look)
+    }
   }
 }

@@ -14,10 +14,14 @@ public struct LaneFloors: Sendable {
   public var sweepDue: MonotonicTime? { sweep.due }
 
   /// Where a look at `now` into `lanes` starts that must find all that is committed if it `findsAll`.
-  public mutating func places(_ lanes: [Lane], findsAll: Bool, at now: MonotonicTime) -> [ClaimWish.Place] {
+  /// - Parameter runningMax: how many tasks of a line may run at once, for those lines where that matters.
+  public mutating func places(
+    _ lanes: [Lane], runningMax: [Int16: Int32] = [:], findsAll: Bool, at now: MonotonicTime
+  ) -> [ClaimWish.Place] {
     let isDue = sweep.isDue(at: now)
     let places = lanes.map { lane in
-      ClaimWish.Place(lane, floor: isDue ? 0 : lines[lane.number]?.start(findsAll: findsAll) ?? 0)
+      let floor = isDue ? 0 : lines[lane.number]?.start(findsAll: findsAll) ?? 0
+      return ClaimWish.Place(lane, floor: floor, runningMax: runningMax[lane.line])
     }
     sweep.looked(at: now, isWhole: places.allSatisfy { $0.floor == 0 })
     return places

@@ -163,19 +163,21 @@ final class TaskReader: EventHandler {
       state: claimedAt == nil ? stored : .running,
       attempts: Int(result.int16(row, 4)) + (claimedAt == nil ? 0 : 1),
       result: result.bytes(row, 5), error: result.text(row, 6),
+      progress: claimedAt == nil || result.isNull(row, 13) ? nil : result.double(row, 13),
       createdAt: Timestamp(microseconds: result.microseconds(row, 7) ?? 0),
       startedAt: (claimedAt ?? result.microseconds(row, 8)).map(Timestamp.init(microseconds:)),
       completedAt: result.microseconds(row, 9).map(Timestamp.init(microseconds:)))
   }
 
   /// The columns of a record from the rows `t`. Of the results, in the order of the ids in `$1`, those come that fit
-  /// into `$2` bytes, and the first one in any case; their sizes are known without reading them. The last column tells
-  /// what was left out.
+  /// into `$2` bytes, and the first one in any case; their sizes are known without reading them. The last column but
+  /// one tells what was left out.
   private static func columns(claimedAt: String, from rows: String) -> String {
     """
     select t.id, t.kind, t.lane, t.state, t.attempt,
       case when t.upto <= $2::bigint or t.upto = t.size then t.result end, t.error, t.created_at, t.started_at,
-      t.finished_at, t.max_attempts, \(claimedAt), t.size > 0 and t.upto > $2::bigint and t.upto <> t.size
+      t.finished_at, t.max_attempts, \(claimedAt), t.size > 0 and t.upto > $2::bigint and t.upto <> t.size,
+      t.progress::float8
     from (
       select t.*, coalesce(octet_length(t.result), 0) as size,
         sum(coalesce(octet_length(t.result), 0)) over (

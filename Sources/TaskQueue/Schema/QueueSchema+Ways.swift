@@ -1,6 +1,58 @@
 extension QueueSchema {
-  /// Step 6: lanes of several lines and priorities in one claim.
+  /// Step 6: lanes of several lines and priorities in one claim, and what people want of tasks, kinds and workers.
   static let ways = [
+    "alter table millrace.task add column progress real",
+    "alter table millrace.task_past add column progress real",
+    // What else was submitted with a key that a client has chosen; null for a key that follows from the task itself.
+    "alter table millrace.unique_key add column fingerprint uuid",
+    // What is wanted of all workers, and of one: 0 to run, 1 to finish and claim nothing more, 2 to stop.
+    """
+    create table millrace.kind_control (
+      kind text primary key, is_paused boolean not null default false, running_max integer check (running_max >= 0)
+    )
+    """,
+    "alter table millrace.worker add column wanted smallint not null default 0",
+    // Ends a task that is not over, whether it waits or runs; whoever runs it is told, and comes too late with its
+    // result in any case. What stands in line for it is passed over by whoever claims it. Returns whether it did.
+    """
+    create function millrace.cancel(wanted bigint) returns boolean language plpgsql as $$
+    declare holder record;
+    begin
+      select l.worker_id, l.claimed_at into holder from millrace.lease l
+        where wanted = any(l.ids) and not exists (select from millrace.scheduled s where s.id = wanted)
+        order by l.id desc limit 1;
+      update millrace.task t set state = 4, finished_at = now(), progress = null,
+          started_at = coalesce(holder.claimed_at, t.started_at),
+          attempt = t.attempt + (holder.worker_id is not null)::integer,
+          payload = case when not t.secret then t.payload end
+        where t.id = wanted and t.state = 0;
+      if not found then return false; end if;
+      delete from millrace.scheduled where id = wanted;
+      if holder.worker_id is not null then
+        perform pg_notify('millrace_worker_' || holder.worker_id, 'cancel:' || wanted);
+      end if;
+      return true;
+    end $$
+    """,
+    // Begins tasks anew that failed or were cancelled and whose input is still there. Those of older partitions may be
+    // moved at any moment to where nobody claims, and stay as they are. Returns which were begun.
+    """
+    create function millrace.retry(wanted bigint[]) returns setof bigint language plpgsql as $$
+    declare begun bigint[];
+    begin
+      with again as (
+        update millrace.task t set state = 0, attempt = 0, started_at = null, finished_at = null
+          where t.id in (select unnest(wanted)) and t.state in (3, 4) and t.payload is not null
+            and t.id >= ((select last_value from millrace.task_id) / 5000000 - 1) * 5000000
+          returning t.id, t.lane
+      ), placed as (
+        insert into millrace.ready (lane, seq, id) select lane, nextval('millrace.task_id'), id from again returning id
+      )
+      select array_agg(id) into begun from placed;
+      if begun is not null then perform pg_notify('millrace_ready', ''); end if;
+      return query select unnest(begun);
+    end $$
+    """,
     // Tasks that were claimed and not begun go back without an attempt, each to its own lane, and others are told.
     """
     create or replace function millrace.release(from_lease bigint, released bigint[]) returns void
@@ -23,6 +75,6 @@ extension QueueSchema {
       select array_agg(lane) into lanes from back;
       if lanes is not null then perform pg_notify('millrace_ready', ''); end if;
     end $$
-    """
+    """,
   ]
 }

@@ -9,7 +9,7 @@ public enum QueueSchema {
       3, "partitions by age, wake-ups by number, take-over in parts", preparedBy: nextBound,
       partsByAge + wakeUps + lives),
     Migration(4, "turns at rest, leaving for good, maintenance in short transactions", rest),
-    Migration(5, "sleepers in a line", sleepers), Migration(6, "several lanes in a claim", ways),
+    Migration(5, "sleepers in a line", sleepers), Migration(6, "several lanes in a claim, orders from people", ways),
   ]
 
   /// Session settings of connections that claim and complete. Each plan was chosen by measurement and must not drift

@@ -63,6 +63,20 @@ public final class QueueClient {
     do { return try await reader.task(id, on: reactor) } catch { throw QueueError(error) }
   }
 
+  /// Ends the task called `id` unless it is over, whether it waits or runs; returns after the commit. Whoever runs it
+  /// is told to stop.
+  /// - Returns: whether it was not over.
+  /// - Throws: `QueueError`. When that is `unknown` it may have been cancelled all the same.
+  public func cancel(_ id: Int64, on reactor: isolated Reactor) async throws(QueueError) -> Bool {
+    var parameters = PostgresParameters()
+    parameters.add(id)
+    return try await asQueue { () throws(PostgresError) in
+      try await client.execute(
+        QueueClient.cancelling, parameters, until: reactor.now + Limits.patience, on: reactor
+      ).bool(0, 0)
+    }
+  }
+
   /// One page of tasks, newest first.
   ///
   /// The key is walked backwards with a bound on rows examined, so a filter that matches nothing costs no more than one
@@ -93,6 +107,8 @@ public final class QueueClient {
       throw QueueError(error)
     }
   }
+
+  private static let cancelling = PostgresStatement("queue_cancel", "select millrace.cancel($1::bigint)")
 
   private static let living = PostgresStatement(
     "worker_count",

@@ -1,3 +1,5 @@
+public import Basics
+
 /// A task that somebody wants to have run.
 public struct Submission: Sendable {
   /// The kind's name, which says how a worker computes it.
@@ -12,6 +14,11 @@ public struct Submission: Sendable {
   public let isSecret: Bool
   /// The same for the same task, so that it is found instead of repeated; nil: always a new task.
   public let key: TaskKey?
+  /// What `key` stands for, where a client has chosen it: the same key with another fingerprint is a mistake. Its task
+  /// is found also if it has failed or was cancelled. Nil for a key that follows from the task.
+  let fingerprint: TaskKey?
+  /// When it may be run, by PostgreSQL's clock; nil or in the past: at once.
+  let runAt: Timestamp?
   /// New tasks of this kind for which one sleeping worker is woken: how many it takes on at once.
   public let tasksPerWakeUp: Int
   /// How often it is tried before it counts as failed.
@@ -22,7 +29,8 @@ public struct Submission: Sendable {
   /// A submission; see the properties.
   public init(
     kind: String, lane: Lane, group: Int16, payload: [UInt8], isSecret: Bool = false, key: TaskKey?,
-    tasksPerWakeUp: Int = 128, maxAttempts: Int16 = 3, trace: String? = nil
+    fingerprint: TaskKey? = nil, runAt: Timestamp? = nil, tasksPerWakeUp: Int = 128, maxAttempts: Int16 = 3,
+    trace: String? = nil
   ) {
     self.kind = kind
     self.lane = lane
@@ -30,6 +38,8 @@ public struct Submission: Sendable {
     self.payload = payload
     self.isSecret = isSecret
     self.key = key
+    self.fingerprint = fingerprint
+    self.runAt = runAt
     self.tasksPerWakeUp = max(1, tasksPerWakeUp)
     self.maxAttempts = maxAttempts
     self.trace = trace

@@ -1,9 +1,14 @@
+import Basics
 import Postgres
 
 /// Statements that put tasks into the queue, or find that they are there.
 enum SubmitStatements {
   static func submit(_ submissions: [Submission]) -> (PostgresStatement, PostgresParameters) {
-    (submit, parameters(submissions))
+    var parameters = parameters(submissions)
+    // Almost always there is nothing of that, and then it is not sent.
+    if submissions.allSatisfy({ $0.runAt == nil && $0.fingerprint == nil }) { return (submit, parameters) }
+    addWishes(of: submissions, to: &parameters)
+    return (submitWithWishes, parameters)
   }
 
   /// The same where the keys' tasks, `stale`, are not to be found any more or over without a result; 0 for none.
@@ -11,6 +16,7 @@ enum SubmitStatements {
     _ submissions: [Submission], stale: [Int64]
   ) -> (PostgresStatement, PostgresParameters) {
     var parameters = parameters(submissions)
+    addWishes(of: submissions, to: &parameters)
     parameters.add(stale)
     return (replace, parameters)
   }
@@ -18,6 +24,7 @@ enum SubmitStatements {
   static func find(_ submissions: [Submission]) -> (PostgresStatement, PostgresParameters) {
     var parameters = PostgresParameters()
     parameters.add(uuids: submissions.map { $0.key?.words })
+    parameters.add(uuids: submissions.map { $0.fingerprint?.words })
     return (find, parameters)
   }
 
@@ -35,6 +42,13 @@ enum SubmitStatements {
     }
   }
 
+  /// Tells all workers that a task is due in `milliseconds`.
+  static func due(inMilliseconds milliseconds: UInt64) -> (PostgresStatement, PostgresParameters) {
+    var parameters = PostgresParameters()
+    parameters.add(text: "due:\(milliseconds)")
+    return (notifyAll, parameters)
+  }
+
   static let makePartitions = PostgresStatement("queue_ensure_partitions", "select millrace.ensure_partitions()")
 
   private static func parameters(_ submissions: [Submission]) -> PostgresParameters {
@@ -49,25 +63,46 @@ enum SubmitStatements {
     return parameters
   }
 
+  private static func addWishes(of submissions: [Submission], to parameters: inout PostgresParameters) {
+    parameters.add(submissions.map { $0.runAt?.microseconds ?? 0 })
+    parameters.add(uuids: submissions.map { $0.fingerprint?.words })
+  }
+
   /// A key of today or yesterday stands for its task. Today's is written unless somebody else writes it at the same
   /// time; `in (select …)` makes hashed subplans, while a join of two lists would be quadratic under a generic plan.
-  private static func statement(_ name: String, more: String, known: String, onConflict: String) -> PostgresStatement {
-    let columns = "kind, lane, payload, digest, max_attempts, trace, secret" + (more.isEmpty ? "" : ", stale")
+  private static func statement(
+    _ name: String, withWishes: Bool, more: String = "", known: String = "", onConflict: String = "do nothing"
+  ) -> PostgresStatement {
+    let wishes = (
+      parameters: withWishes ? ", $8::bigint[], $9::uuid[]" : "", columns: withWishes ? ", run_at, fingerprint" : "",
+      key: withWishes ? ", fingerprint" : "",
+      ready: withWishes ? "where timestamptz 'epoch' + run_at * interval '1 microsecond' <= now()" : "",
+      later: withWishes
+        ? """
+        , made_later as (
+          insert into millrace.scheduled (id, run_at, lane)
+          select id, timestamptz 'epoch' + run_at * interval '1 microsecond', lane from fresh
+          where timestamptz 'epoch' + run_at * interval '1 microsecond' > now()
+        )
+        """ : ""
+    )
+    let columns =
+      "kind, lane, payload, digest, max_attempts, trace, secret" + wishes.columns + (more.isEmpty ? "" : ", stale")
     return PostgresStatement(
       name,
       """
       with input as materialized (
         select u.*, nextval('millrace.task_id') as id
         from unnest($1::text[], $2::smallint[], $3::bytea[], $4::uuid[], $5::smallint[], $6::text[],
-            $7::smallint[]\(more))
+            $7::smallint[]\(wishes.parameters)\(more))
           with ordinality as u (\(columns), ord)
       ), known as materialized (
         select i.ord from input i cross join lateral (
           select k.task_id from millrace.unique_key k
           where k.day = millrace.today() - 1 and k.digest = i.digest\(known) offset 0) k
       ), keyed as (
-        insert into millrace.unique_key as k (day, digest, task_id)
-        select millrace.today(), digest, id from input
+        insert into millrace.unique_key as k (day, digest, task_id\(wishes.key))
+        select millrace.today(), digest, id\(wishes.key) from input
         where digest is not null and (ord in (select ord from known)) is not true order by digest
         on conflict (day, digest) \(onConflict)
         returning task_id
@@ -77,31 +112,37 @@ enum SubmitStatements {
         insert into millrace.task (id, kind, lane, max_attempts, payload, trace, secret)
         select id, kind, lane, max_attempts, payload, trace, secret = 1 from fresh
       ), made_ready as (
-        insert into millrace.ready (lane, seq, id) select lane, id, id from fresh
-      )
+        insert into millrace.ready (lane, seq, id) select lane, id, id from fresh \(wishes.ready)
+      )\(wishes.later)
       select ord, id from fresh
       """)
   }
 
-  private static let submit = statement("queue_submit", more: "", known: "", onConflict: "do nothing")
+  private static let submit = statement("queue_submit", withWishes: false)
+
+  private static let submitWithWishes = statement("queue_submit_wishes", withWishes: true)
 
   private static let replace = statement(
-    "queue_submit_again", more: ", $8::bigint[]", known: " and k.task_id <> i.stale",
+    "queue_submit_again", withWishes: true, more: ", $10::bigint[]", known: " and k.task_id <> i.stale",
     onConflict: """
-      do update set task_id = excluded.task_id
-        where k.task_id in (select unnest($8::bigint[]))
+      do update set task_id = excluded.task_id, fingerprint = excluded.fingerprint
+        where k.task_id in (select unnest($10::bigint[]))
       """)
 
-  /// Columns: which of the keys, the task's id, and as far as it is not past its state, result, age in seconds, and
-  /// whether it runs. The leases are unpacked once a batch, however many of its keys have a task under way.
+  private static let notifyAll = PostgresStatement("queue_notify_all", "select pg_notify('millrace_ready', $1::text)")
+
+  /// Columns: which of the keys, the task's id, as far as it is not past its state, result, age in seconds, and whether
+  /// it runs, and whether the key stands for something else. The leases are unpacked once a batch, however many of its
+  /// keys have a task under way.
   private static let find = PostgresStatement(
     "queue_find",
     """
     with found as materialized (
-      select u.ord, k.task_id, t.state, t.result, t.finished_at
-      from unnest($1::uuid[]) with ordinality as u (digest, ord)
+      select u.ord, k.task_id, t.state, t.result, t.finished_at,
+        k.fingerprint is distinct from u.fingerprint as differs
+      from unnest($1::uuid[], $2::uuid[]) with ordinality as u (digest, fingerprint, ord)
         left join lateral (
-          select k.task_id from millrace.unique_key k
+          select k.task_id, k.fingerprint from millrace.unique_key k
           where k.day >= millrace.today() - 1 and k.day <= millrace.today() and k.digest = u.digest
           order by k.day desc limit 1) k on true
         left join lateral (select * from millrace.task t where t.id = k.task_id offset 0) t on true
@@ -110,7 +151,7 @@ enum SubmitStatements {
       where r.id in (select task_id from found where state = 0)
     )
     select ord, task_id, state, result, extract(epoch from now() - finished_at)::float8,
-      state = 0 and task_id in (select id from running)
+      state = 0 and task_id in (select id from running), differs
     from found
     """)
 

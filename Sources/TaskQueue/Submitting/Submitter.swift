@@ -41,6 +41,7 @@ final class Submitter: EventHandler {
   func submit(_ submission: Submission, on reactor: isolated Reactor) async throws(PostgresError) -> SubmitOutcome {
     let pending: Pending
     if let key = submission.key, let same = byKey[key] {
+      if same.submission.fingerprint != submission.fingerprint { return .conflict }
       pending = same
     } else {
       guard open.count < Limits.submissionsWaitingMax, bytesWaiting < Limits.bytesWaitingMax else {
@@ -164,19 +165,39 @@ final class Submitter: EventHandler {
     _ step: (PostgresStatement, PostgresParameters), of batch: [Pending], _ connection: PostgresConnection,
     until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async throws(PostgresError) -> PostgresResult {
-    let words = SubmitStatements.words(batch.map(\.submission))
+    let now = Timestamp.current()
+    let due = batch.compactMap(\.submission.runAt?.microseconds).filter { $0 > now.microseconds }.min()
+    let words = SubmitStatements.words(
+      batch.map(\.submission).filter { $0.runAt.map { $0.microseconds <= now.microseconds } ?? true })
     let companion = PostgresConnection.Companion(teller.step(words, at: reactor.now)) { outcome in
       switch outcome {
       case .success(let result): self.teller.said(words, result, at: reactor.now)
       case .failure: self.tellLater(words, on: reactor)
       }
     }
+    let result: PostgresResult
     do {
-      return try await connection.execute([step], behind: companion, until: deadline, on: reactor)[0]
+      result = try await connection.execute([step], behind: companion, until: deadline, on: reactor)[0]
     } catch  where error.code == .server(sqlstate: "23514") {
       // No partition takes the new rows: no worker was there to make one. Make it and try once more.
       _ = try await connection.execute(SubmitStatements.makePartitions, until: deadline, on: reactor)
-      return try await connection.execute([step], behind: companion, until: deadline, on: reactor)[0]
+      result = try await connection.execute([step], behind: companion, until: deadline, on: reactor)[0]
+    }
+    if let due { tellWhenDue(.milliseconds(UInt64(due - now.microseconds) / 1000 + 1), on: reactor) }
+    return result
+  }
+
+  /// Workers set their clocks. Of what is due later than their next beat they hear with that; should this fail, of what
+  /// is due earlier as well.
+  private func tellWhenDue(_ span: TimeSpan, on reactor: isolated Reactor) {
+    if span >= Limits.dueToldMax { return }
+    Task.immediate(executorPreference: reactor.queue) {
+      let (statement, parameters) = SubmitStatements.due(inMilliseconds: span.milliseconds)
+      do {
+        _ = try await client.execute(statement, parameters, on: reactor)
+      } catch {
+        log.debug("telling workers of scheduled tasks failed", [("reason", "\(error)")])
+      }
     }
   }
 
@@ -213,9 +234,11 @@ final class Submitter: EventHandler {
         continue
       }
       let id = found.int64(row, 1)
-      if found.isNull(row, 2) {
+      if found.bool(row, 6) {
+        pending.outcome = .success(.conflict)
+      } else if found.isNull(row, 2) {
         old[id] = pending
-      } else if let outcome = Submitter.outcome(found, row, id) {
+      } else if let outcome = Submitter.outcome(of: pending.submission, found, row, id) {
         pending.outcome = .success(outcome)
       } else {
         stale.append((pending, id))
@@ -227,15 +250,22 @@ final class Submitter: EventHandler {
       [SubmitStatements.findPast(Array(old.keys))], until: deadline, on: reactor)[0]
     for row in 0..<past.rowCount {
       let id = past.int64(row, 1)
-      guard let outcome = Submitter.outcome(past, row, id) else { continue }
-      old.removeValue(forKey: id)?.outcome = .success(outcome)
+      guard let pending = old[id], let outcome = Submitter.outcome(of: pending.submission, past, row, id) else {
+        continue
+      }
+      pending.outcome = .success(outcome)
+      old[id] = nil
     }
     return stale + old.map { ($0.value, $0.key) }
   }
 
-  /// The outcome that the row of a task gives, nil if it is over without a result.
-  private static func outcome(_ result: PostgresResult, _ row: Int, _ id: Int64) -> SubmitOutcome? {
-    switch TaskState(rawValue: result.int16(row, 2)) {
+  /// The outcome that the row of a task gives, nil if it is over without a result and a client has not named it.
+  private static func outcome(
+    of submission: Submission, _ result: PostgresResult, _ row: Int, _ id: Int64
+  ) -> SubmitOutcome? {
+    let state = TaskState(rawValue: result.int16(row, 2))
+    if submission.fingerprint != nil, let state, state.isTerminal { return .underWay(id: id, state: state) }
+    switch state {
     case .completed:
       guard let stored = result.bytes(row, 3) else { return nil }
       return .completed(id: id, result: stored, ageSeconds: max(0, result.double(row, 4)))

@@ -5,11 +5,15 @@ public struct ClaimWish: Sendable {
   public struct Place: Equatable, Sendable {
     let lane: Lane
     let floor: Int64
+    /// How many of its line's tasks may run at once, over all workers; nil for as many as there are slots. It takes a
+    /// claim of a single task to keep to that.
+    let runningMax: Int32?
 
     /// The place `floor` of `lane`.
-    public init(_ lane: Lane, floor: Int64) {
+    public init(_ lane: Lane, floor: Int64, runningMax: Int32? = nil) {
       self.lane = lane
       self.floor = floor
+      self.runningMax = runningMax
     }
   }
 

@@ -16,6 +16,8 @@ public struct TaskRecord: Sendable {
   public let result: [UInt8]?
   /// Why the last attempt failed.
   public let error: String?
+  /// The share that is done, 0 to 1, of a task that runs and has told.
+  public let progress: Double?
   /// When it was queued.
   public let createdAt: Timestamp
   /// When its last attempt began.

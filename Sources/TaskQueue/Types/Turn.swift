@@ -6,6 +6,8 @@ public struct Turn: Sendable {
   public internal(set) var claimed: [ClaimedTask] = []
   /// The smallest place that was claimed in each lane, to start the next claim from.
   var firsts: [(lane: Int16, seq: Int64)] = []
+  /// Tasks that were claimed and are over already, and the lease.
+  var cancelled: [(id: Int64, lease: Int64)] = []
   /// Whether there may be more to claim.
   public internal(set) var isFull = false
   /// Whether the idle row that was wished for is in place.

@@ -8,7 +8,22 @@ enum ClaimStatements {
   /// Which of the sizes is the largest that is no more than wished for.
   private static func index(of wish: ClaimWish) -> Int { sizes.lastIndex { $0 <= max(wish.count, 1) } ?? 0 }
 
-  static func step(_ wish: ClaimWish, worker: Int64) -> (PostgresStatement, PostgresParameters) {
+  /// The steps of a claim, of which the last one brings it.
+  static func steps(_ wish: ClaimWish, worker: Int64) -> [(PostgresStatement, PostgresParameters)] {
+    let limited = Set(wish.places.filter { $0.runningMax != nil }.map(\.lane.line)).sorted()
+    if limited.isEmpty { return [step(wish, worker: worker)] }
+    // They come one after the other: each must see what those before it have claimed.
+    var lines = PostgresParameters()
+    lines.add(limited)
+    var (statement, parameters) = step(wish, worker: worker)
+    statement = ClaimStatements.limited
+    if !wish.takesSuspects { parameters.add([Int16]()) }
+    parameters.add(limited)
+    parameters.add(limited.map { line in Int64(wish.places.first { $0.lane.line == line }?.runningMax ?? 0) })
+    return [(ClaimStatements.oneByOne, lines), (statement, parameters)]
+  }
+
+  private static func step(_ wish: ClaimWish, worker: Int64) -> (PostgresStatement, PostgresParameters) {
     var parameters = PostgresParameters()
     parameters.add(worker)
     parameters.add(wish.places.map(\.lane.number))
@@ -22,6 +37,11 @@ enum ClaimStatements {
     turn.claimed.reserveCapacity(result.rowCount)
     for row in 0..<result.rowCount {
       turn.found(result.int64(row, 1), in: result.int16(row, 9))
+      // It was cancelled while it stood in line.
+      if result.int16(row, 10) != 0 {
+        turn.cancelled.append((result.int64(row, 2), result.int64(row, 0)))
+        continue
+      }
       turn.claimed.append(
         ClaimedTask(
           id: result.int64(row, 2), lease: result.int64(row, 0), kind: result.text(row, 3) ?? "",
@@ -31,7 +51,8 @@ enum ClaimStatements {
     let isSuspect = result.rowCount > 0 && Lane(number: result.int16(0, 8)).isOfSuspects
     // A suspect is claimed alone, whatever else waits, and says nothing about the place of the others.
     if isSuspect { turn.firsts = [] }
-    turn.isFull = isSuspect || result.rowCount >= sizes[index(of: wish)]
+    let most = wish.places.contains { $0.runningMax != nil } ? 1 : sizes[index(of: wish)]
+    turn.isFull = isSuspect || result.rowCount >= most
   }
 
   /// Whether a row is picked is decided by its place alone, and rows that others hold are passed over. `lanes` are gone
@@ -54,7 +75,8 @@ enum ClaimStatements {
       select $1::bigint, min(lane), array_agg(id) from picked having count(*) > 0
       returning id, lane
     )
-    select l.id, p.seq, t.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, l.lane, p.lane
+    select l.id, p.seq, t.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, l.lane, p.lane,
+      t.state
     from picked p cross join leased l
       cross join lateral (select * from millrace.task t where t.id = p.id offset 0) t
     """
@@ -88,6 +110,45 @@ enum ClaimStatements {
         ), picked as materialized (select * from suspect union all select * from others)
         """))
   }
+
+  /// The same for one task, if fewer of its line run than may: `$5` are lines with a bound, and `$6` the bounds.
+  private static let limited: PostgresStatement = {
+    let room = """
+      join lateral (select l.lane, l.floor where not exists (
+        select from unnest($5::smallint[], $6::bigint[]) as m (line, most)
+        where m.line = l.lane / 8
+          and m.most <= (select count(*) from millrace.lease k where k.lane / 8 = m.line))) m on true
+      """
+    func pick(_ lanes: String) -> String {
+      ClaimStatements.pick("\(lanes) \(room)", 1)
+    }
+    return PostgresStatement(
+      "queue_claim_limited",
+      lease(
+        """
+        suspect as materialized (
+          delete from millrace.ready where \(pick(suspects))
+        ), others as materialized (
+          delete from millrace.ready where (select count(*) from suspect) = 0 and \(pick(others))
+        ), picked as materialized (select * from suspect union all select * from others)
+        """))
+  }()
+
+  private static let oneByOne = PostgresStatement(
+    "queue_claim_one_by_one",
+    """
+    select pg_advisory_xact_lock(1296649045, line) from (select unnest($1::smallint[])::integer as line) l
+    """)
+
+  /// Whose lease was taken away says nothing more.
+  static let progress = PostgresStatement(
+    "queue_progress",
+    """
+    update millrace.task t set progress = i.share
+    from unnest($1::bigint[], $2::bigint[], $3::float8[]) as i (id, lease, share)
+    where t.id = i.id and t.state = 0
+      and exists (select from millrace.lease l where l.id = i.lease and i.id = any(l.ids))
+    """)
 
   /// Parameters: worker, group, number, and the newest number that is known to be away. What stands between the two
   /// gives way to the new row; one that comes late gives way itself.

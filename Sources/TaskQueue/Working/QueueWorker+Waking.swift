@@ -29,6 +29,30 @@ extension QueueWorker {
     }
   }
 
+  /// What people want at present.
+  /// - Throws: `QueueError`.
+  public func orders(on reactor: isolated Reactor) async throws(QueueError) -> QueueOrders {
+    var parameters = PostgresParameters()
+    parameters.add(id ?? 0)
+    return try await asQueue { () throws(PostgresError) in
+      QueueOrders.read(try await client.execute(QueueOrders.statement, parameters, on: reactor))
+    }
+  }
+
+  /// Stores how much of each task is done, from 0 to 1, for those that `lease` still stands for.
+  /// - Throws: `QueueError`.
+  public func store(
+    progress: [(id: Int64, lease: Int64, share: Double)], on reactor: isolated Reactor
+  ) async throws(QueueError) {
+    var parameters = PostgresParameters()
+    parameters.add(progress.map(\.id))
+    parameters.add(progress.map(\.lease))
+    parameters.add(progress.map(\.share))
+    try await asQueue { () throws(PostgresError) in
+      _ = try await client.execute(ClaimStatements.progress, parameters, on: reactor)
+    }
+  }
+
   /// Gives back tasks that were claimed and not begun, without counting an attempt, and tells others of them.
   /// - Throws: `QueueError`; a lease that could not be given back is rescued later.
   public func release(lease: Int64, ids: [Int64], on reactor: isolated Reactor) async throws(QueueError) {

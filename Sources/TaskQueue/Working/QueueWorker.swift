@@ -85,7 +85,7 @@ public final class QueueWorker {
     }
     let completing = CompletionStatements.completeAll(completions)
     var steps = completing
-    if let wish { steps.append(ClaimStatements.step(wish, worker: id)) }
+    if let wish { steps += ClaimStatements.steps(wish, worker: id) }
     guard !steps.isEmpty else { return turn }
     let results: [PostgresResult]
     do {
@@ -101,6 +101,13 @@ public final class QueueWorker {
       for row in 0..<result.rowCount { turn.accepted.append(result.int64(row, 0)) }
     }
     if let wish { ClaimStatements.read(results[results.count - 1], wish, into: &turn) }
+    // A lease without a task would be completed by nobody.
+    if let lease = turn.cancelled.first?.lease, turn.claimed.isEmpty {
+      var parameters = PostgresParameters()
+      parameters.add(lease)
+      parameters.add(turn.cancelled.map(\.id))
+      _ = try await connection.execute(ClaimStatements.release, parameters, on: reactor)
+    }
     return turn
   }
 

@@ -60,12 +60,15 @@ final class Slot {
 
   /// Completes what there is, and claims; returns what comes next, nil if the turn failed.
   private func turn(_ claim: WakeProtocol.Claim?, on reactor: isolated Reactor) async -> WakeProtocol.Order? {
-    if let claim, !work.isStopping, !work.beats.mayClaim(at: reactor.now) {
-      return await turnAfterBeat(claim, on: reactor)
+    if let claim, !work.isStopping {
+      if work.orders.isQuiet { return await turnAfterOrders(claim, on: reactor) }
+      if !work.beats.mayClaim(at: reactor.now) { return await turnAfterBeat(claim, on: reactor) }
     }
     var fromStart = claim?.fromStart == true
     let wish = claim.map { claim in
-      let places = floors.places(lanes.next(), findsAll: fromStart, at: reactor.now)
+      let places = floors.places(
+        lanes.next(without: work.orders.paused), runningMax: work.orders.runningMax, findsAll: fromStart,
+        at: reactor.now)
       fromStart = fromStart || floors.sweepDue == nil
       return ClaimWish(
         group: gate.slots.group, places: places, count: gate.claimMax, takesSuspects: fromStart,
@@ -120,6 +123,16 @@ final class Slot {
     return nil
   }
 
+  /// Claims nothing, as people wish, until they wish otherwise.
+  private func turnAfterOrders(
+    _ claim: WakeProtocol.Claim, on reactor: isolated Reactor
+  ) async -> WakeProtocol.Order? {
+    gate.claimFailed(claim, on: reactor)
+    if !completions.isEmpty { _ = await turn(nil, on: reactor) }
+    await work.waitWhileQuiet(on: reactor)
+    return nil
+  }
+
   /// Counts what was accepted and passes it on; what was not is somebody else's now.
   private func report(_ turn: Turn, on reactor: isolated Reactor) {
     isRepeated = false
@@ -153,17 +166,22 @@ final class Slot {
   }
 
   private func release(on reactor: isolated Reactor) async {
+    await giveBack(claimed, on: reactor)
+    work.letGo(claimed[0].lease)
+    claimed.removeAll()
+    countBytes()
+  }
+
+  /// Gives tasks of one lease back; those that were cancelled go nowhere.
+  private func giveBack(_ tasks: [ClaimedTask], on reactor: isolated Reactor) async {
     waits(true, at: reactor.now)
     do {
-      try await work.queue.release(lease: claimed[0].lease, ids: claimed.map(\.id), on: reactor)
-      work.metrics.released.add(claimed.count)
+      try await work.queue.release(lease: tasks[0].lease, ids: tasks.map(\.id), on: reactor)
+      work.metrics.released.add(tasks.count)
     } catch {
       work.log.warning("could not release tasks; they are rescued later", [("reason", "\(error)")])
     }
     waits(false, at: reactor.now)
-    work.letGo(claimed[0].lease)
-    claimed.removeAll()
-    countBytes()
   }
 
   /// Computes what was claimed; of large tasks it stores a part after the other, and leaves the last for the next turn.
@@ -179,12 +197,18 @@ final class Slot {
       let part = Array(rest.prefix(1 + others.count))
       rest = rest.dropFirst(part.count)
       let attempts = await work.attempt(part, gate.slots, on: reactor)
+      let brokenOff = zip(part, attempts).filter { $0.1.outcome == nil }.map(\.0)
+      if let first = brokenOff.first {
+        await giveBack(brokenOff, on: reactor)
+        if brokenOff.count == claimed.count { work.letGo(first.lease) }
+      }
       for (task, attempt) in zip(part, attempts) {
-        completions.append(Completion(id: task.id, lease: task.lease, outcome: attempt.outcome))
+        guard let outcome = attempt.outcome else { continue }
+        completions.append(Completion(id: task.id, lease: task.lease, outcome: outcome))
         if let identity = attempt.identity { identities[task.id] = identity }
       }
       countBytes()
-      if !rest.isEmpty { await storePart(on: reactor) }
+      if !rest.isEmpty, !completions.isEmpty { await storePart(on: reactor) }
     }
     claimed.removeAll(keepingCapacity: true)
     countBytes()

@@ -104,6 +104,9 @@ final class SlotGate: EventHandler {
     }
   }
 
+  /// Tells others of `tasks` tasks that were meant for this worker.
+  func passOn(_ tasks: Int, on reactor: isolated Reactor) { relay(tasks, on: reactor) }
+
   private func relay(_ tasks: Int, on reactor: isolated Reactor) {
     let workers = (tasks + slots.tasksPerWakeUp - 1) / slots.tasksPerWakeUp
     Task.immediate(executorPreference: reactor.queue) {

@@ -1,0 +1,31 @@
+import TaskQueue
+import Tasks
+
+/// What people want of a worker, as its slots go by it.
+struct StandingOrders: Equatable {
+  /// Lines of which nothing is begun,
+  let paused: Set<Int16>
+  /// and those of which no more than so many tasks run at once, over all workers.
+  let runningMax: [Int16: Int32]
+  /// Whether it claims nothing more for the present.
+  let isQuiet: Bool
+
+  /// As `orders` say. Orders for kinds that this program does not know are for others.
+  init(_ orders: QueueOrders = QueueOrders()) {
+    var (paused, runningMax) = (Set<Int16>(), [Int16: Int32]())
+    for kind in TaskKind.all {
+      guard let order = orders.kinds[kind.name] else { continue }
+      for line in kind.lines {
+        if order.isPaused { paused.insert(line.number) }
+        // Of what is claimed by the hundred nobody could say how much runs.
+        if line.slots.claimMax == 1, let most = order.runningMax { runningMax[line.number] = most }
+      }
+    }
+    self.paused = paused
+    self.runningMax = runningMax
+    isQuiet = orders.wanted != .run
+  }
+
+  /// Whether tasks of `line` may wait although slots sleep.
+  func holdsUp(_ line: Int16) -> Bool { isQuiet || paused.contains(line) || runningMax[line] != nil }
+}
