@@ -84,7 +84,7 @@ extension APIService {
 
   /// `GET /hashes?limit=&cursor=`: completed results.
   func listHashes(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    try await list("/hashes", state: .completed, kinds: TaskKind.all.map(\.name), request, on: reactor)
+    try await list("/hashes", state: .completed, kinds: TaskKind.hashes.map(\.name), request, on: reactor)
   }
 
   private func list(
@@ -143,6 +143,7 @@ extension TaskRecord {
       json.key("result")
       if let result { json.raw(result) } else { json.null() }
       json.field("error", error)
+      if let progress { json.field("progress", (progress * 1000).rounded() / 1000) }
       TaskRecord.write("created_at", createdAt, &json)
       TaskRecord.write("started_at", startedAt, &json)
       TaskRecord.write("completed_at", completedAt, &json)

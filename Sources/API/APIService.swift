@@ -50,7 +50,7 @@ final class APIService {
   /// Every path there is, and what answers it.
   static func routes(_ service: APIService, metrics: Metrics) -> Router<APIService> {
     let router = Router(service)
-    for kind in TaskKind.all {
+    for kind in TaskKind.hashes {
       router.on(.post, "/hash/\(kind.name)", bodyBytesMax: Limits.hashBodyBytesMax) {
         (service, request, reactor) throws(Problem) in
         try await service.submitHash(kind, request, on: reactor)

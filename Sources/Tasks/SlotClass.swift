@@ -23,6 +23,10 @@ public struct SlotClass: Sendable, Equatable {
   public static let heavy = SlotClass(
     group: 2, name: "heavy", slots: nil, claimMax: 1, tasksPerWakeUp: 1, isInFlows: false)
 
+  /// Seconds or minutes each, most of which they wait: claimed one by one, and many at once.
+  public static let long = SlotClass(
+    group: 3, name: "long", slots: 8, claimMax: 1, tasksPerWakeUp: 1, isInFlows: false)
+
   /// All there are.
-  public static let all = [quick, bulky, heavy]
+  public static let all = [quick, bulky, heavy, long]
 }

@@ -1,6 +1,9 @@
 extension TaskKind {
   /// All kinds there are.
-  public static let all: [TaskKind] = [.md5, .sha256, .argon2]
+  public static let all: [TaskKind] = hashes + [.longtask]
+
+  /// Those that make a hash of a string.
+  public static let hashes: [TaskKind] = [.md5, .sha256, .argon2]
 
   /// The numbers of all lines whose tasks `slots` run.
   public static func lines(of slots: SlotClass) -> [Int16] {
