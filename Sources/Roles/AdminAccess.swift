@@ -25,7 +25,7 @@ public final class AdminAccess: Sendable {
       if let seconds = guesses.withLock({ $0.wait(of: address, at: now) }) {
         throw Problem(429, "Too many wrong admin tokens came from this address.", retryAfterSeconds: seconds)
       }
-      if let token, AdminAccess.isEqual(AdminAccess.credentials(authorization), token) { return }
+      if let token, SecretBytes.areEqual(AdminAccess.credentials(authorization), token) { return }
       guesses.withLock { $0.wasWrong(address, at: now) }
       throw Problem(403, "This token does not allow admin calls.")
     }
@@ -81,11 +81,5 @@ public final class AdminAccess: Sendable {
     let scheme = Array("bearer ".utf8)
     let isBearer = value.count > scheme.count && zip(value, scheme).allSatisfy { $0 | 0x20 == $1 }
     return isBearer ? value.dropFirst(scheme.count).drop { $0 == 0x20 } : value
-  }
-
-  /// Compares without telling by its duration how much was right.
-  private static func isEqual(_ given: ArraySlice<UInt8>, _ token: [UInt8]) -> Bool {
-    guard given.count == token.count else { return false }
-    return zip(given, token).reduce(0) { $0 | ($1.0 ^ $1.1) } == 0
   }
 }

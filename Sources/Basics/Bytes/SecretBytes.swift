@@ -10,4 +10,10 @@ public enum SecretBytes {
       if let address = buffer.baseAddress { explicit_bzero(address, buffer.count) }
     }
   }
+
+  /// Whether `given` is `secret`, without telling by how long that takes how much of it was right.
+  public static func areEqual(_ given: some Collection<UInt8>, _ secret: some Collection<UInt8>) -> Bool {
+    guard given.count == secret.count else { return false }
+    return zip(given, secret).reduce(0) { $0 | ($1.0 ^ $1.1) } == 0
+  }
 }
