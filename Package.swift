@@ -58,6 +58,7 @@ let package = Package(
     room("Caching", ["Basics"]),
     room("Tasks", ["Basics", "Telemetry", "Reactor", "Hashing"]),
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"]),
+    room("Tokens", ["Basics", "Hashing"]),
     room("Roles", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP"]),
 
     // Floor 4: roles, and the tools that run them.
@@ -74,14 +75,14 @@ let package = Package(
       ]),
     room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Redis", "Hashing", "Tasks", "TaskQueue", "Roles"]),
     room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),
-    room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor", "Hashing", "Roles"]),
+    room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor", "Hashing", "Tokens", "Roles"]),
 
     // Floor 5: the executable.
     .executableTarget(
       name: "Millrace",
       dependencies: [
         "CLinux", "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "Hashing",
-        "Balancing", "Balancer", "API", "Worker", "Launcher", "LoadTest",
+        "Balancing", "Tokens", "Balancer", "API", "Worker", "Launcher", "LoadTest",
       ], swiftSettings: settings),
 
     // Tests, a folder for each room and one for the whole.
@@ -106,6 +107,7 @@ let package = Package(
     tests("HTTPSyntaxTests", ["Basics", "HTTPSyntax", "TestSupport"]),
     tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTPSyntax", "HTTP", "Roles", "TestSupport"]),
     tests("RolesTests", ["Basics", "Roles"]),
+    tests("TokensTests", ["Basics", "Hashing", "TestSupport", "Tokens"]),
     tests("HashingTests", ["Basics", "CArgon2", "Hashing", "TestSupport"]),
     tests("BalancingTests", ["Basics", "Balancing"]),
     tests("ExchangeTests", ["Basics", "Exchange"]),

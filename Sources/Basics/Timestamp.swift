@@ -19,6 +19,9 @@ public struct Timestamp: Hashable, Sendable {
     return Timestamp(microseconds: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
   }
 
+  /// Seconds since the Unix epoch, negative before it, as tokens have them.
+  public var seconds: Double { Double(microseconds) / 1_000_000 }
+
   /// RFC 3339 in UTC with microseconds, `2026-01-31T12:00:00.000001Z`: 27 bytes for years 0 to 9999.
   public var rfc3339: [UInt8] {
     let seconds = microseconds >= 0 ? microseconds / 1_000_000 : (microseconds - 999_999) / 1_000_000

@@ -63,6 +63,9 @@ public struct SecretKey: Sendable, CustomStringConvertible, CustomDebugStringCon
     return try load(path: path)
   }
 
+  /// The bytes themselves, for whoever writes them into a file.
+  public var revealed: [UInt8] { bytes }
+
   /// A placeholder.
   public var description: String { "<secret>" }
 

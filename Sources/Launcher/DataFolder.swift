@@ -5,6 +5,7 @@ import Reactor
 ///
 ///     .millrace/lock          held by the one launcher that uses the folder
 ///     .millrace/secret.key    seals secret inputs; made at the first start, mode 0600
+///     .millrace/token.keys    signs tokens; made at the first start, mode 0600, changed by `millrace token rotate`
 ///     .millrace/postgres/     PostgreSQL's data
 ///     .millrace/redis/        Redis' working folder
 ///     .millrace/run/          Unix sockets
@@ -33,6 +34,7 @@ struct DataFolder {
 
   var redis: String { path + "/redis" }
   var secretKey: String { path + "/secret.key" }
+  var tokenKeys: String { DataFolder.tokenKeys(below: path) }
   var processes: String { "\(path)/\(ProcessList.fileName)" }
 
   /// Makes what is missing and takes the folder for this process.
@@ -61,6 +63,9 @@ struct DataFolder {
     try DataFolder.makePrivate(run, for: serverOwner)
     try DataFolder.makePrivate(redis, for: Owner(user: geteuid(), group: getegid()))
   }
+
+  /// Where the keys of tokens lie below the data folder at `path`.
+  static func tokenKeys(below path: String) -> String { path + "/token.keys" }
 
   /// Makes a folder for PostgreSQL to fill.
   func makeServerFolder(_ path: String) throws(LaunchError) {

@@ -3,6 +3,7 @@ import Glibc
 import Hashing
 public import Reactor
 public import Roles
+import Tokens
 
 /// Starts a system, keeps it running, and stops it when told: `millrace up`.
 public final class Launch: Role {
@@ -29,6 +30,13 @@ public final class Launch: Role {
       let kind: LaunchError.Kind = error == .malformedKey ? .configuration : .failure
       throw LaunchError("cannot make or read the secret key \(folder.secretKey): \(error)", kind)
     }
+    do {
+      _ = try TokenKeys.loadOrCreate(path: folder.tokenKeys, .hs256)
+    } catch {
+      let isFile = if case .file = error { true } else { false }
+      throw LaunchError(
+        "cannot make or read the keys of tokens, \(folder.tokenKeys): \(error)", isFile ? .failure : .configuration)
+    }
     let launch = Unshared(try Launch(configuration, folder))
     do {
       try RoleProcess.run(own: [SIGCHLD]) { (reactor) throws(SystemError) in
@@ -45,6 +53,9 @@ public final class Launch: Role {
   public static var postgres: ForeignProgram? {
     PostgresServer.findPrograms(version: nil).map(ForeignProgram.postgres)
   }
+
+  /// The file with the keys of the tokens of the system in the data folder at `path`.
+  public static func tokenKeys(below path: String) -> String { DataFolder.tokenKeys(below: path) }
 
   /// Lets the reactor's start closure, which runs on this very thread, use what belongs to it.
   private struct Unshared: @unchecked Sendable {

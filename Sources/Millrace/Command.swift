@@ -1,6 +1,6 @@
 /// What `millrace` can be told to do, as its first argument.
 enum Command: String, CaseIterable {
-  case up, status, balance, api, worker, migrate, bench, config, doctor, healthcheck, version
+  case up, status, balance, api, worker, migrate, token, bench, config, doctor, healthcheck, version
 
   /// The version of the program.
   static let programVersion = "0.1.0"
@@ -14,11 +14,22 @@ enum Command: String, CaseIterable {
     case .api: "the HTTP API for hash tasks"
     case .worker: "computes queued tasks"
     case .migrate: "bring the database's schema up to date"
+    case .token: "issue and verify tokens, and rotate the keys that they are signed with"
     case .bench: "measure the task queue alone, on a database of its own"
     case .config: "print every setting of a role, its value and where it came from"
     case .doctor: "look for what is missing and say the command that mends it"
     case .healthcheck: "ask a running role whether it is ready; for containers and scripts"
     case .version: "print the version"
+    }
+  }
+
+  /// What it takes beside flags, in the language of usage lines.
+  var operands: [String] {
+    switch self {
+    case .config: ["[COMMAND]"]
+    case .healthcheck: ["[URL]"]
+    case .token: [TokenAction.allCases.map(\.rawValue).joined(separator: "|"), "[TOKEN]"]
+    default: []
     }
   }
 
@@ -67,6 +78,26 @@ enum Command: String, CaseIterable {
       ]
     case .migrate:
       [("DB_HOST=db DB_PASSWORD_FILE=password millrace migrate", "before the first start, and after updates")]
+    case .token:
+      [
+        (
+          "millrace token issue --scope admin --token-ttl 600",
+          "for an admin of the system that 'up' runs in this folder"
+        ),
+        (
+          "millrace token issue --subject ann | millrace token verify",
+          "what a token says; 0 if it is believed, 1 if not"
+        ),
+        ("millrace token rotate", "a new key signs, and what the former has signed is good until it has expired"),
+        (
+          "millrace token rotate --algorithm ed25519 --token-keys-file /etc/millrace/token.keys",
+          "make a file of keys for processes that are started one by one, or rotate those in it"
+        ),
+        (
+          "millrace token public > believers.keys",
+          "what verifies Ed25519 tokens and cannot sign any, for the balancer say"
+        ),
+      ]
     case .bench:
       [
         ("DB_HOST=$PWD/.millrace/run DB_USER=millrace millrace bench", "on a running system's PostgreSQL"),

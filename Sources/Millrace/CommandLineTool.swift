@@ -35,7 +35,7 @@ enum CommandLineTool {
     }
     if command == .config { return write(try ConfigTool.run(inputs), to: STDOUT_FILENO) }
     let configuration = try Configuration(for: command, inputs)
-    let operandsMax = command == .healthcheck ? 1 : 0
+    let operandsMax = command.operands.count
     guard configuration.operands.count <= operandsMax else {
       throw .usage("'millrace \(command)' takes no argument '\(configuration.operands[operandsMax])'")
     }
@@ -49,6 +49,7 @@ enum CommandLineTool {
     case .api: try TaskRoles.runAPI(configuration)
     case .worker: try TaskRoles.runWorker(configuration)
     case .migrate: write(try Migrate.run(configuration) + "\n", to: STDOUT_FILENO)
+    case .token: write(try TokenTool.run(configuration), to: STDOUT_FILENO)
     case .bench: try Bench.run(configuration)
     case .doctor: try Doctor.run()
     case .healthcheck:

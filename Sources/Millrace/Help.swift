@@ -25,13 +25,8 @@ enum Help {
 
   /// What `millrace COMMAND --help` prints.
   static func page(for command: Command) -> String {
-    let operand =
-      switch command {
-      case .config: " [COMMAND]"
-      case .healthcheck: " [URL]"
-      default: ""
-      }
-    var text = "millrace \(command): \(command.summary).\n\nUsage: millrace \(command)\(operand)"
+    let operands = command.operands.map { " " + $0 }.joined()
+    var text = "millrace \(command): \(command.summary).\n\nUsage: millrace \(command)\(operands)"
     let settings = Setting.used(by: command)
     if !settings.isEmpty {
       text += " [flags]\n\nFlags, with their environment variables and defaults:\n"

@@ -28,8 +28,8 @@ enum Manual {
     }
     text += """
       .SH SETTINGS
-      A flag beats an environment variable, that beats a .env file in the current folder (read by up and status), and
-      that beats the default.
+      A flag beats an environment variable, that beats a .env file in the current folder (read by up, status and token),
+      and that beats the default.
 
       """
     for setting in Setting.all {

@@ -49,7 +49,7 @@ public struct JSONScanner {
   }
 
   /// The kind of the next value, judged by its first byte.
-  mutating func peek() throws(JSONError) -> Kind {
+  public mutating func peek() throws(JSONError) -> Kind {
     skipBlanks()
     switch current {
     case UInt8(ascii: "{"): return .object

@@ -1,5 +1,5 @@
 /// The settings of one command, each with its value and where it came from. Flags beat the environment, the environment
-/// beats a `.env` file (which `up` and `status` read), and that beats the defaults.
+/// beats a `.env` file (which `up`, `status` and `token` read), and that beats the defaults.
 struct Configuration {
   /// Where a value came from.
   enum Source: Equatable {
@@ -39,7 +39,7 @@ struct Configuration {
     try readFlags(inputs.arguments)
     try Configuration.checkNames(inputs.environment)
     try readEnvironment(inputs.environment, inputs.readFile) { .variable($0) }
-    if [.up, .status].contains(command) { try readDotEnv(inputs) }
+    if [.up, .status, .token].contains(command) { try readDotEnv(inputs) }
     for setting in Setting.used(by: command) where values[setting.name] == nil {
       if let value = setting.defaultValue(for: command) { values[setting.name] = (value, .byDefault) }
     }

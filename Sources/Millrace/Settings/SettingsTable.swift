@@ -1,6 +1,7 @@
 import Balancing
 import Hashing
 import LoadTest
+import Tokens
 
 private let roles: Set<Command> = [.balance, .api, .worker]
 private let database: Set<Command> = [.api, .worker, .migrate, .bench]
@@ -64,6 +65,35 @@ extension Setting {
   static let adminTrustLoopback = Setting(
     "admin-trust-loopback", "ADMIN_TRUST_LOOPBACK", .flag, "off", [.up, .balance, .api], upDefault: "on",
     "whether this machine's own users are admins; with `up` the default is on")
+
+  // Tokens.
+  static let tokenKeysFile = Setting(
+    "token-keys-file", "TOKEN_KEYS_FILE", .text(.any), nil, [.token],
+    "the file of keys that tokens are signed and believed under, read again when it changes; `up` keeps one in its "
+      + "folder")
+  static let tokenIssuer = Setting(
+    "jwt-issuer", "JWT_ISSUER", .text(.any), nil, [.token],
+    "who makes tokens, and must have made them (`iss`); anybody who has a key unless set")
+  static let tokenAudience = Setting(
+    "jwt-audience", "JWT_AUDIENCE", .text(.any), nil, [.token],
+    "for whom tokens are made, and must be (`aud`); for anybody unless set")
+  static let allowUnexpiring = Setting(
+    "jwt-allow-unexpiring", "JWT_ALLOW_UNEXPIRING", .flag, "off", [.token],
+    "whether tokens without an end (`exp`) are believed too")
+  static let tokenTTL = Setting(
+    "token-ttl", "TOKEN_TTL", .integer(1...Tokens.Limits.lifetimeSecondsMax), "3600", [.token],
+    "how long a new token lasts in seconds, and a former key lives after a rotation")
+  static let tokenSubject = Setting(
+    "subject", "MILLRACE_TOKEN_SUBJECT", .text(.name), "user", [.token], "whom a token is issued to (`sub`)")
+  static let tokenScope = Setting(
+    "scope", "MILLRACE_TOKEN_SCOPE", .list, nil, [.token],
+    "what its bearer may do beside what every user may: admin; may be given several times")
+  static let tokenAlgorithm = Setting(
+    "algorithm", "MILLRACE_TOKEN_ALGORITHM", .choice(["hs256", "ed25519"]), nil, [.token],
+    "what the new key of a rotation is for; the same as the former unless set, and hs256 at first")
+  static let tokenDropFormer = Setting(
+    "drop-former", "MILLRACE_TOKEN_DROP_FORMER", .flag, "off", [.token],
+    "let no token of the former keys be good after a rotation, as when one was stolen")
 
   // PostgreSQL.
   static let databaseHost = Setting(
@@ -147,7 +177,7 @@ extension Setting {
   static let workerCount = Setting(
     "workers", "MILLRACE_WORKERS", .integer(1...64), "3", [.up], "how many workers are started")
   static let dataFolder = Setting(
-    "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up, .status], "the folder for everything that is kept")
+    "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up, .status, .token], "the folder for everything that is kept")
   static let verbose = Setting(
     "verbose", "MILLRACE_VERBOSE", .flag, "off", [.up],
     "show also what PostgreSQL, initdb and Redis say when all is well")
@@ -176,7 +206,9 @@ extension Setting {
   static let all: [Setting] = [
     port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel, verbose,
     backends, strategy, rateLimit, rateWindow, exposeBackend, backendInFlight, via, healthPath, adminToken,
-    adminTrustLoopback, gatewayId, workerName, secretKey, resultRetention, cacheTTL, cacheEntries, cacheMiB, waitersMax,
+    adminTrustLoopback, tokenKeysFile, tokenIssuer, tokenAudience, allowUnexpiring, tokenTTL,
+    tokenSubject, tokenScope, tokenAlgorithm, tokenDropFormer, gatewayId, workerName, secretKey, resultRetention,
+    cacheTTL, cacheEntries, cacheMiB, waitersMax,
     heavySlots, argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB, memoryMiB,
     databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
     databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections,

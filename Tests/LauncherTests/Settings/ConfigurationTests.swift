@@ -24,6 +24,8 @@ private func configuration(
     let dotEnv = try configuration(.up, [], [:], files: files)
     #expect(dotEnv.integer(.rateLimit) == 3 && dotEnv.source(of: .rateLimit) == .dotEnv)
     #expect(try configuration(.balance, [], [:], files: files).integer(.rateLimit) == 100)
+    // Who issues tokens does it as the system that was started here would.
+    #expect(try configuration(.token, files: [".env": "JWT_ISSUER=mill"]).text(.tokenIssuer) == "mill")
   }
 
   @Test func aSecretCanComeFromAFileWithoutItsLineEnd() throws {

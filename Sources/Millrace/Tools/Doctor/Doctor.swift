@@ -1,5 +1,6 @@
 import Glibc
 import Launcher
+import Tokens
 
 /// `millrace doctor`: looks for what `millrace up` needs, and for what its documents use, and says what to do about
 /// what is missing.
@@ -31,7 +32,29 @@ enum Doctor {
       descriptors(), memory(), kernel.hugePages, kernel.overcommit, kernel.processor,
       program("psql", package: "postgresql-client"), program("redis-cli", package: "redis-tools"),
       program("curl", package: "curl"),
-    ]
+    ] + (Files.environment[Setting.tokenKeysFile.variable].map { [tokenKeys($0)] } ?? [])
+  }
+
+  /// The file of keys that this environment names: whether it is one, and whether others can read it too.
+  static func tokenKeys(_ path: String) -> Finding {
+    let what = "token keys"
+    let keys: TokenKeys
+    do throws(TokenKeys.Failure) {
+      keys = try TokenKeys.load(path: path)
+    } catch {
+      let rotate = "millrace token rotate --token-keys-file \(path)"
+      let remedy =
+        switch error {
+        case .file(code: ENOENT): rotate
+        case .file: "ls -l \(path)"
+        case .malformed, .count, .full: "mv \(path) \(path).old && \(rotate)"
+        }
+      return Finding(what: what, detail: "\(path): \(error)", remedy: remedy)
+    }
+    var status = stat()
+    let isOpen = stat(path, &status) == 0 && status.st_mode & 0o077 != 0 && keys.signer != nil
+    let detail = "\(keys.keys.count) in \(path)" + (isOpen ? "; others can read it, and make tokens" : "")
+    return Finding(what: what, detail: detail, remedy: isOpen ? "chmod 600 \(path)" : nil, weight: .advice)
   }
 
   private static func server(_ what: String, _ found: ForeignProgram?, absence: String, package: String) -> Finding {
