@@ -21,7 +21,7 @@ final class APIService {
   let sealer: Sealer
   let taskKeys: HMACSHA256
   let pool: ComputePool
-  let admin: AdminAccess
+  private let door: AdminAccess
   var flights = SingleFlight<TaskIdentity, FlightWaiter>()
   /// Clients that wait for a task to be over.
   var clientsWaiting = 0
@@ -44,33 +44,33 @@ final class APIService {
     readiness = Readiness(queue)
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
     taskKeys = HMACSHA256(configuration.secret.derived(for: "task keys"))
-    admin = AdminAccess(token: configuration.adminToken, trustsLoopback: configuration.trustsLoopback)
+    door = AdminAccess(token: configuration.adminToken, trustsLoopback: configuration.trustsLoopback)
   }
 
   /// Every path there is, and what answers it.
   static func routes(_ service: APIService, metrics: Metrics) -> Router<APIService> {
-    let router = Router(service)
+    let router = Router(service, door: service.door)
     for kind in TaskKind.hashes {
-      router.on(.post, "/hash/\(kind.name)", bodyBytesMax: Limits.hashBodyBytesMax) {
+      router.on(.post, "/hash/\(kind.name)", .open, bodyBytesMax: Limits.hashBodyBytesMax) {
         (service, request, reactor) throws(Problem) in
         try await service.submitHash(kind, request, on: reactor)
       }
     }
-    router.on(.get, "/task/{id:int}") { (service, request, reactor) throws(Problem) in
+    router.on(.get, "/task/{id:int}", .open) { (service, request, reactor) throws(Problem) in
       try await service.showTask(request, on: reactor)
     }
-    router.on(.get, "/tasks") { (service, request, reactor) throws(Problem) in
+    router.on(.get, "/tasks", .open) { (service, request, reactor) throws(Problem) in
       try await service.listTasks(request, on: reactor)
     }
-    router.on(.get, "/hashes") { (service, request, reactor) throws(Problem) in
+    router.on(.get, "/hashes", .open) { (service, request, reactor) throws(Problem) in
       try await service.listHashes(request, on: reactor)
     }
-    router.on(.get, "/health") { (service, _, _) throws(Problem) in try service.health() }
-    router.on(.get, "/cache/stats") { (service, _, reactor) throws(Problem) in
+    router.on(.get, "/health", .open) { (service, _, _) throws(Problem) in try service.health() }
+    router.on(.get, "/cache/stats", .open) { (service, _, reactor) throws(Problem) in
       await service.cacheStatistics(on: reactor)
     }
-    router.on(.post, "/cache/clear") { (service, request, reactor) throws(Problem) in
-      try await service.clearCache(request, on: reactor)
+    router.on(.post, "/cache/clear", .admin) { (service, _, reactor) throws(Problem) in
+      try await service.clearCache(on: reactor)
     }
     router.addOperatorEndpoints(metrics: metrics) { (service, reactor) in await service.readiness.state(on: reactor) }
     return router

@@ -6,7 +6,7 @@
 //
 //   Messages/  requests and responses as handlers see them, and problems
 //   Server/    connections: reading within limits and deadlines, answering in order
-//   Routing/   from a path to an action
+//   Routing/   from a path to an action, past whoever watches over it
 //   Client/    one request, one response, connections kept
 //   Memory/    how much may be held for peers, and whom to part with when it is too much
 //

@@ -1,12 +1,12 @@
-public import Basics
+import Basics
 public import HTTP
 import HTTPSyntax
-import Reactor
+public import Reactor
 
 /// Who may make calls that change or reveal the system: whoever bears the admin token, and, where that is switched on,
 /// whoever calls from this very machine, with no proxy and no page of another site in between. An address that has
 /// shown wrong tokens has to wait, also with the right one: who guesses must not learn when it was right.
-public final class AdminAccess: Sendable {
+public final class AdminAccess: RouteGuard, Sendable {
   private let token: [UInt8]?
   private let trustsLoopback: Bool
   private let guesses = Locked(GuessLimit())
@@ -19,7 +19,8 @@ public final class AdminAccess: Sendable {
 
   /// - Throws: `Problem` 401 if the request shows nothing, 403 if what it shows is not enough, 429 if its address has
   ///   shown too many wrong tokens.
-  public func check(_ request: HTTPRequest, at now: MonotonicTime) throws(Problem) {
+  public func check(_ request: HTTPRequest, for access: RouteAccess, on reactor: isolated Reactor) throws(Problem) {
+    let now = reactor.now
     if let authorization = request.value(of: .authorization) {
       let address = AdminAccess.address(of: request)
       if let seconds = guesses.withLock({ $0.wait(of: address, at: now) }) {

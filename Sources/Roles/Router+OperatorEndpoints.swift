@@ -11,10 +11,10 @@ extension Router {
   public func addOperatorEndpoints(
     metrics: Metrics, state: @escaping (Context, isolated Reactor) async -> RoleState
   ) {
-    on(.get, "/livez") { (_, _, _) throws(Problem) in
+    on(.get, "/livez", .open) { (_, _, _) throws(Problem) in
       HTTPResponse.json(200, Array(#"{"status":"alive"}"#.utf8))
     }
-    on(.get, "/readyz") { (context, _, reactor) throws(Problem) in
+    on(.get, "/readyz", .open) { (context, _, reactor) throws(Problem) in
       let state = await state(context, reactor)
       let isReady = state.missing.isEmpty
       let waitingFor = state.missing + state.degraded
@@ -29,7 +29,7 @@ extension Router {
       }
       return HTTPResponse.json(isReady ? 200 : 503, json.bytes)
     }
-    on(.get, "/metrics") { (_, _, _) throws(Problem) in
+    on(.get, "/metrics", .open) { (_, _, _) throws(Problem) in
       HTTPResponse(200, "text/plain; version=0.0.4; charset=utf-8", metrics.rendered())
     }
   }

@@ -68,10 +68,15 @@ public final class WorkerProcess: Role {
     queue.start(self, on: reactor)
   }
 
-  /// `/livez`, `/readyz` and `/metrics`.
-  private func serveEndpoints(on reactor: isolated Reactor) throws(SystemError) {
+  /// Every path there is: `/livez`, `/readyz` and `/metrics`.
+  static func routes(_ queue: QueueWorker, metrics: Metrics) -> Router<QueueWorker> {
     let router = Router(queue)
     router.addOperatorEndpoints(metrics: metrics) { queue, _ in RoleState(missing: queue.missing) }
+    return router
+  }
+
+  private func serveEndpoints(on reactor: isolated Reactor) throws(SystemError) {
+    let router = WorkerProcess.routes(queue, metrics: metrics)
     let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(metrics), log: log)
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     self.server = server

@@ -20,27 +20,28 @@ final class OriginServer {
     ledger: Ledger = Ledger(), on reactor: isolated Reactor
   ) throws(SystemError) -> (HTTPServer, SocketAddress) {
     let router = Router(OriginServer(name, ledger))
-    router.on(.get, "/health") { (_, _, _) throws(Problem) in .text(200, "well") }
-    router.on(.get, "/who") { (origin, _, _) throws(Problem) in .text(200, origin.name) }
-    router.on(.get, "/echo/{word}") { (_, request, _) throws(Problem) in .text(200, "echo \(request.parameter("word"))")
+    router.on(.get, "/health", .open) { (_, _, _) throws(Problem) in .text(200, "well") }
+    router.on(.get, "/who", .open) { (origin, _, _) throws(Problem) in .text(200, origin.name) }
+    router.on(.get, "/echo/{word}", .open) { (_, request, _) throws(Problem) in
+      .text(200, "echo \(request.parameter("word"))")
     }
-    router.on(.post, "/count") { (origin, _, _) throws(Problem) in
+    router.on(.post, "/count", .open) { (origin, _, _) throws(Problem) in
       origin.posts += 1
       return .text(200, "\(origin.posts)")
     }
-    router.on(.post, "/note/{token}") { (origin, request, _) throws(Problem) in
+    router.on(.post, "/note/{token}", .open) { (origin, request, _) throws(Problem) in
       let token = request.parameter("token")
       origin.ledger.note(token)
       return .text(200, "\(token) \(request.body.count)")
     }
-    router.on(.post, "/body", bodyBytesMax: 16 << 20) { (_, request, _) throws(Problem) in
+    router.on(.post, "/body", .open, bodyBytesMax: 16 << 20) { (_, request, _) throws(Problem) in
       HTTPResponse(200, "application/octet-stream", request.body)
     }
-    router.on(.get, "/slow") { (_, _, reactor) throws(Problem) in
+    router.on(.get, "/slow", .open) { (_, _, reactor) throws(Problem) in
       await reactor.sleep(for: .milliseconds(150))
       return .text(200, "slow")
     }
-    router.on(.get, "/longer-than-connecting") { (_, _, reactor) throws(Problem) in
+    router.on(.get, "/longer-than-connecting", .open) { (_, _, reactor) throws(Problem) in
       await reactor.sleep(for: .milliseconds(1200))
       return .text(200, "at last")
     }

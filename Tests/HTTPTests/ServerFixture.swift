@@ -30,24 +30,24 @@ final class Fixture {
     let router = Router(fixture)
     let metrics = sharedMetrics
     router.addOperatorEndpoints(metrics: metrics) { (_, _) in RoleState() }
-    router.on(.get, "/hello") { (fixture, _, _) throws(Problem) in
+    router.on(.get, "/hello", .open) { (fixture, _, _) throws(Problem) in
       fixture.served += 1
       return .text(200, "hello")
     }
-    router.on(.post, "/echo", bodyBytesMax: 1000) { (_, request, _) throws(Problem) in
+    router.on(.post, "/echo", .open, bodyBytesMax: 1000) { (_, request, _) throws(Problem) in
       HTTPResponse(200, "application/octet-stream", request.body)
     }
-    router.on(.post, "/count", bodyBytesMax: 1_000_000) { (_, request, _) throws(Problem) in
+    router.on(.post, "/count", .open, bodyBytesMax: 1_000_000) { (_, request, _) throws(Problem) in
       .text(200, "\(request.body.count) bytes")
     }
-    router.on(.post, "/hold", bodyBytesMax: 1_000_000) { (fixture, _, _) throws(Problem) in
+    router.on(.post, "/hold", .open, bodyBytesMax: 1_000_000) { (fixture, _, _) throws(Problem) in
       await withUnsafeContinuation { fixture.gate = $0 }
       return .text(200, "held")
     }
-    router.on(.get, "/large") { (_, _, _) throws(Problem) in
+    router.on(.get, "/large", .open) { (_, _, _) throws(Problem) in
       .text(200, String(repeating: "x", count: Fixture.largeBytes))
     }
-    router.on(.post, "/pieces", bodyBytesMax: 100_000, streamsBody: true) {
+    router.on(.post, "/pieces", .open, bodyBytesMax: 100_000, streamsBody: true) {
       (fixture, request, reactor) throws(Problem) in
       var sizes: [Int] = []
       while let piece = try await request.bodyReader?.next(on: reactor) {
@@ -56,20 +56,22 @@ final class Fixture {
       }
       return .text(200, "\(sizes.reduce(0, +)) in \(sizes.count)")
     }
-    router.on(.post, "/unread", streamsBody: true) { (_, _, _) throws(Problem) in .text(200, "not read") }
-    router.on(.get, "/task/{id:int}") { (_, request, _) throws(Problem) in .text(200, "task \(request.integer("id"))") }
-    router.on(.get, "/data/{key}") { (_, request, _) throws(Problem) in
+    router.on(.post, "/unread", .open, streamsBody: true) { (_, _, _) throws(Problem) in .text(200, "not read") }
+    router.on(.get, "/task/{id:int}", .open) { (_, request, _) throws(Problem) in
+      .text(200, "task \(request.integer("id"))")
+    }
+    router.on(.get, "/data/{key}", .open) { (_, request, _) throws(Problem) in
       let query = try request.query("q") ?? "-"
       return .text(200, "\(request.parameter("key"))|\(query)")
     }
-    router.on(.get, "/stream") { (_, _, _) throws(Problem) in
+    router.on(.get, "/stream", .open) { (_, _, _) throws(Problem) in
       HTTPResponse(200, "text/plain", streaming: Counting())
     }
-    router.on(.get, "/gate") { (fixture, _, _) throws(Problem) in
+    router.on(.get, "/gate", .open) { (fixture, _, _) throws(Problem) in
       await withUnsafeContinuation { fixture.gate = $0 }
       return .text(200, "open")
     }
-    router.on(.get, "/patience") { (fixture, request, reactor) throws(Problem) in
+    router.on(.get, "/patience", .open) { (fixture, request, reactor) throws(Problem) in
       let pause = Pause()
       request.whenClientEnds { pause.end() }
       fixture.served += 1

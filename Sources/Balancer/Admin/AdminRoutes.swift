@@ -11,22 +11,22 @@ enum AdminRoutes {
   private static let strategyFields = JSONFields("strategy", "new_strategy")
 
   static func router(_ context: AdminContext) -> Router<AdminContext> {
-    let router = Router(context)
+    let configuration = context.shared.configuration
+    let door = AdminAccess(token: configuration.adminToken, trustsLoopback: configuration.trustsLoopback)
+    let router = Router(context, door: door)
     router.addOperatorEndpoints(metrics: context.shared.registry) { (context, _) in
       RoleState(missing: context.shared.backends.unchecked)
     }
-    router.on(.get, "/") { (context, _, reactor) throws(Problem) in overview(context.shared, nowMs(reactor)) }
-    router.on(.get, "/lb/health") { (_, _, _) throws(Problem) in
+    router.on(.get, "/", .open) { (context, _, reactor) throws(Problem) in overview(context.shared, nowMs(reactor)) }
+    router.on(.get, "/lb/health", .open) { (_, _, _) throws(Problem) in
       .json(200, Array(#"{"status":"healthy","service":"loadbalancer"}"#.utf8))
     }
-    router.on(.get, "/lb/stats") { (context, _, reactor) throws(Problem) in stats(context, nowMs(reactor)) }
-    router.on(.get, "/lb/rate-limits") { (context, request, reactor) throws(Problem) in
-      try context.requireAdmin(request, on: reactor)
-      return try rateLimits(context.shared, of: request.query("ip"), nowMs(reactor))
+    router.on(.get, "/lb/stats", .open) { (context, _, reactor) throws(Problem) in stats(context, nowMs(reactor)) }
+    router.on(.get, "/lb/rate-limits", .admin) { (context, request, reactor) throws(Problem) in
+      try rateLimits(context.shared, of: request.query("ip"), nowMs(reactor))
     }
-    router.on(.post, "/lb/strategy", bodyBytesMax: 4096) { (context, request, reactor) throws(Problem) in
-      try context.requireAdmin(request, on: reactor)
-      return try changeStrategy(context.shared, request)
+    router.on(.post, "/lb/strategy", .admin, bodyBytesMax: 4096) { (context, request, _) throws(Problem) in
+      try changeStrategy(context.shared, request)
     }
     BackendRoutes.add(to: router)
     return router

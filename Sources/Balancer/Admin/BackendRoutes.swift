@@ -12,17 +12,14 @@ enum BackendRoutes {
   private static let changeFields = JSONFields("weight", "state")
 
   static func add(to router: Router<AdminContext>) {
-    router.on(.post, "/lb/backends", bodyBytesMax: 4096) { (context, request, reactor) throws(Problem) in
-      try context.requireAdmin(request, on: reactor)
-      return try join(context.shared, request)
+    router.on(.post, "/lb/backends", .admin, bodyBytesMax: 4096) { (context, request, _) throws(Problem) in
+      try join(context.shared, request)
     }
-    router.on(.delete, "/lb/backends/{name}") { (context, request, reactor) throws(Problem) in
-      try context.requireAdmin(request, on: reactor)
-      return try leave(context.shared, request.parameter("name"))
+    router.on(.delete, "/lb/backends/{name}", .admin) { (context, request, _) throws(Problem) in
+      try leave(context.shared, request.parameter("name"))
     }
-    router.on(.patch, "/lb/backends/{name}", bodyBytesMax: 4096) { (context, request, reactor) throws(Problem) in
-      try context.requireAdmin(request, on: reactor)
-      return try change(context.shared, request)
+    router.on(.patch, "/lb/backends/{name}", .admin, bodyBytesMax: 4096) { (context, request, _) throws(Problem) in
+      try change(context.shared, request)
     }
   }
 

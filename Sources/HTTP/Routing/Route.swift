@@ -4,6 +4,10 @@ import HTTPSyntax
 struct Route<Context> {
   /// The method; a route for GET also answers HEAD.
   let method: HTTPMethod
+  /// The pattern, as it was given.
+  let pattern: String
+  /// Who may call it.
+  let access: RouteAccess
   /// The largest body it takes.
   let bodyBytesMax: Int
   /// Whether the action reads the body itself.

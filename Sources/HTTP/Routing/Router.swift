@@ -6,6 +6,9 @@ public import Reactor
 /// Patterns are literal segments and parameters: `/task/{id:int}/events`, `/data/{key}`. A literal wins over a
 /// parameter. A parameter takes one segment, decoded, that is not empty; `:int` takes up to 18 digits only.
 ///
+/// Each route says who may call it, and there is no default. Whoever may not is refused by the head alone: no body is
+/// read of somebody who is not let in.
+///
 /// Actions do not capture what they work on: it is the router's context, handed to each of them. So it may be plain
 /// state of the reactor, and the compiler can see that nobody else touches it.
 public final class Router<Context>: HTTPHandler {
@@ -13,28 +16,39 @@ public final class Router<Context>: HTTPHandler {
   public typealias Action = (Context, HTTPRequest, isolated Reactor) async throws(Problem) -> HTTPResponse
 
   private let context: Context
+  private let door: (any RouteGuard)?
   private let root = RouteNode()
   private var routes: [Route<Context>] = []
 
-  /// A router without routes, whose actions work on `context`.
-  public init(_ context: Context) {
+  /// A router without routes, whose actions work on `context`; `door` decides who may call those that are not open.
+  public init(_ context: Context, door: (any RouteGuard)? = nil) {
     self.context = context
+    self.door = door
   }
 
-  /// Has `action` answer requests of `method` for `pattern`. With `streamsBody` it is called as soon as the head is
-  /// there and reads the body itself, with the request's `bodyReader`.
+  /// Every route there is, in the order in which they were added.
+  public var table: [(method: HTTPMethod, pattern: String, access: RouteAccess)] {
+    routes.map { ($0.method, $0.pattern, $0.access) }
+  }
+
+  /// Has `action` answer requests of `method` for `pattern` by those who have `access`. With `streamsBody` it is called
+  /// as soon as the head is there and reads the body itself, with the request's `bodyReader`.
   public func on(
-    _ method: HTTPMethod, _ pattern: String, bodyBytesMax: Int = HTTPLimits.bodyBytesMax, streamsBody: Bool = false,
-    _ action: @escaping Action
+    _ method: HTTPMethod, _ pattern: String, _ access: RouteAccess, bodyBytesMax: Int = HTTPLimits.bodyBytesMax,
+    streamsBody: Bool = false, _ action: @escaping Action
   ) {
     precondition(pattern.hasPrefix("/"), "a pattern begins with a slash: \(pattern)")
+    precondition(access == .open || door != nil, "nobody watches over \(pattern)")
     var node = root
     for segment in pattern.split(separator: "/", omittingEmptySubsequences: false).dropFirst() {
       node = node.child(forPattern: segment)
     }
     precondition(!node.routes.contains { $0.method == method }, "two routes for \(method.name) \(pattern)")
     node.routes.append((method, routes.count))
-    routes.append(Route(method: method, bodyBytesMax: bodyBytesMax, streamsBody: streamsBody, action: action))
+    routes.append(
+      Route(
+        method: method, pattern: pattern, access: access, bodyBytesMax: bodyBytesMax, streamsBody: streamsBody,
+        action: action))
   }
 
   /// Finds the route from the head alone.
@@ -56,6 +70,9 @@ public final class Router<Context>: HTTPHandler {
     if let route = node.routes.first(where: { $0.method == wanted }) {
       request.route = route.index
       let found = routes[route.index]
+      if found.access != .open, let problem = refusal(of: request, by: found.access, on: reactor) {
+        return .refuse(request.answer(problem))
+      }
       if Router.isCoded(request) {
         // Says also which coding would do (RFC 9110 §15.5.16, §12.5.3).
         var response = request.answer(Problem(415, "The body must not be coded: send it without Content-Encoding."))
@@ -78,6 +95,16 @@ public final class Router<Context>: HTTPHandler {
       return try await routes[route].action(context, request, reactor)
     } catch {
       return request.answer(error)
+    }
+  }
+
+  private func refusal(of request: HTTPRequest, by access: RouteAccess, on reactor: isolated Reactor) -> Problem? {
+    guard let door else { preconditionFailure("a guarded route without a guard") }
+    do throws(Problem) {
+      try door.check(request, for: access, on: reactor)
+      return nil
+    } catch {
+      return error
     }
   }
 

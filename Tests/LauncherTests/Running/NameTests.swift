@@ -30,8 +30,8 @@ import Testing
   /// A server that says who it is, and how it is.
   private static func server(_ host: Host, _ address: String, on reactor: isolated Reactor) throws -> HTTPServer {
     let router = Router(host)
-    router.on(.get, "/health") { (host, _, _) throws(Problem) in .text(host.isWell ? 200 : 503, "") }
-    router.on(.get, "/who") { (host, _, _) throws(Problem) in .text(200, host.name) }
+    router.on(.get, "/health", .open) { (host, _, _) throws(Problem) in .text(host.isWell ? 200 : 503, "") }
+    router.on(.get, "/who", .open) { (host, _, _) throws(Problem) in .text(200, host.name) }
     let log = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "test", level: .error)
     let server = HTTPServer(handler: router, metrics: HTTPServerMetrics(Metrics()), log: log)
     _ = try server.listen(on: try #require(SocketAddress(address)), on: reactor)
