@@ -59,19 +59,20 @@ let package = Package(
     room("Tasks", ["Basics", "Telemetry", "Reactor", "Hashing"]),
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"]),
     room("Tokens", ["Basics", "Hashing"]),
-    room("Roles", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP"]),
+    room("Roles", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Tokens"]),
 
     // Floor 4: roles, and the tools that run them.
     room(
       "Balancer",
       [
-        "CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Exchange", "Balancing", "Roles",
+        "CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Exchange", "Balancing", "Tokens",
+        "Roles",
       ]),
     room(
       "API",
       [
         "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Redis", "Caching", "Hashing", "Tasks", "TaskQueue",
-        "Roles",
+        "Tokens", "Roles",
       ]),
     room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Redis", "Hashing", "Tasks", "TaskQueue", "Roles"]),
     room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),
@@ -93,7 +94,7 @@ let package = Package(
       "APITests",
       [
         "API", "Basics", "HTTP", "Hashing", "Postgres", "Reactor", "Redis", "TaskQueue", "Tasks", "Telemetry",
-        "TestSupport",
+        "TestSupport", "Tokens",
       ]),
     tests("TasksTests", ["Basics", "Hashing", "Reactor", "Tasks", "Telemetry", "TestSupport"]),
     tests("TaskQueueTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TaskQueue", "TestSupport"]),
@@ -103,10 +104,13 @@ let package = Package(
     tests("ReactorTests", ["Basics", "Reactor", "TestSupport"]),
     tests(
       "BalancerTests",
-      ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Exchange", "Balancing", "Balancer", "TestSupport"]),
+      [
+        "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Exchange", "Balancing", "Balancer", "Tokens",
+        "TestSupport",
+      ]),
     tests("HTTPSyntaxTests", ["Basics", "HTTPSyntax", "TestSupport"]),
     tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTPSyntax", "HTTP", "Roles", "TestSupport"]),
-    tests("RolesTests", ["Basics", "Roles"]),
+    tests("RolesTests", ["Basics", "HTTP", "HTTPSyntax", "Hashing", "Reactor", "Roles", "TestSupport", "Tokens"]),
     tests("TokensTests", ["Basics", "Hashing", "TestSupport", "Tokens"]),
     tests("HashingTests", ["Basics", "CArgon2", "Hashing", "TestSupport"]),
     tests("BalancingTests", ["Basics", "Balancing"]),
@@ -114,7 +118,9 @@ let package = Package(
     tests("CachingTests", ["Basics", "Caching"]),
     tests(
       "WorkerTests",
-      ["Basics", "Hashing", "Postgres", "Reactor", "TaskQueue", "Tasks", "Telemetry", "TestSupport", "Worker"]),
+      [
+        "Basics", "HTTP", "Hashing", "Postgres", "Reactor", "TaskQueue", "Tasks", "Telemetry", "TestSupport", "Worker",
+      ]),
     tests("TidyTests", ["TestSupport"]),
     tests(
       "LauncherTests",

@@ -17,6 +17,7 @@ public import Hashing
 public import Reactor
 public import Redis
 public import TaskQueue
+public import Tokens
 
 /// How an API process runs.
 public struct APIConfiguration: Sendable {
@@ -45,8 +46,10 @@ public struct APIConfiguration: Sendable {
   public var memoryBytes = 256 << 20
   /// Clients that may wait for a task at a time; further ones get their answer at once.
   public var waitersMax = 4000
-  /// The token that allows admin calls; nil allows none by token.
+  /// The token that allows admin calls; nil allows none by it.
   public var adminToken: String?
+  /// What believes the tokens of users, and of admins; nil believes none.
+  public var tokens: TokenAuthority?
   /// Whether a call from the loopback address without forwarding fields is an admin's.
   public var trustsLoopback = false
   /// How long a stop waits for requests under way.

@@ -21,7 +21,7 @@ final class APIService {
   let sealer: Sealer
   let taskKeys: HMACSHA256
   let pool: ComputePool
-  private let door: AdminAccess
+  private let door: Admission
   var flights = SingleFlight<TaskIdentity, FlightWaiter>()
   /// Clients that wait for a task to be over.
   var clientsWaiting = 0
@@ -44,7 +44,8 @@ final class APIService {
     readiness = Readiness(queue)
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
     taskKeys = HMACSHA256(configuration.secret.derived(for: "task keys"))
-    door = AdminAccess(token: configuration.adminToken, trustsLoopback: configuration.trustsLoopback)
+    door = Admission(
+      adminToken: configuration.adminToken, tokens: configuration.tokens, trustsLoopback: configuration.trustsLoopback)
   }
 
   /// Every path there is, and what answers it.

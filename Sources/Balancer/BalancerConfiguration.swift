@@ -2,6 +2,7 @@ public import Balancing
 import Basics
 public import Exchange
 public import Reactor
+public import Tokens
 
 /// What a balancer does; the executable fills it from flags and environment.
 public struct BalancerConfiguration: Sendable {
@@ -70,6 +71,8 @@ public struct BalancerConfiguration: Sendable {
   public var exposesBackend = false
   /// The token that allows what changes or reveals the system; without one nobody has it.
   public var adminToken: String?
+  /// What believes tokens, of which those with the scope `admin` allow the same; nil believes none.
+  public var tokens: TokenAuthority?
   /// Whether requests from the loopback address that were not forwarded are allowed as much.
   public var trustsLoopback = false
   /// Requests that one backend may have in flight; further ones wait.

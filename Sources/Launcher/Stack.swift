@@ -73,7 +73,8 @@ struct Stack {
     // What somebody has set for another PostgreSQL or Redis must not lead these processes there.
     // So must not what a service manager has said to the launcher alone.
     let foreign = [
-      "PG", "REDIS_", "SECRET_KEY", "MILLRACE_LISTEN", "BACKENDS", "DB_PASSWORD", "NOTIFY_SOCKET", "WATCHDOG_",
+      "PG", "REDIS_", "SECRET_KEY", "TOKEN_KEYS", "MILLRACE_LISTEN", "BACKENDS", "DB_PASSWORD", "NOTIFY_SOCKET",
+      "WATCHDOG_",
       "LISTEN_",
     ]
     var variables = configuration.environment.filter { entry in !foreign.contains { entry.key.hasPrefix($0) } }
@@ -83,6 +84,7 @@ struct Stack {
     variables["DB_USER"] = PostgresServer.name
     variables["REDIS_URL"] = "unix:\(folder.run)/redis.sock"
     variables["SECRET_KEY_FILE"] = folder.secretKey
+    variables["TOKEN_KEYS_FILE"] = folder.tokenKeys
     variables["MILLRACE_LOGS"] = configuration.logsAreJSON ? "json" : "text"
     return variables
   }

@@ -1,10 +1,10 @@
 // Roles: what every role does alike, once: its process's signals, the second signal, what a service manager hears, the
-// descriptor limit, the endpoints for operators, and who is an admin.
+// descriptor limit, the endpoints for operators, and who may call what.
 //
-// The roles on the floor above are `Role`s and are run by `RoleProcess`; their routers get `addOperatorEndpoints`; who
-// may change or reveal something is asked of `AdminAccess`. It calls `Reactor` for signals, `HTTP` for routes and
-// `Telemetry` for logs and metrics. What a new role has to do at its start and end is in `Role`; what all roles should
-// do in addition belongs here.
+// The roles on the floor above are `Role`s and are run by `RoleProcess`; their routers get `addOperatorEndpoints`, and
+// an `Admission` as the guard of what is not open to anybody. It calls `Reactor` for signals, `HTTP` for routes,
+// `Tokens` for who somebody is, and `Telemetry` for logs and metrics. What a new role has to do at its start and end is
+// in `Role`; what all roles should do in addition belongs here.
 
 import Basics
 

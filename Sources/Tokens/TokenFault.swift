@@ -22,7 +22,7 @@ public enum TokenFault: String, Error, CaseIterable, Sendable {
   case wrongAudience = "it is for others"
 
   /// Whether it was made by nobody who has a key, as one is that somebody guesses.
-  var isForgery: Bool {
+  public var isForgery: Bool {
     switch self {
     case .malformed, .critical, .unknownKey, .wrongAlgorithm, .badSignature: true
     case .expired, .unexpiring, .notYetValid, .wrongIssuer, .wrongAudience: false

@@ -12,7 +12,8 @@ enum AdminRoutes {
 
   static func router(_ context: AdminContext) -> Router<AdminContext> {
     let configuration = context.shared.configuration
-    let door = AdminAccess(token: configuration.adminToken, trustsLoopback: configuration.trustsLoopback)
+    let door = Admission(
+      adminToken: configuration.adminToken, tokens: configuration.tokens, trustsLoopback: configuration.trustsLoopback)
     let router = Router(context, door: door)
     router.addOperatorEndpoints(metrics: context.shared.registry) { (context, _) in
       RoleState(missing: context.shared.backends.unchecked)

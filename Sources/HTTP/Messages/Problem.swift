@@ -26,6 +26,8 @@ public struct Problem: Error, Sendable {
   public var fields: [(name: StaticString, value: StaticString)] = []
   /// Seconds after which the client may try again; sent as `Retry-After`.
   public var retryAfterSeconds: Int?
+  /// What only the log is told, beside what the client is.
+  public var secretReason: String?
 
   /// A problem with `status`.
   public init(_ status: Int, _ detail: String, errors: [FieldError] = [], retryAfterSeconds: Int? = nil) {
@@ -73,7 +75,8 @@ public struct Problem: Error, Sendable {
   /// The response to the request called `requestID`.
   public func response(requestID: [UInt8]) -> HTTPResponse {
     var response = HTTPResponse(status, "application/problem+json", json(requestID: requestID))
-    response.reason = ([detail] + errors.map { "\($0.field): \($0.detail)" }).joined(separator: " ")
+    let reasons = [detail] + errors.map { "\($0.field): \($0.detail)" } + (secretReason.map { ["(\($0))"] } ?? [])
+    response.reason = reasons.joined(separator: " ")
     for field in fields { response.set(field.name, field.value) }
     if let retryAfterSeconds { response.set("Retry-After", String(retryAfterSeconds)) }
     return response

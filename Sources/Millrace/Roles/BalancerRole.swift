@@ -9,16 +9,17 @@ enum BalancerRole {
   /// Runs a balancer until a signal stops it.
   /// - Throws: `CommandError`.
   static func run(_ configuration: Configuration) throws(CommandError) {
-    let balancer = try plan(configuration)
-    try TaskRoles.run(configuration.logger("balancer"), listens: [balancer.listen], flag: "--host and --port") {
+    let log = configuration.logger("balancer")
+    let balancer = try plan(configuration, log)
+    try TaskRoles.run(log, listens: [balancer.listen], flag: "--host and --port") {
       (log) throws(SystemError) in
       try BalancerProcess.run(balancer, log: log, metrics: Metrics())
     }
   }
 
-  /// What a balancer that was told this does.
+  /// What a balancer that was told this does; `log` is for what it finds of its configuration later.
   /// - Throws: `CommandError` if it cannot do that.
-  static func plan(_ configuration: Configuration) throws(CommandError) -> BalancerConfiguration {
+  static func plan(_ configuration: Configuration, _ log: Logger? = nil) throws(CommandError) -> BalancerConfiguration {
     let listen = try HostName.listening(configuration.text(.host) ?? "", port: UInt16(configuration.integer(.port)))
     var backends: [BalancerConfiguration.BackendAddress] = []
     var names: [BackendName] = []
@@ -48,6 +49,7 @@ enum BalancerRole {
     balancer.memoryBytes = configuration.integer(.memoryMiB) << 20
     balancer.adminToken = configuration.text(.adminToken)
     balancer.trustsLoopback = configuration.isOn(.adminTrustLoopback)
+    balancer.tokens = try configuration.tokens(log)
     balancer.healthPath = configuration.text(.healthPath) ?? ""
     return balancer
   }

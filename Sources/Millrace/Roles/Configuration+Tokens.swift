@@ -1,5 +1,6 @@
 import Glibc
 import Launcher
+import Telemetry
 import Tokens
 
 extension Configuration {
@@ -10,6 +11,25 @@ extension Configuration {
     rules.audience = text(.tokenAudience)
     rules.allowsUnexpiring = isOn(.allowUnexpiring)
     return rules
+  }
+
+  /// What believes and issues tokens; nil if there is no file of keys. That it was read anew, or could not be, is told
+  /// to `log`.
+  /// - Throws: `CommandError` if the file cannot be read.
+  func tokens(_ log: Logger?) throws(CommandError) -> TokenAuthority? {
+    guard let path = text(.tokenKeysFile) else { return nil }
+    do throws(TokenKeys.Failure) {
+      return try TokenAuthority(keysAt: path, rules: tokenRules) { failure in
+        if let failure {
+          log?.warning(
+            "the keys of tokens cannot be read; the former ones stay", [("file", path), ("reason", "\(failure)")])
+        } else {
+          log?.info("the keys of tokens were read again", [("file", path)])
+        }
+      }
+    } catch {
+      throw Configuration.unreadable(path, error)
+    }
   }
 
   /// The file of keys that a tool works on: the one that was named, or that of the system in the data folder.

@@ -13,15 +13,16 @@ enum TaskRoles {
   /// Runs an API process until a signal stops it.
   /// - Throws: `CommandError`.
   static func runAPI(_ configuration: Configuration) throws(CommandError) {
-    let api = try planAPI(configuration)
-    try run(configuration.logger("api"), listens: api.endpoints, flag: "--listen") { (log) throws(SystemError) in
+    let log = configuration.logger("api")
+    let api = try planAPI(configuration, log)
+    try run(log, listens: api.endpoints, flag: "--listen") { (log) throws(SystemError) in
       try APIProcess.run(api, log: log, metrics: Metrics())
     }
   }
 
-  /// What an API process that was told this does.
+  /// What an API process that was told this does; `log` is for what it finds of its configuration later.
   /// - Throws: `CommandError` if it cannot do that.
-  static func planAPI(_ configuration: Configuration) throws(CommandError) -> APIConfiguration {
+  static func planAPI(_ configuration: Configuration, _ log: Logger? = nil) throws(CommandError) -> APIConfiguration {
     var api = APIConfiguration(secret: try configuration.secret())
     api.instance = configuration.text(.gatewayId) ?? HostName.own
     api.endpoints = try configuration.addresses()
@@ -42,6 +43,7 @@ enum TaskRoles {
     api.waitersMax = configuration.text(.waitersMax).flatMap { Int($0) } ?? waitersMax(apis: 1)
     api.adminToken = configuration.text(.adminToken)
     api.trustsLoopback = configuration.isOn(.adminTrustLoopback)
+    api.tokens = try configuration.tokens(log)
     return api
   }
 

@@ -68,17 +68,17 @@ extension Setting {
 
   // Tokens.
   static let tokenKeysFile = Setting(
-    "token-keys-file", "TOKEN_KEYS_FILE", .text(.any), nil, [.token],
+    "token-keys-file", "TOKEN_KEYS_FILE", .text(.any), nil, [.balance, .api, .token],
     "the file of keys that tokens are signed and believed under, read again when it changes; `up` keeps one in its "
       + "folder")
   static let tokenIssuer = Setting(
-    "jwt-issuer", "JWT_ISSUER", .text(.any), nil, [.token],
+    "jwt-issuer", "JWT_ISSUER", .text(.any), nil, [.up, .balance, .api, .token],
     "who makes tokens, and must have made them (`iss`); anybody who has a key unless set")
   static let tokenAudience = Setting(
-    "jwt-audience", "JWT_AUDIENCE", .text(.any), nil, [.token],
+    "jwt-audience", "JWT_AUDIENCE", .text(.any), nil, [.up, .balance, .api, .token],
     "for whom tokens are made, and must be (`aud`); for anybody unless set")
   static let allowUnexpiring = Setting(
-    "jwt-allow-unexpiring", "JWT_ALLOW_UNEXPIRING", .flag, "off", [.token],
+    "jwt-allow-unexpiring", "JWT_ALLOW_UNEXPIRING", .flag, "off", [.up, .balance, .api, .token],
     "whether tokens without an end (`exp`) are believed too")
   static let tokenTTL = Setting(
     "token-ttl", "TOKEN_TTL", .integer(1...Tokens.Limits.lifetimeSecondsMax), "3600", [.token],

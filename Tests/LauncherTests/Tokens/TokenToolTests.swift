@@ -98,4 +98,13 @@ import Testing
     try "x".write(toFile: path, atomically: false, encoding: .utf8)
     #expect(Doctor.tokenKeys(path).remedy?.hasPrefix("mv ") == true)
   }
+
+  @Test func aRoleThatCannotReadItsKeysDoesNotStart() async throws {
+    let key = ["SECRET_KEY": String(repeating: "0", count: 64)]
+    let path = folder.path + "/token.keys"
+    for line in [["api", "--listen", "127.0.0.1:1"], ["balance", "--backend", "127.0.0.1:1"]] {
+      let (code, output) = try await run(line, environment: key.merging(["TOKEN_KEYS_FILE": path]) { $1 })
+      #expect(code == 78 && output.hasPrefix("millrace: the keys of tokens, '\(path)': No such file"), "\(output)")
+    }
+  }
 }

@@ -1,0 +1,43 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+/// Tokens in a whole system.
+@Suite(.serialized, .timeLimit(.minutes(15))) struct RunningTokenTests {
+  @Test func aSystemHasKeysOfItsOwnWhichRotateWhileItRuns() async throws {
+    let system = try System(["--admin-trust-loopback", "off"])
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let keys = system.folder + "/data/token.keys"
+    var status = stat()
+    #expect(stat(keys, &status) == 0 && status.st_mode & 0o777 == 0o600)
+    let base = "http://127.0.0.1:\(system.port)"
+
+    func issue(_ flags: String = "") throws -> String {
+      String(try shell("'\(executable)' token issue --data \(system.folder)/data \(flags)").dropLast())
+    }
+    func statuses(_ token: String) throws -> [String] {
+      let field = token.isEmpty ? "" : "-H 'Authorization: Bearer \(token)'"
+      // One behind the balancer, one of its own.
+      return try ["-X POST \(base)/cache/clear", "\(base)/lb/rate-limits"].map {
+        try shell("curl -s -o /dev/null -w '%{http_code}' \(field) \($0)")
+      }
+    }
+    let guest = try issue()
+    #expect(try statuses("") == ["401", "401"])
+    #expect(try statuses(guest) == ["403", "403"])
+    let former = try issue("--scope admin")
+    #expect(try statuses(former) == ["200", "200"])
+
+    let rotated = try shell("'\(executable)' token rotate --algorithm ed25519 --data \(system.folder)/data")
+    #expect(rotated.contains(" EdDSA signs\n"), "\(rotated)")
+    let new = try issue("--scope admin")
+    #expect(try statuses(new) == ["200", "200"])
+    #expect(try statuses(former) == ["200", "200"])
+    _ = try shell("'\(executable)' token rotate --drop-former --data \(system.folder)/data")
+    #expect(await eventually { (try? statuses(former)) == ["401", "401"] })
+    #expect(await system.waitFor("the keys of tokens were read again", times: 2))
+    #expect(!system.output.contains(former) && !system.output.contains(guest))
+  }
+}
