@@ -1,8 +1,8 @@
 // API: the HTTP interface for hash tasks: validates, answers from the cache, queues, and lets clients wait.
 //
 // The executable starts one `APIProcess`; the balancer and people call its routes. It calls Caching for memory, Redis
-// for the shared cache and for news of completed tasks, TaskQueue for everything that must last, and Tasks for what
-// there is to run. It is stateless but for its L1 cache, so it may be killed at any moment.
+// for the shared cache and for news of completed tasks, TaskQueue for everything that must last, Tasks for what there
+// is to run, and Tokens for `GET /token`. It is stateless but for its L1 cache, so it may be killed at any moment.
 //
 //   APIProcess        start and stop
 //   APIService        what all routes share; routes stand in `APIService+….swift`, one file a group of paths
@@ -50,6 +50,10 @@ public struct APIConfiguration: Sendable {
   public var adminToken: String?
   /// What believes the tokens of users, and of admins; nil believes none.
   public var tokens: TokenAuthority?
+  /// Whether `GET /token` gives one of those to whoever asks.
+  public var issuesTokens = false
+  /// How long such a token lasts, 1 to ten years.
+  public var tokenLifetimeSeconds = 3600
   /// Whether a call from the loopback address without forwarding fields is an admin's.
   public var trustsLoopback = false
   /// How long a stop waits for requests under way.
@@ -77,6 +81,8 @@ public enum Limits {
   static let readinessKept = TimeSpan.seconds(1 as UInt64)
   /// Bytes of a request body with one string: 1 MiB of text, each byte of which may be escaped in six.
   static let hashBodyBytesMax = 6 * (1 << 20) + 1024
+  /// The subject of tokens that are given to whoever asks.
+  static let guestName = "guest"
   /// Bytes of a string to be hashed.
   static let stringBytesMax = 1 << 20
 }

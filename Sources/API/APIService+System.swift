@@ -6,6 +6,7 @@ import Redis
 import TaskQueue
 import Tasks
 import Telemetry
+import Tokens
 
 extension APIService {
   /// `GET /health`. One whose tables are not those that it knows can store nothing, and balancers leave it out; without
@@ -21,6 +22,22 @@ extension APIService {
       json.field("instance", configuration.instance)
     }
     return .json(200, json.bytes)
+  }
+
+  /// `GET /token`: a token without any scope, for whoever asks.
+  func issueToken(by tokens: TokenAuthority) throws(Problem) -> HTTPResponse {
+    let now = Timestamp.current().seconds
+    let lifetime = configuration.tokenLifetimeSeconds
+    guard let token = tokens.token(for: Limits.guestName, lifetimeSeconds: lifetime, at: now) else {
+      // The keys have changed since the start: now they only verify.
+      throw Problem(503, "Nothing is signed here at the moment.", retryAfterSeconds: 60)
+    }
+    var json = JSONWriter(capacity: 512)
+    json.object { $0.field("token", token) }
+    var response = HTTPResponse.json(200, json.bytes)
+    // Nobody on the way may hand it to the next one who asks (RFC 6749 §5.1).
+    response.set("Cache-Control", "no-store")
+    return response
   }
 
   /// `GET /cache/stats`

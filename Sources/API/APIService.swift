@@ -73,6 +73,9 @@ final class APIService {
     router.on(.post, "/cache/clear", .admin) { (service, _, reactor) throws(Problem) in
       try await service.clearCache(on: reactor)
     }
+    if let tokens = service.configuration.tokens, service.configuration.issuesTokens {
+      router.on(.get, "/token", .open) { (service, _, _) throws(Problem) in try service.issueToken(by: tokens) }
+    }
     router.addOperatorEndpoints(metrics: metrics) { (service, reactor) in await service.readiness.state(on: reactor) }
     return router
   }

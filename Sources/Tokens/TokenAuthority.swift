@@ -32,6 +32,9 @@ public final class TokenAuthority: Sendable {
     }
   }
 
+  /// Whether it can issue tokens, by the keys that there were when it last looked.
+  public var canSign: Bool { live.known.signer != nil }
+
   /// A token for `subject`, made at `now`, that lasts for `lifetimeSeconds`, 1 to ten years; nil if no key can sign.
   public func token(
     for subject: String, scopes: [String] = [], lifetimeSeconds: Int, at now: Double

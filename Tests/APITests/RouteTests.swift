@@ -17,7 +17,7 @@ extension APITests {
     private static let routes = [
       "POST /hash/md5 open", "POST /hash/sha256 open", "POST /hash/argon2 open", "GET /task/{id:int} open",
       "GET /tasks open", "GET /hashes open", "GET /health open", "GET /cache/stats open", "POST /cache/clear admin",
-      "GET /livez open", "GET /readyz open", "GET /metrics open",
+      "GET /token open", "GET /livez open", "GET /readyz open", "GET /metrics open",
     ]
 
     private static func authority(_ folder: TemporaryFolder) throws -> TokenAuthority {
@@ -31,7 +31,12 @@ extension APITests {
       let folder = TemporaryFolder()
       let tokens = try Self.authority(folder)
       try await onReactor { reactor in
-        let api = try await APIHarness.start("routes", redis: nil, { $0.tokens = tokens }, on: reactor)
+        let api = try await APIHarness.start(
+          "routes", redis: nil,
+          {
+            $0.tokens = tokens
+            $0.issuesTokens = true
+          }, on: reactor)
         let table = APIService.routes(api.service, metrics: Metrics()).table
         #expect(table.map { "\($0.method.name) \($0.pattern) \($0.access)" }.sorted() == Self.routes.sorted())
         let now = Timestamp.current().seconds
@@ -47,6 +52,43 @@ extension APITests {
             #expect(refusal.map { status == $0 } ?? (status != 401 && status != 403), "\(route) \(caller): \(status)")
           }
         }
+        await api.stop(on: reactor)
+      }
+    }
+
+    @Test("where that is switched on, whoever asks gets a token for an hour, and no scope") func token() async throws {
+      let folder = TemporaryFolder()
+      let tokens = try Self.authority(folder)
+      try await onReactor { reactor in
+        let api = try await APIHarness.start(
+          "token", redis: nil,
+          {
+            $0.tokens = tokens
+            $0.issuesTokens = true
+          }, on: reactor)
+        let answer = try await api.send(.get, "/token", on: reactor)
+        #expect(answer.status == 200 && answer.text.hasPrefix(#"{"token":"ey"#) && answer.text.hasSuffix(#""}"#))
+        let now = Timestamp.current().seconds
+        let given = Array(answer.text.split(separator: "\"")[3].utf8)
+        #expect(try tokens.claims(of: given, at: now + 3600).scopes == [])
+        #expect(throws: TokenFault.expired) { try tokens.claims(of: given, at: now + 3600 + 31) }
+        // Keys that only verify have taken the place of those of the start.
+        try #require(TokenKeys.new(.ed25519).publicPart).store(path: folder.path + "/token.keys")
+        let deadline = reactor.now + .seconds(20 as UInt64)
+        while try await api.send(.get, "/token", on: reactor).status != 503, reactor.now < deadline {
+          await reactor.sleep(for: .milliseconds(10))
+        }
+        #expect(try await api.send(.get, "/token", on: reactor).status == 503)
+        await api.stop(on: reactor)
+      }
+    }
+
+    @Test("where it is not switched on there is no such path") func noToken() async throws {
+      let folder = TemporaryFolder()
+      let tokens = try Self.authority(folder)
+      try await onReactor { reactor in
+        let api = try await APIHarness.start("no_token", redis: nil, { $0.tokens = tokens }, on: reactor)
+        #expect(try await api.send(.get, "/token", on: reactor).status == 404)
         await api.stop(on: reactor)
       }
     }

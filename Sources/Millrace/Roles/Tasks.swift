@@ -6,6 +6,7 @@ import Reactor
 import TaskQueue
 import Tasks
 import Telemetry
+import Tokens
 import Worker
 
 /// Starts the roles that serve and compute tasks.
@@ -44,6 +45,13 @@ enum TaskRoles {
     api.adminToken = configuration.text(.adminToken)
     api.trustsLoopback = configuration.isOn(.adminTrustLoopback)
     api.tokens = try configuration.tokens(log)
+    api.tokenLifetimeSeconds = configuration.integer(.tokenTTL)
+    api.issuesTokens = configuration.isOn(.tokenEndpoint)
+    guard !api.issuesTokens || api.tokens?.canSign == true else {
+      throw .configuration(
+        "TOKEN_ENDPOINT: there is no key that signs; make one with 'millrace token rotate --token-keys-file token.keys'"
+          + " and set TOKEN_KEYS_FILE=token.keys")
+    }
     return api
   }
 

@@ -81,8 +81,11 @@ extension Setting {
     "jwt-allow-unexpiring", "JWT_ALLOW_UNEXPIRING", .flag, "off", [.up, .balance, .api, .token],
     "whether tokens without an end (`exp`) are believed too")
   static let tokenTTL = Setting(
-    "token-ttl", "TOKEN_TTL", .integer(1...Tokens.Limits.lifetimeSecondsMax), "3600", [.token],
+    "token-ttl", "TOKEN_TTL", .integer(1...Tokens.Limits.lifetimeSecondsMax), "3600", [.up, .api, .token],
     "how long a new token lasts in seconds, and a former key lives after a rotation")
+  static let tokenEndpoint = Setting(
+    "token-endpoint", "TOKEN_ENDPOINT", .flag, "off", [.up, .api], upDefault: "on",
+    "whether GET /token gives a token to whoever asks, for demonstrations; with `up` the default is on")
   static let tokenSubject = Setting(
     "subject", "MILLRACE_TOKEN_SUBJECT", .text(.name), "user", [.token], "whom a token is issued to (`sub`)")
   static let tokenScope = Setting(
@@ -206,7 +209,7 @@ extension Setting {
   static let all: [Setting] = [
     port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel, verbose,
     backends, strategy, rateLimit, rateWindow, exposeBackend, backendInFlight, via, healthPath, adminToken,
-    adminTrustLoopback, tokenKeysFile, tokenIssuer, tokenAudience, allowUnexpiring, tokenTTL,
+    adminTrustLoopback, tokenKeysFile, tokenIssuer, tokenAudience, allowUnexpiring, tokenTTL, tokenEndpoint,
     tokenSubject, tokenScope, tokenAlgorithm, tokenDropFormer, gatewayId, workerName, secretKey, resultRetention,
     cacheTTL, cacheEntries, cacheMiB, waitersMax,
     heavySlots, argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB, memoryMiB,

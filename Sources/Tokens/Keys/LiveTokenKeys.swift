@@ -40,6 +40,9 @@ final class LiveTokenKeys: Sendable {
     state = Locked(State(keys: try TokenKeys.load(path: path), stamp: stamp, lookedAt: -.infinity))
   }
 
+  /// The keys when it last looked.
+  var known: TokenKeys { state.withLock { $0.keys } }
+
   /// The keys at `now`, seconds since the Unix epoch.
   func keys(at now: Double) -> TokenKeys {
     // A clock that was set back must not keep it from looking.

@@ -106,5 +106,8 @@ import Testing
       let (code, output) = try await run(line, environment: key.merging(["TOKEN_KEYS_FILE": path]) { $1 })
       #expect(code == 78 && output.hasPrefix("millrace: the keys of tokens, '\(path)': No such file"), "\(output)")
     }
+    let none = try await run(
+      ["api", "--listen", "127.0.0.1:1"], environment: key.merging(["TOKEN_ENDPOINT": "on"]) { $1 })
+    #expect(none.code == 78 && none.output.hasPrefix("millrace: TOKEN_ENDPOINT: there is no key that signs"))
   }
 }
