@@ -63,6 +63,27 @@ import Testing
   ])
 func `a timestamp is shown as RFC 3339 in UTC`(microseconds: Int64, text: String) {
   #expect(String(decoding: Timestamp(microseconds: microseconds).rfc3339, as: UTF8.self) == text)
+  #expect(Timestamp(rfc3339: text.utf8) == Timestamp(microseconds: microseconds))
+}
+
+@Test(.timeLimit(.minutes(5))) func `a time in RFC 3339 is read, whatever its offset, and nothing else is`() {
+  func read(_ text: String) -> Int64? { Timestamp(rfc3339: text.utf8)?.microseconds }
+  for text in ["2026-01-31T12:00:00Z", "2026-01-31t13:30:00.000000+01:30", "2026-01-30 23:00:00.0-13:00"] {
+    #expect(read(text) == 1_769_860_800_000_000, "\(text)")
+  }
+  #expect(read("1970-01-01T00:00:00.1234567Z") == 123_456 && read("1969-12-31T23:59:60Z") == 0)
+  for text in [
+    "", "2026-01-31", "2026-01-31T12:00:00", "2026-02-29T12:00:00Z", "2026-13-01T12:00:00Z", "2026-01-31T24:00:00Z",
+    "2026-01-31T12:60:00Z", "2026-01-31T12:00:61Z", "2026-01-31T12:00:00.Z", "2026-01-31T12:00:00+24:00",
+    "2026-01-31T12:00:00ZZ", "26-01-31T12:00:00Z", "2026-1-31T12:00:00Z", "２026-01-31T12:00:00Z",
+    " 2026-01-31T12:00:00Z",
+  ] { #expect(read(text) == nil, "\(text)") }
+  var random = SeededRandom(seed: 3)
+  for _ in 0..<2000 {
+    let time = Timestamp(
+      microseconds: Int64.random(in: -60_000_000_000_000_000...250_000_000_000_000_000, using: &random))
+    #expect(Timestamp(rfc3339: time.rfc3339) == time)
+  }
 }
 
 @Test(.timeLimit(.minutes(5))) func `hexadecimal decodes what it encodes and nothing else`() {
