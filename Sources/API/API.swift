@@ -83,6 +83,16 @@ public enum Limits {
   static let hashBodyBytesMax = 6 * (1 << 20) + 1024
   /// The subject of tokens that are given to whoever asks.
   static let guestName = "guest"
+  /// Strings in one batch.
+  static let batchStringsMax = 1000
+  /// Bytes of a request body that asks for a long task.
+  static let longTaskBodyBytesMax = 16 << 10
+  /// How far ahead a task may be scheduled.
+  static let runAtAheadMax = TimeSpan.seconds(366 * 86_400 as UInt64)
+  /// How often a task may be tried.
+  static let attemptsMax: Int16 = 25
+  /// Bytes of the name that a client gives a request.
+  static let idempotencyKeyBytesMax = 255
   /// Bytes of a string to be hashed.
   static let stringBytesMax = 1 << 20
 }

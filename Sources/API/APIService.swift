@@ -57,6 +57,14 @@ final class APIService {
         try await service.submitHash(kind, request, on: reactor)
       }
     }
+    router.on(.post, "/hash/batch", .open, bodyBytesMax: Limits.hashBodyBytesMax) {
+      (service, request, reactor) throws(Problem) in
+      try await service.submitBatch(request, on: reactor)
+    }
+    router.on(.post, "/longtask", .user, bodyBytesMax: Limits.longTaskBodyBytesMax) {
+      (service, request, reactor) throws(Problem) in
+      try await service.submitLongTask(request, on: reactor)
+    }
     router.on(.get, "/task/{id:int}", .open) { (service, request, reactor) throws(Problem) in
       try await service.showTask(request, on: reactor)
     }

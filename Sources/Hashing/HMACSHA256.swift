@@ -23,6 +23,13 @@ public final class HMACSHA256 {
 
   deinit { EVP_MAC_CTX_free(context) }
 
+  /// The first half of the code of `message`, its bytes big-endian.
+  public func words(of message: [UInt8]) -> (high: UInt64, low: UInt64) {
+    let bytes = code(of: message).bytes
+    func word(_ start: Int) -> UInt64 { bytes[start..<start + 8].reduce(0) { $0 << 8 | UInt64($1) } }
+    return (word(0), word(8))
+  }
+
   /// The authentication code of `message`.
   public func code(of message: [UInt8]) -> Digest256 {
     withUnsafeTemporaryAllocation(byteCount: 32, alignment: 8) { output in

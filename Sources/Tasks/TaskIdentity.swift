@@ -27,8 +27,6 @@ public struct TaskIdentity: Hashable, Sendable {
   /// share them.
   public func key(under codes: HMACSHA256) -> (high: UInt64, low: UInt64) {
     // The digest at the end has a fixed length, so that nothing can be moved from it to the kind's name or back.
-    let digest = codes.code(of: Array(kind.utf8) + input.bytes).bytes
-    func word(_ start: Int) -> UInt64 { digest[start..<start + 8].reduce(0) { $0 << 8 | UInt64($1) } }
-    return (word(0), word(8))
+    codes.words(of: Array(kind.utf8) + input.bytes)
   }
 }

@@ -28,6 +28,7 @@ final class APIHarness: QueueListener {
   private let server: HTTPServer
   private let listens = Pause()
   private let isTold = Pause()
+  private var asked = 0
 
   private init(
     _ service: APIService, _ server: HTTPServer, _ address: SocketAddress, _ inspector: PostgresConnection,
@@ -93,6 +94,12 @@ final class APIHarness: QueueListener {
     try await client.send(
       HTTPClientRequest(method, target, fields: fields, body: Array(body.utf8)), to: address,
       until: reactor.now + .seconds(20 as UInt64), on: reactor)
+  }
+
+  func number(_ sql: String, on reactor: isolated Reactor) async throws -> Int64 {
+    asked += 1
+    let statement = PostgresStatement("number_\(asked)", "select (\(sql))::bigint")
+    return try await inspector.execute(statement, on: reactor).int64(0, 0)
   }
 
   /// Waits until as many clients wait for tasks as `isEnough` wants; whether that came about in time.

@@ -15,8 +15,10 @@ extension APITests {
   @Suite("Who may call what", .timeLimit(.minutes(5))) struct RouteTests {
     /// Every path of an API process, and who may call it. A route that is added has to be added here, too.
     private static let routes = [
-      "POST /hash/md5 open", "POST /hash/sha256 open", "POST /hash/argon2 open", "GET /task/{id:int} open",
-      "GET /tasks open", "GET /hashes open", "GET /health open", "GET /cache/stats open", "POST /cache/clear admin",
+      "POST /hash/md5 open", "POST /hash/sha256 open", "POST /hash/argon2 open", "POST /hash/batch open",
+      "POST /longtask user", "GET /task/{id:int} open",
+      "GET /tasks open", "GET /hashes open", "GET /health open",
+      "GET /cache/stats open", "POST /cache/clear admin",
       "GET /token open", "GET /livez open", "GET /readyz open", "GET /metrics open",
     ]
 

@@ -36,8 +36,9 @@ public struct LongTask: Equatable, Sendable {
   private static let fields = JSONFields("task_type", "duration", "fail", "task")
   /// How long a task takes if nothing is said of that.
   private static let usualSeconds = 3.0
-  /// How many parts it goes through; after each it tells how far it is.
-  private static let parts = 100
+  /// How many parts it goes through at the most, and a second of it; after each it tells how far it is.
+  private static let partsMax = 100
+  private static let partsPerSecond = 20.0
 
   /// The wish that is told by a request's `body`, JSON.
   /// - Throws: `JSONError` if it is none.
@@ -73,9 +74,10 @@ public struct LongTask: Equatable, Sendable {
   /// Does it, and returns what there is to tell.
   func run(_ context: TaskContext, on reactor: isolated Reactor) async throws(TaskFault) -> [UInt8] {
     let began = reactor.now
-    let part = TimeSpan.seconds(seconds / Double(LongTask.parts))
+    let parts = max(1, min(LongTask.partsMax, Int(seconds * LongTask.partsPerSecond)))
+    let part = TimeSpan.seconds(seconds / Double(parts))
     var sum: UInt64 = 0
-    for index in 0..<LongTask.parts {
+    for index in 0..<parts {
       try context.check(on: reactor)
       switch work {
       case .io: try await context.sleep(for: part, on: reactor)
@@ -85,7 +87,7 @@ public struct LongTask: Equatable, Sendable {
         sum &+= try await LongTask.compute(half, context, on: reactor)
         try await context.sleep(for: half, on: reactor)
       }
-      context.report(progress: Double(index + 1) / Double(LongTask.parts))
+      context.report(progress: Double(index + 1) / Double(parts))
     }
     if fails { throw TaskFault("the task was asked to fail", isFinal: false) }
     var json = JSONWriter()
