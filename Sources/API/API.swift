@@ -93,6 +93,8 @@ public enum Limits {
   static let attemptsMax: Int16 = 25
   /// Bytes of the name that a client gives a request.
   static let idempotencyKeyBytesMax = 255
+  /// How long whoever watches a task hears nothing until a comment says that the connection stands.
+  static let eventsComment = TimeSpan.seconds(15 as UInt64)
   /// Bytes of a string to be hashed.
   static let stringBytesMax = 1 << 20
 }

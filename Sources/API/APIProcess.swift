@@ -54,7 +54,8 @@ public final class APIProcess: Role {
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     if let redis = configuration.redis {
       subscriber = RedisSubscriber(
-        redis, channels: [RedisNames.doneChannel, RedisNames.clearChannel].map { Array($0.utf8) },
+        redis,
+        channels: [RedisNames.doneChannel, RedisNames.changedChannel, RedisNames.clearChannel].map { Array($0.utf8) },
         resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), receiver: service, on: reactor)
     }
     log.info(

@@ -65,6 +65,12 @@ final class APIService {
       (service, request, reactor) throws(Problem) in
       try await service.submitLongTask(request, on: reactor)
     }
+    router.on(.post, "/task/{id:int}/cancel", .open) { (service, request, reactor) throws(Problem) in
+      try await service.cancelTask(request, on: reactor)
+    }
+    router.on(.get, "/task/{id:int}/events", .open) { (service, request, reactor) throws(Problem) in
+      try await service.watchTask(request, on: reactor)
+    }
     router.on(.get, "/task/{id:int}", .open) { (service, request, reactor) throws(Problem) in
       try await service.showTask(request, on: reactor)
     }

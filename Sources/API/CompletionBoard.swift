@@ -72,6 +72,13 @@ final class CompletionBoard {
     }
   }
 
+  /// There is something new about tasks `ids`: whoever waits for one of them looks.
+  func changed(_ ids: [Int64]) {
+    for id in ids {
+      for waiter in waiters[id, default: [:]].values { waiter.end() }
+    }
+  }
+
   private func wakeAll() {
     for all in waiters.values {
       for waiter in all.values { waiter.end() }

@@ -133,6 +133,8 @@ extension APIService: MessageReceiver {
     case .message(let channel, let payload):
       if channel.elementsEqual(RedisNames.doneChannel.utf8) {
         board.completed(RedisNames.ids(in: payload))
+      } else if channel.elementsEqual(RedisNames.changedChannel.utf8) {
+        board.changed(RedisNames.ids(in: payload))
       } else {
         cache.clearMemory()
       }

@@ -1,0 +1,98 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+/// Long tasks and orders in a whole system.
+@Suite(.serialized, .timeLimit(.minutes(15))) struct LongTaskTests {
+  private struct Client {
+    let system: System
+    let token: String
+
+    init(_ system: System) async throws {
+      self.system = system
+      token = String(try #require(try await system.get("/token").split(separator: "\"").last { $0.hasPrefix("ey") }))
+    }
+
+    /// Submits a long task and returns its number.
+    func submit(_ body: String, _ query: String = "") throws -> Int {
+      let answer = try shell(
+        "curl -s 'http://127.0.0.1:\(system.port)/longtask\(query)' -H 'Authorization: \(token)' -d '\(body)' "
+          + "-H 'Content-Type: application/json'")
+      let id = answer.components(separatedBy: "\"task_id\":").last.flatMap { Int($0.prefix { $0.isNumber }) }
+      return try #require(id, "\(answer)")
+    }
+
+    func task(_ id: Int) async throws -> String { try await system.get("/task/\(id)") }
+
+    func becomes(_ id: Int, _ status: String) async -> Bool {
+      await eventually { (try? await task(id))?.contains("\"status\":\"\(status)\"") == true }
+    }
+  }
+
+  @Test func aLongTaskIsWatchedBrokenOffAndGivenBackByAWorkerThatStops() async throws {
+    let system = try System()
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let client = try await Client(system)
+
+    let short = try client.submit(#"{"task_type":"default","duration":2.5}"#)
+    let events = try shell("curl -s --max-time 60 http://127.0.0.1:\(system.port)/task/\(short)/events")
+    let states = events.split(separator: "\n").filter { $0.hasPrefix("id: ") }
+    #expect(states.last == "id: \(short)-1-completed-0" && states.contains("id: \(short)-1-running-0"), "\(events)")
+    #expect(events.contains("\"progress\":0."), "\(events)")
+
+    // One that is cancelled is over at once, and its slot is free soon: what has run is not run again.
+    let doomed = try client.submit(#"{"task_type":"io_intensive","duration":500}"#)
+    #expect(await client.becomes(doomed, "running"))
+    let answer = try await system.post("/task/\(doomed)/cancel", "")
+    #expect(answer.contains("\"status\":\"cancelled\"") && answer.contains("\"attempts\":1"), "\(answer)")
+    let psql = "psql -h \(system.folder)/data/run -U millrace -d millrace -qAtc"
+    #expect(await eventually { (try? shell("\(psql) 'select count(*) from millrace.lease'")) == "0\n" })
+
+    let failing = try client.submit(#"{"task":"x","duration":0.1,"fail":true}"#, "?max_attempts=1")
+    #expect(await client.becomes(failing, "failed"))
+    #expect(try await client.task(failing).contains("the task was asked to fail"))
+
+    // A worker that stops gives back what it cannot finish, and no attempt is lost with it.
+    let long = try client.submit(#"{"task_type":"io_intensive","duration":500}"#)
+    #expect(await client.becomes(long, "running"))
+    let worker = try #require(system.processes("millrace worker").first)
+    kill(worker, SIGTERM)
+    #expect(await eventually { !system.processes("millrace worker").contains(worker) })
+    #expect(await client.becomes(long, "running"))
+    let attempt = "\(psql) 'select attempt from millrace.task where id = \(long)'"
+    #expect(try shell(attempt) == "0\n")
+    _ = try await system.post("/task/\(long)/cancel", "")
+  }
+
+  @Test func kindsArePausedAndWorkersQuietedWhileTheyRun() async throws {
+    let system = try System(["--workers", "2"])
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let psql = "psql -h \(system.folder)/data/run -U millrace -d millrace -qAtc"
+    func order(_ sql: String) throws {
+      _ = try shell("\(psql) \"\(sql); notify millrace_ready, 'orders'\"")
+    }
+    try order("insert into millrace.kind_control values ('md5', true, null)")
+    #expect(await system.waitFor("orders were given", times: 2))
+    let paused = try await system.post("/hash/md5", #"{"string":"held"}"#)
+    #expect(paused.contains("\"task_id\":1"))
+    // Another kind of the same slots goes on.
+    #expect(try await system.post("/hash/sha256?wait=20", #"{"string":"free"}"#).contains("completed"))
+    #expect(try await system.get("/task/1").contains("queued"))
+    try order("delete from millrace.kind_control")
+    #expect(await eventually { (try? await system.get("/task/1"))?.contains("completed") == true })
+    // Both are quiet: what comes waits, and is run when one is told to.
+    try order("update millrace.worker set wanted = 1")
+    #expect(await system.waitFor("claims=nothing", times: 2))
+    #expect(try await system.post("/hash/md5?wait=2", #"{"string":"later"}"#).contains("queued"))
+    try order("update millrace.worker set wanted = 0 where id = (select min(id) from millrace.worker)")
+    #expect(await eventually { (try? await system.get("/task/3"))?.contains("completed") == true })
+    // One that is told to end does, and is started anew.
+    let before = system.processes("millrace worker")
+    try order("update millrace.worker set wanted = 2 where id = (select max(id) from millrace.worker)")
+    #expect(await eventually { Set(system.processes("millrace worker")).subtracting(before).count == 1 })
+    #expect(await eventually { system.processes("millrace worker").count == 2 })
+  }
+}
