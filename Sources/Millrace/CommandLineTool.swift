@@ -9,31 +9,31 @@ enum CommandLineTool {
       try dispatch(arguments)
       return ExitCode.success
     } catch {
-      write("millrace: \(error.message)\n", to: STDERR_FILENO)
+      Output.write("millrace: \(error.message)\n", to: STDERR_FILENO)
       return error.exitCode
     }
   }
 
   private static func dispatch(_ arguments: [String]) throws(CommandError) {
-    guard let name = arguments.first else { return write(Help.overview, to: STDOUT_FILENO) }
+    guard let name = arguments.first else { return Output.write(Help.overview) }
     let rest = Array(arguments.dropFirst())
     if name == ChildStarter.command { return try becomeChild(rest) }
     if ["--help", "-h", "help"].contains(name) {
       guard rest.count < 2 else { throw .usage("'millrace help' takes one command, and no argument '\(rest[1])'") }
-      return write(
+      return Output.write(
         try rest.first.map { (name) throws(CommandError) in Help.page(for: try named(name)) }
-          ?? Help.overview, to: STDOUT_FILENO)
+          ?? Help.overview)
     }
     let command = try ["--version", "-V", "-v"].contains(name) ? .version : named(name)
-    if rest.contains("--help") || rest.contains("-h") { return write(Help.page(for: command), to: STDOUT_FILENO) }
+    if rest.contains("--help") || rest.contains("-h") { return Output.write(Help.page(for: command)) }
     try perform(command, Configuration.Inputs(arguments: rest, environment: Files.environment))
   }
 
   private static func perform(_ command: Command, _ inputs: Configuration.Inputs) throws(CommandError) {
     if command == .version, inputs.arguments.isEmpty {
-      return write("millrace \(Command.programVersion)\n", to: STDOUT_FILENO)
+      return Output.write("millrace \(Command.programVersion)\n")
     }
-    if command == .config { return write(try ConfigTool.run(inputs), to: STDOUT_FILENO) }
+    if command == .config { return Output.write(try ConfigTool.run(inputs)) }
     let configuration = try Configuration(for: command, inputs)
     let operandsMax = command.operands.count
     guard configuration.operands.count <= operandsMax else {
@@ -43,18 +43,18 @@ enum CommandLineTool {
     case .up: try Up.run(configuration)
     case .status:
       let report = try Status.run(configuration)
-      write(report.text, to: STDOUT_FILENO)
+      Output.write(report.text)
       if let complaint = report.complaint { throw complaint }
     case .balance: try BalancerRole.run(configuration)
     case .api: try TaskRoles.runAPI(configuration)
     case .worker: try TaskRoles.runWorker(configuration)
-    case .migrate: write(try Migrate.run(configuration) + "\n", to: STDOUT_FILENO)
-    case .token: write(try TokenTool.run(configuration), to: STDOUT_FILENO)
+    case .migrate: Output.write(try Migrate.run(configuration) + "\n")
+    case .token: Output.write(try TokenTool.run(configuration))
     case .bench: try Bench.run(configuration)
     case .doctor: try Doctor.run()
     case .healthcheck:
       let url = configuration.operands.first ?? "http://127.0.0.1:8000/readyz"
-      write(try Healthcheck.run(url) + "\n", to: STDOUT_FILENO)
+      Output.write(try Healthcheck.run(url) + "\n")
     case .version, .config: break
     }
   }
@@ -68,15 +68,5 @@ enum CommandLineTool {
   /// The hidden command through which the launcher starts everything; it ends by becoming another program.
   private static func becomeChild(_ arguments: [String]) throws(CommandError) {
     throw CommandError(message: ChildStarter.become(arguments), exitCode: ExitCode.failure)
-  }
-
-  static func write(_ text: String, to fd: CInt) {
-    var bytes = Array(text.utf8)[...]
-    while !bytes.isEmpty {
-      let written = bytes.withUnsafeBytes { Glibc.write(fd, $0.baseAddress, $0.count) }
-      // Nobody reads the output any more: there is nowhere to say so.
-      guard written > 0 || errno == EINTR else { return }
-      bytes = bytes.dropFirst(max(written, 0))
-    }
   }
 }

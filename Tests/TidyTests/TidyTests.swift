@@ -78,8 +78,6 @@ import Testing
     .init("HTTP", "HTTPConnection", names: "HTTPServer", because: "has its settings, and says goodbye to it"),
     .init("HTTP", "Route", names: "Router", because: "an action is spelled with the router's context"),
     .init("HTTPSyntax", "ChunkedDecoder", names: "BodyDecoder", because: "both tell the same kind of events"),
-    .init("Millrace", "Bench", names: "CommandLineTool", because: "writes lines while it goes on measuring"),
-    .init("Millrace", "Doctor", names: "CommandLineTool", because: "writes lines while it goes on looking"),
     .init("Reactor", "EventHandler", names: "Reactor", because: "is called on the reactor, which calls it"),
     .init("Reactor", "EventHandler", names: "TimerHeap", because: "is told which timer fired"),
     .init("Reactor", "Pause", names: "Reactor", because: "a task that sleeps is a timer's handler"),

@@ -83,5 +83,5 @@ enum Bench {
     }
   }
 
-  private static func say(_ text: String) { CommandLineTool.write(text, to: STDOUT_FILENO) }
+  private static func say(_ text: String) { Output.write(text) }
 }

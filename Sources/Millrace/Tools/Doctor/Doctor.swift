@@ -12,10 +12,10 @@ enum Doctor {
     for finding in findings() {
       let mark = finding.remedy == nil ? "ok" : finding.weight.rawValue
       let line = Help.pad(mark, 8) + Help.pad(finding.what, 14) + finding.detail + "\n"
-      CommandLineTool.write(line, to: STDOUT_FILENO)
+      Output.write(line)
       guard let remedy = finding.remedy else { continue }
       if finding.weight == .missing { missing += 1 }
-      CommandLineTool.write("        mend it with:  \(remedy)\n", to: STDOUT_FILENO)
+      Output.write("        mend it with:  \(remedy)\n")
     }
     guard missing == 0 else {
       throw CommandError(message: "\(missing) of the things above must be mended", exitCode: ExitCode.unavailable)
