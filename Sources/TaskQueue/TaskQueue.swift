@@ -54,7 +54,7 @@ public enum Limits {
   /// How long others have, after an outage, to come back before one may take them for dead.
   static let settling = TimeSpan.seconds(10 as UInt64)
   /// How long whoever looks at the queue waits for the answer.
-  static let overviewPatience = TimeSpan.seconds(3 as UInt64)
+  static let statsPatience = TimeSpan.seconds(10 as UInt64)
   /// Task ids read in one statement.
   static let readsPerBatch = 500
   /// Bytes of results that come with one statement, unless the first one is larger: the others are left for the next.

@@ -7,7 +7,7 @@ import Telemetry
 
 /// `millrace status`: who runs of a system that `millrace up` has started, how they are, and what is in its queue.
 enum Status {
-  private typealias Found = (system: SystemStatus, queue: QueueOverview?)
+  private typealias Found = (system: SystemStatus, queue: QueueStats?)
 
   /// What is to be told.
   struct Report {
@@ -42,13 +42,13 @@ enum Status {
   /// What is in the queue, nil if PostgreSQL does not say.
   private static func queue(
     of system: SystemStatus, pool: ComputePool, on reactor: isolated Reactor
-  ) async -> QueueOverview? {
+  ) async -> QueueStats? {
     var queue = QueueConfiguration()
     queue.postgres.hosts = [system.run]
     (queue.postgres.user, queue.postgres.applicationName) = ("millrace", "millrace status")
     queue.postgres.connectionRetries = 0
     let log = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "status", level: .error)
-    return try? await QueueOverview.read(queue, pool: pool, log: log, on: reactor)
+    return try? await QueueStats.read(queue, pool: pool, log: log, on: reactor)
   }
 
   private static func table(_ system: SystemStatus) -> String {
@@ -61,10 +61,10 @@ enum Status {
     return text
   }
 
-  private static func line(_ queue: QueueOverview?) -> String {
+  private static func line(_ queue: QueueStats?) -> String {
     guard let queue else { return "\n  the queue does not answer\n" }
-    let running = queue.workers.reduce(0) { $0 + $1.tasks }
-    let each = queue.workers.map { "\($0.name) \($0.tasks)" }.joined(separator: ", ")
+    let running = queue.workers.reduce(0) { $0 + $1.taskCount }
+    let each = queue.workers.map { "\($0.name) \($0.taskCount)" }.joined(separator: ", ")
     return "\n  \(queue.ready) queued, \(queue.scheduled) to be tried again later, \(running) running"
       + (each.isEmpty ? "\n" : " (\(each))\n")
   }

@@ -5,9 +5,15 @@ public struct QueueOrders: Sendable, Equatable {
   /// What is wanted for one kind.
   public struct Kind: Sendable, Equatable {
     /// Whether none of its tasks is to be begun.
-    public var isPaused = false
+    public var isPaused: Bool
     /// How many of its tasks may run at once, over all workers; nil for as many as there are slots.
     public var runningMax: Int32?
+
+    /// An order; see the properties.
+    public init(isPaused: Bool = false, runningMax: Int32? = nil) {
+      self.isPaused = isPaused
+      self.runningMax = runningMax
+    }
   }
 
   /// What is wanted of a worker.

@@ -5,7 +5,7 @@ public import Telemetry
 
 /// The side of the queue on which tasks are submitted and looked up. It owns its connections.
 public final class QueueClient {
-  private let client: PostgresClient
+  let client: PostgresClient
   private let submitter: Submitter
   private let reader: TaskReader
   private let width: Int
