@@ -1,6 +1,7 @@
 /// What `millrace` can be told to do, as its first argument.
 enum Command: String, CaseIterable {
-  case up, status, balance, api, worker, migrate, token, bench, config, doctor, healthcheck, version
+  case up, status, balance, api, worker, tasks, queue, workers, migrate, token, bench, config, doctor, healthcheck,
+    version
 
   /// The version of the program.
   static let programVersion = "0.1.0"
@@ -13,6 +14,9 @@ enum Command: String, CaseIterable {
     case .balance: "reverse proxy and load balancer; works alone, in front of any HTTP servers"
     case .api: "the HTTP API for hash tasks"
     case .worker: "computes queued tasks"
+    case .tasks: "list, show, watch, cancel, retry and purge tasks"
+    case .queue: "show what is in the queue; pause, resume and limit kinds of tasks"
+    case .workers: "show who works; quiet, resume and stop workers"
     case .migrate: "bring the database's schema up to date"
     case .token: "issue and verify tokens, and rotate the keys that they are signed with"
     case .bench: "measure the task queue alone, on a database of its own"
@@ -28,10 +32,16 @@ enum Command: String, CaseIterable {
     switch self {
     case .config: ["[COMMAND]"]
     case .healthcheck: ["[URL]"]
+    case .tasks: [TasksAction.allCases.map(\.rawValue).joined(separator: "|"), "[ID]..."]
+    case .queue: [QueueAction.allCases.map(\.rawValue).joined(separator: "|"), "[KIND]", "[NUMBER|off]"]
+    case .workers: [WorkersAction.allCases.map(\.rawValue).joined(separator: "|"), "[NAME|ID]"]
     case .token: [TokenAction.allCases.map(\.rawValue).joined(separator: "|"), "[TOKEN]"]
     default: []
     }
   }
+
+  /// How many operands it takes at the most.
+  var operandsMax: Int { operands.last?.hasSuffix("...") == true ? .max : operands.count }
 
   /// Whether a signal stops it in good order.
   var watchesSignals: Bool { [.up, .balance, .api, .worker, .bench].contains(self) }
@@ -75,6 +85,30 @@ enum Command: String, CaseIterable {
           "DB_HOST=db REDIS_HOST=cache SECRET_KEY_FILE=secret.key millrace worker --worker-name worker-7",
           "one more worker"
         )
+      ]
+    case .tasks:
+      [
+        (
+          "millrace tasks ls --status failed",
+          "the newest tasks that failed, of the system that 'up' runs in this folder"
+        ),
+        ("millrace tasks show 17", "all there is to know of one, its result too, as JSON"),
+        ("millrace tasks watch 17", "until it is over; 0 if it was completed, 1 if not"),
+        ("millrace tasks cancel 17 18", "whether they wait or run"),
+        ("millrace tasks retry --status failed", "all that failed and whose input is still there"),
+        ("DB_HOST=db millrace tasks purge --older-than 86400 --dry-run", "how many are over for a day"),
+      ]
+    case .queue:
+      [
+        ("millrace queue stats", "what waits, how long already, and what is held up"),
+        ("millrace queue pause md5", "tasks of this kind wait until 'resume'; they are taken all the same"),
+        ("millrace queue limit argon2 2", "two at once, over all workers; 'off' for as many as there are slots"),
+      ]
+    case .workers:
+      [
+        ("millrace workers ls", "who there is, and what each is doing"),
+        ("millrace workers quiet worker-2", "it finishes what it has and claims nothing more until 'resume'"),
+        ("millrace workers stop 7", "the one of this number finishes what it has and ends"),
       ]
     case .migrate:
       [("DB_HOST=db DB_PASSWORD_FILE=password millrace migrate", "before the first start, and after updates")]

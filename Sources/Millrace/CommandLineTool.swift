@@ -35,7 +35,7 @@ enum CommandLineTool {
     }
     if command == .config { return Output.write(try ConfigTool.run(inputs)) }
     let configuration = try Configuration(for: command, inputs)
-    let operandsMax = command.operands.count
+    let operandsMax = command.operandsMax
     guard configuration.operands.count <= operandsMax else {
       throw .usage("'millrace \(command)' takes no argument '\(configuration.operands[operandsMax])'")
     }
@@ -48,6 +48,9 @@ enum CommandLineTool {
     case .balance: try BalancerRole.run(configuration)
     case .api: try TaskRoles.runAPI(configuration)
     case .worker: try TaskRoles.runWorker(configuration)
+    case .tasks: try TasksTool.run(configuration)
+    case .queue: Output.write(try ControlTool.run(configuration))
+    case .workers: Output.write(try WorkersTool.run(configuration))
     case .migrate: Output.write(try Migrate.run(configuration) + "\n")
     case .token: Output.write(try TokenTool.run(configuration))
     case .bench: try Bench.run(configuration)

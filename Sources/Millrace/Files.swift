@@ -37,6 +37,14 @@ enum Files {
     if case .text(let text) = content(path) { text } else { nil }
   }
 
+  /// `path` from the root on.
+  static func absolute(_ path: String) -> String {
+    if path.hasPrefix("/") { return path }
+    guard let folder = getcwd(nil, 0) else { return path }
+    defer { free(folder) }
+    return String(cString: folder) + "/" + path
+  }
+
   /// The variables of this process.
   static var environment: [String: String] {
     var variables: [String: String] = [:]

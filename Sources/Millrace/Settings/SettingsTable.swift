@@ -1,10 +1,12 @@
 import Balancing
 import Hashing
 import LoadTest
+import TaskQueue
+import Tasks
 import Tokens
 
 private let roles: Set<Command> = [.balance, .api, .worker]
-private let database: Set<Command> = [.api, .worker, .migrate, .bench]
+private let database: Set<Command> = [.api, .worker, .tasks, .queue, .workers, .migrate, .bench]
 private let databaseAndUp = database.union([.up])
 private let tasks: Set<Command> = [.api, .worker]
 
@@ -180,7 +182,8 @@ extension Setting {
   static let workerCount = Setting(
     "workers", "MILLRACE_WORKERS", .integer(1...64), "3", [.up], "how many workers are started")
   static let dataFolder = Setting(
-    "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up, .status, .token], "the folder for everything that is kept")
+    "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up, .status, .token, .tasks, .queue, .workers],
+    "the folder for everything that is kept")
   static let verbose = Setting(
     "verbose", "MILLRACE_VERBOSE", .flag, "off", [.up],
     "show also what PostgreSQL, initdb and Redis say when all is well")
@@ -202,6 +205,23 @@ extension Setting {
     "connections", "MILLRACE_BENCH_CONNECTIONS", .integer(1...LoadTest.Limits.connectionsMax), "4", [.bench],
     "connections to PostgreSQL that claim and complete at once")
 
+  // Tools for the queue.
+  static let json = Setting(
+    "json", "MILLRACE_JSON", .flag, "off", [.tasks, .queue, .workers],
+    "print JSON, an object a line; the default is on where the output is no terminal")
+  static let taskStatus = Setting(
+    "status", "MILLRACE_TASKS_STATUS", .choice(TaskState.allCases.map(\.name)), nil, [.tasks],
+    "only tasks in this state")
+  static let taskType = Setting(
+    "type", "MILLRACE_TASKS_TYPE", .choice(TaskKind.all.map(\.name)), nil, [.tasks], "only tasks of this kind, with ls")
+  static let taskLimit = Setting(
+    "limit", "MILLRACE_TASKS_LIMIT", .integer(1...100_000), "50", [.tasks], "how many are listed, the newest first")
+  static let olderThan = Setting(
+    "older-than", "MILLRACE_TASKS_OLDER_THAN", .integer(0...315_360_000), "86400", [.tasks],
+    "how long tasks have been over that are purged, in seconds")
+  static let dryRun = Setting(
+    "dry-run", "MILLRACE_TASKS_DRY_RUN", .flag, "off", [.tasks], "only count what would be retried or purged")
+
   /// Variables with our prefix that tests and measurements use: where the program is.
   static let foreignVariables = ["MILLRACE_EXECUTABLE", "MILLRACE_SEED"]
 
@@ -214,7 +234,8 @@ extension Setting {
     cacheTTL, cacheEntries, cacheMiB, waitersMax,
     heavySlots, argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB, memoryMiB,
     databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
-    databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections,
+    databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections, json,
+    taskStatus, taskType, taskLimit, olderThan, dryRun,
   ]
 
   /// The settings that `command` uses.
