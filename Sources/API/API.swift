@@ -17,6 +17,7 @@ public import Hashing
 public import Reactor
 public import Redis
 public import TaskQueue
+public import Tasks
 public import Tokens
 
 /// How an API process runs.
@@ -31,6 +32,8 @@ public struct APIConfiguration: Sendable {
   public var queue = QueueConfiguration()
   /// How to reach the shared cache; nil works without one.
   public var redis: RedisConfiguration?
+  /// The cost of hashes, as workers have it: none that costs more memory is verified.
+  public var parameters = TaskParameters()
   /// The secret that inputs of secret kinds are sealed with.
   public var secret: SecretKey
   /// How long results stay in L1 and L2.
@@ -85,6 +88,8 @@ public enum Limits {
   static let guestName = "guest"
   /// Strings in one batch.
   static let batchStringsMax = 1000
+  /// Bytes of a request body with a password and its hash.
+  static let verifyBodyBytesMax = 64 << 10
   /// Bytes of a request body that asks for a long task.
   static let longTaskBodyBytesMax = 16 << 10
   /// How far ahead a task may be scheduled.

@@ -57,6 +57,10 @@ final class APIService {
         try await service.submitHash(kind, request, on: reactor)
       }
     }
+    router.on(.post, "/hash/argon2/verify", .open, bodyBytesMax: Limits.verifyBodyBytesMax) {
+      (service, request, reactor) throws(Problem) in
+      try await service.verifyArgon2(request, on: reactor)
+    }
     router.on(.post, "/hash/batch", .open, bodyBytesMax: Limits.hashBodyBytesMax) {
       (service, request, reactor) throws(Problem) in
       try await service.submitBatch(request, on: reactor)

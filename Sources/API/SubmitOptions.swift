@@ -15,6 +15,11 @@ struct SubmitOptions {
   /// day at least.
   let idempotencyKey: [UInt8]?
 
+  /// None.
+  init() {
+    (priority, runAt, attemptsMax, idempotencyKey) = (.normal, nil, nil, nil)
+  }
+
   /// Those that `request` bears.
   /// - Throws: `Problem` 400.
   init(_ request: HTTPRequest) throws(Problem) {

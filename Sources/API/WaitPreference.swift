@@ -8,6 +8,12 @@ struct WaitPreference {
   let seconds: Int
   private let isField: Bool
 
+  /// A wish that nobody has spelled out.
+  init(seconds: Int) {
+    self.seconds = seconds
+    isField = false
+  }
+
   /// Nil if the client does not want to wait.
   /// - Throws: `Problem` 400 for a query parameter that is no whole number of seconds. A preference that is not
   ///   understood is ignored, as RFC 7240 §2 asks.

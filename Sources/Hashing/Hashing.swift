@@ -18,6 +18,8 @@ public enum Limits {
   public static let argon2MemoryKiBMax: UInt32 = 262_144
   /// Lanes of an argon2 hash, each one a thread.
   public static let argon2ParallelismMax: UInt32 = 16
+  /// Bytes of a PHC string that is verified.
+  static let argon2RecordBytesMax = 256
   /// Jobs that may wait for memory before more are refused.
   static let budgetWaitersMax = 65_536
 }

@@ -1,6 +1,6 @@
 extension TaskKind {
   /// All kinds there are.
-  public static let all: [TaskKind] = hashes + [.longtask]
+  public static let all: [TaskKind] = hashes + [.argon2verify, .longtask]
 
   /// Those that make a hash of a string.
   public static let hashes: [TaskKind] = [.md5, .sha256, .argon2]

@@ -16,6 +16,8 @@ import HTTPSyntax
 let pool = try! ComputePool(width: 2)
 let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .error)
 let postgres = try! TestServer.postgres()
+/// What argon2 costs in tests.
+let testCost = TaskParameters(argon2: .init(passes: 1, memoryKiB: 64, parallelism: 1))
 
 /// An API on a loopback port, over a database and a Redis of its own, and a worker that the test plays.
 final class APIHarness: QueueListener {
@@ -148,7 +150,7 @@ final class APIHarness: QueueListener {
 
   /// Does what workers do with everything that is ready.
   func work(on reactor: isolated Reactor) async throws {
-    let parameters = TaskParameters(argon2: .init(passes: 1, memoryKiB: 64, parallelism: 1))
+    var over: [Int64] = []
     for slots in SlotClass.all {
       let wish = APIHarness.wish(slots, count: 512)
       let tasks = try await worker.turn(completing: [], isRepeated: false, claiming: wish, on: reactor).claimed
@@ -156,14 +158,17 @@ final class APIHarness: QueueListener {
       for task in tasks {
         let kind = TaskKind.named(task.kind)!
         let context = TaskContext(
-          id: task.id, attempt: 1, deadline: .never, log: quiet, parameters: parameters, pool: pool,
+          id: task.id, attempt: 1, deadline: .never, log: quiet, parameters: testCost, pool: pool,
           cancelled: { false }, progressed: { _ in })
         let input = try kind.input(of: task.payload, sealedBy: service.sealer)
         let result = try await kind.run(input, context, on: reactor)
         completions.append(Completion(id: task.id, lease: task.lease, outcome: .completed(result: result)))
       }
       _ = try await worker.turn(completing: completions, isRepeated: false, claiming: nil, on: reactor)
+      over += completions.map(\.id)
     }
+    // At the end: whoever is told may end the test.
+    service.board.completed(over)
   }
 
   func stop(on reactor: isolated Reactor) async {

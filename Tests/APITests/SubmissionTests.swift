@@ -116,6 +116,37 @@ extension APITests {
       }
     }
 
+    @Test("a password is verified by a worker, and what is no hash or costs too much is refused before") func verify()
+      async throws
+    {
+      try await onReactor { reactor in
+        let api = try await APIHarness.start("verify", redis: APITests.redis, { $0.parameters = testCost }, on: reactor)
+        let hash = String(
+          decoding: try Argon2.hash(Array("s3cret".utf8), parameters: testCost.argon2), as: UTF8.self)
+        for (password, isValid) in [("s3cret", true), ("S3cret", false)] {
+          let body = #"{"string":"\#(password)","hash":"\#(hash)"}"#
+          let asking = Task.immediate(executorPreference: reactor.queue) {
+            try await api.send(.post, "/hash/argon2/verify", body, on: reactor)
+          }
+          #expect(await api.clientsWaiting(on: reactor) { $0 == 1 })
+          try await api.work(on: reactor)
+          let answer = try await asking.value
+          #expect(answer.status == 200 && answer.text == #"{"valid":\#(isValid)}"#)
+        }
+        // Of neither is anything left, and the second was told to whoever waited for it.
+        #expect(try await api.number("select count(*) from millrace.task where payload is not null", on: reactor) == 0)
+        for (body, field) in [
+          (#"{"string":"x"}"#, "hash"), (#"{"hash":"\#(hash)"}"#, "string"), (#"{"string":"x","hash":"y"}"#, "hash"),
+          (#"{"string":"x","hash":"\#(hash.replacing("m=64", with: "m=65"))"}"#, "hash"),
+          (#"{"string":"x","hash":"\#(hash.replacing("t=1", with: "t=4000000000"))"}"#, "hash"),
+        ] {
+          let answer = try await api.send(.post, "/hash/argon2/verify", body, on: reactor)
+          #expect(answer.status == 422 && answer.text.contains(#""field":"\#(field)""#), "\(answer.text)")
+        }
+        await api.stop(on: reactor)
+      }
+    }
+
     @Test("a long task is queued for those who may, and what it cannot be is said") func longTask() async throws {
       let folder = TemporaryFolder()
       let path = folder.path + "/token.keys"

@@ -33,6 +33,27 @@ private func verifies(_ password: String, _ encoded: [UInt8]) -> Bool {
     #expect(!verifies("", first) && !verifies("S3cret", first))
   }
 
+  @Test func aRecordMatchesThePasswordThatItWasMadeOfAndIsReadStrictly() throws {
+    let text = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$"
+    let made = String(
+      decoding: try Argon2.hash(bytes("s3cret"), salt: bytes("somesalt"), parameters: cheap), as: UTF8.self)
+    #expect(made.hasPrefix(text))
+    let record = try #require(Argon2Record(bytes(made)))
+    #expect(record.parameters == cheap)
+    #expect(try record.matches(bytes("s3cret")))
+    for wrong in ["", "S3cret", "s3cret "] { #expect(try !record.matches(bytes(wrong))) }
+    let hash = made.dropFirst(text.count)
+    for bent in [
+      "", "$", made + "$", made + "=", String(made.dropLast(30)), made.replacing("id", with: "i"), " " + made,
+      made.replacing("v=19", with: "v=16"), made.replacing("m=64", with: "m=064"), made.replacing("m=64", with: "m=7"),
+      made.replacing("m=64", with: "m=262145"), made.replacing("t=1", with: "t=0"), made.replacing("t=1", with: "t=33"),
+      made.replacing("p=1", with: "p=9"), made.replacing("m=64,t=1", with: "t=1,m=64"),
+      made.replacing("p=1", with: "p=1,keyid=1"), made.replacing("c29tZXNhbHQ", with: "c29tZXNhbHR"),
+      made.replacing("c29tZXNhbHQ", with: "c29t"), made.replacing("c29tZXNhbHQ", with: "c29t-XNhbHQ"),
+      text + hash + String(repeating: "A", count: 200),
+    ] { #expect(Argon2Record(bytes(bent)) == nil, "\(bent)") }
+  }
+
   @Test func parametersThatTheAlgorithmForbidsAreRefused() {
     for parameters in [
       Argon2Parameters(passes: 0), Argon2Parameters(memoryKiB: 15, parallelism: 2), Argon2Parameters(parallelism: 0),

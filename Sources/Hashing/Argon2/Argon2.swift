@@ -49,7 +49,7 @@ public enum Argon2 {
     return Array("$argon2id$v=19$\(costs)$".utf8) + base64(salt) + [UInt8(ascii: "$")] + base64(output)
   }
 
-  private static func withContext(
+  static func withContext(
     _ password: [UInt8], _ salt: [UInt8], _ parameters: Argon2Parameters, output: inout [UInt8],
     _ body: (inout argon2_context) -> CInt
   ) -> CInt {

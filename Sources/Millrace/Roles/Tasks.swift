@@ -42,6 +42,7 @@ enum TaskRoles {
       api.l1BytesMax = cacheMiB << 20
     }
     api.waitersMax = configuration.text(.waitersMax).flatMap { Int($0) } ?? waitersMax(apis: 1)
+    api.parameters.argon2.memoryKiB = UInt32(configuration.integer(.argon2MemoryKiB))
     api.adminToken = configuration.text(.adminToken)
     api.trustsLoopback = configuration.isOn(.adminTrustLoopback)
     api.tokens = try configuration.tokens(log)

@@ -168,7 +168,7 @@ extension Setting {
     "argon2's passes over its memory")
   static let argon2MemoryKiB = Setting(
     "argon2-memory-kib", "ARGON2_MEMORY_KIB", .integer(8...Int(Hashing.Limits.argon2MemoryKiBMax)), "65536",
-    [.up, .worker], "argon2's memory in KiB, at least 8 for each thread")
+    [.up, .api, .worker], "argon2's memory in KiB, at least 8 for each thread; hashes that took more are not verified")
   static let argon2Parallelism = Setting(
     "argon2-parallelism", "ARGON2_PARALLELISM", .integer(1...Int(Hashing.Limits.argon2ParallelismMax)), "2",
     [.up, .worker], "argon2's threads for one hash")
