@@ -61,6 +61,9 @@ final class APIService {
       (service, request, reactor) throws(Problem) in
       try await service.verifyArgon2(request, on: reactor)
     }
+    router.on(.get, "/stats", .admin) { (service, request, reactor) throws(Problem) in
+      try await service.showStats(request, on: reactor)
+    }
     router.on(.post, "/hash/batch", .open, bodyBytesMax: Limits.hashBodyBytesMax) {
       (service, request, reactor) throws(Problem) in
       try await service.submitBatch(request, on: reactor)

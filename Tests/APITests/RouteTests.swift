@@ -16,7 +16,7 @@ extension APITests {
     /// Every path of an API process, and who may call it. A route that is added has to be added here, too.
     private static let routes = [
       "POST /hash/md5 open", "POST /hash/sha256 open", "POST /hash/argon2 open", "POST /hash/argon2/verify open",
-      "POST /hash/batch open",
+      "GET /stats admin", "POST /hash/batch open",
       "POST /longtask user", "GET /task/{id:int} open", "POST /task/{id:int}/cancel open",
       "GET /task/{id:int}/events open", "GET /tasks open", "GET /hashes open", "GET /health open",
       "GET /cache/stats open", "POST /cache/clear admin",

@@ -147,6 +147,27 @@ extension APITests {
       }
     }
 
+    @Test("an admin is told what waits, for how long, and who works on what") func stats() async throws {
+      try await onReactor { reactor in
+        let api = try await APIHarness.start("stats", redis: nil, { $0.trustsLoopback = true }, on: reactor)
+        for query in ["", "?priority=low"] {
+          let body = #"{"string":"x\#(query)"}"#
+          #expect(try await api.send(.post, "/hash/sha256\(query)", body, on: reactor).status == 202)
+        }
+        let text = try await api.send(.get, "/stats", on: reactor).text
+        #expect(
+          text.hasPrefix(#"{"queues":{"high":0,"normal":1,"low":1},"queued":2,"scheduled":0,"running":0,"#), "\(text)")
+        #expect(
+          text.contains(#"{"type":"md5","queued":0,"oldest_seconds":0.0,"paused":false,"limit":null}"#), "\(text)")
+        #expect(
+          text.contains(#"{"type":"sha256","queued":2,"#) && text.contains(#""name":"test","wanted":"run""#), "\(text)")
+        try await api.work(on: reactor)
+        let after = try await api.send(.get, "/stats", on: reactor).text
+        #expect(after.contains(#""queued":0,"#) && after.contains(#""completed_lately":{"tasks":2,"#), "\(after)")
+        await api.stop(on: reactor)
+      }
+    }
+
     @Test("a long task is queued for those who may, and what it cannot be is said") func longTask() async throws {
       let folder = TemporaryFolder()
       let path = folder.path + "/token.keys"
