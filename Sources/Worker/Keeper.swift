@@ -38,6 +38,7 @@ final class Keeper {
     Task.immediate(executorPreference: reactor.queue) { await self.beat(on: reactor) }
     Task.immediate(executorPreference: reactor.queue) { await self.promote(on: reactor) }
     Task.immediate(executorPreference: reactor.queue) { await self.maintain(on: reactor) }
+    Task.immediate(executorPreference: reactor.queue) { await self.measure(on: reactor) }
   }
 
   /// Nothing more is done for others from now on. That the worker lives is said on, lest what it still runs is taken
@@ -128,6 +129,7 @@ final class Keeper {
     let verdict = policy.answered(
       beat.suspects, clockSeconds: beat.clockSeconds, serverSeconds: beat.serverSeconds, at: reactor.now)
     let rescued = try await room.queue.carryOut(verdict, seenAt: beat.clockSeconds, on: reactor)
+    room.metrics.rescued.add(Int(rescued))
     if rescued > 0 { log.warning("took over tasks of a lost worker", [("tasks", "\(rescued)")]) }
     if !isStopping, !beat.waiting.isEmpty {
       // Their notification may be on its way, or others may come for them: only what is left then is a find.
@@ -179,6 +181,15 @@ final class Keeper {
         complain(error.message)
       }
       await reactor.sleep(for: configuration.maintenance)
+    }
+  }
+
+  /// Looks what is in the queue, if this worker is the one of all that does, for whoever reads its metrics.
+  private func measure(on reactor: isolated Reactor) async {
+    while !isStopping {
+      let stats = try? await room.queue.statsAsLeader(on: reactor)
+      room.metrics.queue.show(stats)
+      await reactor.sleep(for: Limits.measurePause)
     }
   }
 

@@ -142,6 +142,9 @@ final class WorkRoom {
     log.warning(
       "attempt failed",
       [("task", "\(task.id)"), ("kind", task.kind), ("reason", fault.reason), ("request_id", task.trace ?? "")])
-    return fault.isFinal ? .failed(error: fault.reason) : retries.outcome(of: task, error: fault.reason)
+    let outcome =
+      fault.isFinal ? Completion.Outcome.failed(error: fault.reason) : retries.outcome(of: task, error: fault.reason)
+    if case .retry = outcome { metrics.retried.increment() }
+    return outcome
   }
 }

@@ -1,3 +1,5 @@
+public import Basics
+
 /// A task that a worker holds under a lease.
 public struct ClaimedTask: Sendable {
   /// Its number.
@@ -14,6 +16,8 @@ public struct ClaimedTask: Sendable {
   public let attemptsMax: Int
   /// What the log should show with it.
   public let trace: String?
+  /// How long ago it was submitted when it was claimed.
+  public let waited: TimeSpan
 }
 
 /// What a worker reports of a task.

@@ -1,3 +1,4 @@
+import Basics
 import Postgres
 
 /// Statements that take tasks out of the line.
@@ -46,13 +47,19 @@ enum ClaimStatements {
         ClaimedTask(
           id: result.int64(row, 2), lease: result.int64(row, 0), kind: result.text(row, 3) ?? "",
           payload: result.bytes(row, 4) ?? [], attemptsBefore: Int(result.int16(row, 5)),
-          attemptsMax: Int(result.int16(row, 6)), trace: result.text(row, 7)))
+          attemptsMax: Int(result.int16(row, 6)), trace: result.text(row, 7),
+          waited: ClaimStatements.span(result, row, from: 11, to: 12)))
     }
     let isSuspect = result.rowCount > 0 && Lane(number: result.int16(0, 8)).isOfSuspects
     // A suspect is claimed alone, whatever else waits, and says nothing about the place of the others.
     if isSuspect { turn.firsts = [] }
     let most = wish.places.contains { $0.runningMax != nil } ? 1 : sizes[index(of: wish)]
     turn.isFull = isSuspect || result.rowCount >= most
+  }
+
+  /// The span between two times, none if the clock was set back.
+  private static func span(_ result: PostgresResult, _ row: Int, from begin: Int, to end: Int) -> TimeSpan {
+    TimeSpan(nanoseconds: UInt64(max(0, result.int64(row, end) - result.int64(row, begin))) * 1000)
   }
 
   /// Whether a row is picked is decided by its place alone, and rows that others hold are passed over. `lanes` are gone
@@ -73,10 +80,10 @@ enum ClaimStatements {
     with \(picking), leased as materialized (
       insert into millrace.lease (worker_id, lane, ids)
       select $1::bigint, min(lane), array_agg(id) from picked having count(*) > 0
-      returning id, lane
+      returning id, lane, claimed_at
     )
     select l.id, p.seq, t.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, l.lane, p.lane,
-      t.state
+      t.state, t.created_at, l.claimed_at
     from picked p cross join leased l
       cross join lateral (select * from millrace.task t where t.id = p.id offset 0) t
     """

@@ -162,6 +162,15 @@ extension QueueWorker {
     return blocked
   }
 
+  /// What is in the queue, if this worker is the one of all that does what one does for all; nil if it is not.
+  /// - Throws: `QueueError`.
+  public func statsAsLeader(on reactor: isolated Reactor) async throws(QueueError) -> QueueStats? {
+    guard try await lifeline.leads(on: reactor) else { return nil }
+    return try await asQueue { () throws(PostgresError) in
+      try await QueueStats.read(try await client.connection(on: reactor), on: reactor)
+    }
+  }
+
   /// Leaves: the row says so, and the place among the sleepers goes. A worker that is just being registered waits for
   /// its id: closed before that, its row would stay and look like one that was killed.
   /// - Throws: `QueueError`; others find out then that it is gone.

@@ -103,7 +103,9 @@ final class Slot {
     countBytes()
     if let first = claimed.first {
       work.hold(first.lease)
+      work.metrics.claims.increment()
       work.metrics.claimed.add(claimed.count)
+      for task in claimed where task.attemptsBefore == 0 { work.metrics.waitSeconds.observe(task.waited) }
       tasksSinceSleep += claimed.count
       rests = 0
       floors.found(turn, at: reactor.now)
@@ -196,7 +198,10 @@ final class Slot {
       }
       let part = Array(rest.prefix(1 + others.count))
       rest = rest.dropFirst(part.count)
+      let began = reactor.now
       let attempts = await work.attempt(part, gate.slots, on: reactor)
+      let mean = MonotonicTime.current().since(began).nanoseconds / UInt64(part.count)
+      for _ in part { work.metrics.runSeconds.observe(TimeSpan(nanoseconds: mean)) }
       let brokenOff = zip(part, attempts).filter { $0.1.outcome == nil }.map(\.0)
       if let first = brokenOff.first {
         await giveBack(brokenOff, on: reactor)
