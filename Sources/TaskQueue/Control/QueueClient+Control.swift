@@ -12,17 +12,35 @@ extension QueueClient {
     }
   }
 
-  /// Gives an order for all tasks of `kind`, and tells all workers of it; returns after the commit.
+  /// Pauses all tasks of `kind`, or has them run again, and tells all workers of it; returns after the commit.
+  /// - Returns: what holds for the kind from then on.
   /// - Throws: `QueueError`.
-  public func order(
-    _ kind: String, _ order: QueueOrders.Kind, on reactor: isolated Reactor
-  ) async throws(QueueError) {
+  public func pause(
+    _ kind: String, _ isPaused: Bool, on reactor: isolated Reactor
+  ) async throws(QueueError) -> QueueOrders.Kind {
+    try await order(QueueClient.pausing, kind, isPaused ? 1 : 0, on: reactor)
+  }
+
+  /// Lets at most `runningMax` tasks of `kind` run at once, nil for as many as there are slots, and tells all workers;
+  /// returns after the commit.
+  /// - Returns: what holds for the kind from then on.
+  /// - Throws: `QueueError`.
+  public func limit(
+    _ kind: String, to runningMax: Int32?, on reactor: isolated Reactor
+  ) async throws(QueueError) -> QueueOrders.Kind {
+    try await order(QueueClient.limiting, kind, Int64(runningMax ?? -1), on: reactor)
+  }
+
+  private func order(
+    _ statement: PostgresStatement, _ kind: String, _ value: Int64, on reactor: isolated Reactor
+  ) async throws(QueueError) -> QueueOrders.Kind {
     var parameters = PostgresParameters()
     parameters.add(text: kind)
-    parameters.add(Int16(order.isPaused ? 1 : 0))
-    parameters.add(Int64(order.runningMax ?? -1))
-    try await asQueue { () throws(PostgresError) in
-      _ = try await client.execute(QueueClient.ordering, parameters, on: reactor)
+    parameters.add(value)
+    return try await asQueue { () throws(PostgresError) in
+      let result = try await client.execute(statement, parameters, on: reactor)
+      let most = result.isNull(0, 1) ? nil : Int32(truncatingIfNeeded: result.int64(0, 1))
+      return QueueOrders.Kind(isPaused: result.bool(0, 0), runningMax: most)
     }
   }
 
@@ -46,25 +64,33 @@ extension QueueClient {
     return try await numbers(QueueClient.retrying, parameters, on: reactor)
   }
 
-  /// Some tasks that are over for at least so many seconds, those after `id` in their order; of `state` only, if that
-  /// is given. An empty list: there are no more.
+  /// Some tasks that are over for at least so many seconds, of those after `id` in their order; of `state` only, if
+  /// that is given. However few there are, a bounded number of tasks is looked at.
+  /// - Parameter isPast: whether it looks among those of old partitions, to which nothing happens any more.
+  /// - Returns: the tasks, and the one that was looked at last; nil if there are no more.
   /// - Throws: `QueueError`.
   public func ended(
-    after id: Int64, state: TaskState?, forSeconds seconds: Double, on reactor: isolated Reactor
-  ) async throws(QueueError) -> [Int64] {
+    after id: Int64, isPast: Bool, state: TaskState?, forSeconds seconds: Double, on reactor: isolated Reactor
+  ) async throws(QueueError) -> (ids: [Int64], last: Int64?) {
     var parameters = PostgresParameters()
     parameters.add(id)
     parameters.add(state?.rawValue ?? 0)
     parameters.add(seconds)
-    return try await numbers(QueueClient.listingEnded, parameters, on: reactor)
+    let statement = isPast ? QueueClient.listingEndedPast : QueueClient.listingEnded
+    return try await asQueue { () throws(PostgresError) in
+      let result = try await client.execute(statement, parameters, on: reactor)
+      let last = result.isNull(0, 1) ? nil : result.int64(0, 1)
+      return ((result.text(0, 0) ?? "").split(separator: ",").compactMap { Int64($0) }, last)
+    }
   }
 
-  /// Forgets tasks that are over; returns those that were.
+  /// Forgets tasks that are over; returns those that were, after the commit. What is among the live ones has not left
+  /// a place in line then.
   /// - Throws: `QueueError`.
-  public func purge(_ ids: [Int64], on reactor: isolated Reactor) async throws(QueueError) -> [Int64] {
+  public func purge(_ ids: [Int64], isPast: Bool, on reactor: isolated Reactor) async throws(QueueError) -> [Int64] {
     var parameters = PostgresParameters()
     parameters.add(ids)
-    return try await numbers(QueueClient.purging, parameters, on: reactor)
+    return try await numbers(isPast ? QueueClient.purgingPast : QueueClient.purging, parameters, on: reactor)
   }
 
   private func numbers(
@@ -76,19 +102,21 @@ extension QueueClient {
     }
   }
 
-  /// An order that changes nothing is none.
-  private static let ordering = PostgresStatement(
-    "queue_order",
-    """
-    with gone as (
-      delete from millrace.kind_control where kind = $1::text and $2::smallint = 0 and $3::bigint < 0
-    ), given as (
-      insert into millrace.kind_control (kind, is_paused, running_max)
-      select $1::text, $2::smallint = 1, nullif($3::bigint, -1) where $2::smallint = 1 or $3::bigint >= 0
-      on conflict (kind) do update set is_paused = excluded.is_paused, running_max = excluded.running_max
-    )
-    select pg_notify('millrace_ready', 'orders')
-    """)
+  private static func ordering(_ name: String, _ column: String, _ value: String) -> PostgresStatement {
+    PostgresStatement(
+      name,
+      """
+      with given as (
+        insert into millrace.kind_control as k (kind, \(column)) values ($1::text, \(value))
+        on conflict (kind) do update set \(column) = excluded.\(column)
+        returning is_paused, running_max
+      )
+      select is_paused, running_max::bigint, pg_notify('millrace_ready', 'orders') from given
+      """)
+  }
+
+  private static let pausing = ordering("queue_pause", "is_paused", "$2::bigint = 1")
+  private static let limiting = ordering("queue_limit", "running_max", "nullif($2::bigint, -1)::integer")
 
   private static let orderingWorkers = PostgresStatement(
     "queue_order_workers",
@@ -102,16 +130,29 @@ extension QueueClient {
 
   private static let retrying = PostgresStatement("queue_retry", "select millrace.retry($1::bigint[])")
 
-  private static let listingEnded = PostgresStatement(
-    "queue_ended",
-    """
-    select id from millrace.task
-    where id > $1::bigint and state >= 2 and ($2::smallint = 0 or state = $2::smallint)
-      and finished_at <= now() - make_interval(secs => $3::float8)
-    order by id limit 500
-    """)
+  private static func listingEnded(_ name: String, in table: String) -> PostgresStatement {
+    PostgresStatement(
+      name,
+      """
+      with looked as materialized (
+        select id, state, finished_at from millrace.\(table) where id > $1::bigint
+        order by id limit \(Limits.rowsExaminedPerPage)
+      )
+      select string_agg(id::text, ',' order by id) filter (where state >= 2
+          and ($2::smallint = 0 or state = $2::smallint) and finished_at <= now() - make_interval(secs => $3::float8)),
+        max(id)
+      from looked
+      """)
+  }
 
-  private static let purging = PostgresStatement(
-    "queue_purge",
-    "delete from millrace.task where id in (select unnest($1::bigint[])) and state >= 2 returning id")
+  private static let listingEnded = listingEnded("queue_ended", in: "task")
+  private static let listingEndedPast = listingEnded("queue_ended_past", in: "task_past")
+
+  private static func purging(_ name: String, in table: String) -> PostgresStatement {
+    PostgresStatement(
+      name, "delete from millrace.\(table) where id in (select unnest($1::bigint[])) and state >= 2 returning id")
+  }
+
+  private static let purging = purging("queue_purge", in: "task")
+  private static let purgingPast = purging("queue_purge_past", in: "task_past")
 }

@@ -16,8 +16,14 @@ enum ControlTool {
       try tool.takesNoArgument()
       return text(
         try tool.run { (queue, reactor) throws(QueueError) in try await queue.stats(on: reactor) }, asJSON: tool.asJSON)
-    case .pause: return try order(try kind(try tool.onlyArgument("a kind")), tool) { $0.isPaused = true }
-    case .resume: return try order(try kind(try tool.onlyArgument("a kind")), tool) { $0.isPaused = false }
+    case .pause:
+      return try order(try kind(try tool.onlyArgument("a kind")), tool) { (queue, kind, reactor) throws(QueueError) in
+        try await queue.pause(kind, true, on: reactor)
+      }
+    case .resume:
+      return try order(try kind(try tool.onlyArgument("a kind")), tool) { (queue, kind, reactor) throws(QueueError) in
+        try await queue.pause(kind, false, on: reactor)
+      }
     case .limit:
       guard tool.arguments.count == 2 else { throw .usage("'limit' needs a kind, and a number or 'off'") }
       let kind = try kind(tool.arguments[0])
@@ -28,7 +34,9 @@ enum ControlTool {
       guard tool.arguments[1] == "off" || (most.map { 0...100_000 ~= $0 } ?? false) else {
         throw .usage("'\(tool.arguments[1])' is neither 0 to 100000 nor 'off'")
       }
-      return try order(kind, tool) { $0.runningMax = most }
+      return try order(kind, tool) { (queue, kind, reactor) throws(QueueError) in
+        try await queue.limit(kind, to: most, on: reactor)
+      }
     }
   }
 
@@ -40,14 +48,10 @@ enum ControlTool {
   }
 
   private static func order(
-    _ kind: TaskKind, _ tool: QueueTool<QueueAction>, _ change: @escaping @Sendable (inout QueueOrders.Kind) -> Void
+    _ kind: TaskKind, _ tool: QueueTool<QueueAction>,
+    _ act: @escaping @Sendable (QueueClient, String, isolated Reactor) async throws(QueueError) -> QueueOrders.Kind
   ) throws(CommandError) -> String {
-    let order = try tool.run { (queue, reactor) throws(QueueError) in
-      var order = try await queue.stats(on: reactor).orders[kind.name] ?? QueueOrders.Kind()
-      change(&order)
-      try await queue.order(kind.name, order, on: reactor)
-      return order
-    }
+    let order = try tool.run { (queue, reactor) throws(QueueError) in try await act(queue, kind.name, reactor) }
     return "\(kind.name): \(text(order))\n"
   }
 

@@ -6,9 +6,6 @@ import Tasks
 
 /// `millrace tasks`: lists, shows and watches tasks, cancels and retries them, and forgets those that are over.
 enum TasksTool {
-  /// How many are retried at a time, each lot in a transaction of its own.
-  private static let lot = 500
-
   /// Does what the first operand says; what takes long is printed as it comes.
   /// - Throws: `CommandError`: 1 if a task is not there or not in a state for it, 2 for a wrong command line, 75 if
   ///   PostgreSQL cannot be reached.
@@ -122,7 +119,7 @@ enum TasksTool {
       throw .usage("--status: tasks that are \(state.name) cannot be retried, but failed and cancelled ones")
     }
     try eachLot(tool, state, seconds: 0, verb: "begun anew", isDry: configuration.isOn(.dryRun)) {
-      (queue, ids, reactor) throws(QueueError) in try await queue.retry(ids, on: reactor).count
+      (queue, ids, _, reactor) throws(QueueError) in try await queue.retry(ids, on: reactor).count
     }
   }
 
@@ -133,26 +130,32 @@ enum TasksTool {
     try eachLot(
       tool, state, seconds: Double(configuration.integer(.olderThan)), verb: "purged",
       isDry: configuration.isOn(.dryRun)
-    ) { (queue, ids, reactor) throws(QueueError) in try await queue.purge(ids, on: reactor).count }
+    ) { (queue, ids, isPast, reactor) throws(QueueError) in
+      try await queue.purge(ids, isPast: isPast, on: reactor).count
+    }
   }
 
   /// Goes through tasks that are over and does something to them, lot by lot, and says how far it is.
   private static func eachLot(
     _ tool: QueueTool<TasksAction>, _ state: TaskState?, seconds: Double, verb: String, isDry: Bool,
-    _ act: @escaping @Sendable (QueueClient, [Int64], isolated Reactor) async throws(QueueError) -> Int
+    _ act: @escaping @Sendable (QueueClient, [Int64], Bool, isolated Reactor) async throws(QueueError) -> Int
   ) throws(CommandError) {
     let (found, done) = try tool.run { (queue, reactor) throws(QueueError) in
-      var (last, found, done) = (0 as Int64, 0, 0)
+      var (found, done) = (0, 0)
       var toldAt = reactor.now
-      while case let ids = try await queue.ended(after: last, state: state, forSeconds: seconds, on: reactor),
-        let newest = ids.last
-      {
-        found += ids.count
-        if !isDry { done += try await act(queue, ids, reactor) }
-        last = newest
-        if reactor.now.since(toldAt) >= .seconds(1 as UInt64) {
-          toldAt = reactor.now
-          Output.write("\(found) seen, \(done) \(verb), up to task \(last) …\n", to: STDERR_FILENO)
+      for isPast in [true, false] {
+        var last = 0 as Int64
+        while true {
+          let lot = try await queue.ended(
+            after: last, isPast: isPast, state: state, forSeconds: seconds, on: reactor)
+          guard let newest = lot.last else { break }
+          last = newest
+          found += lot.ids.count
+          if !isDry, !lot.ids.isEmpty { done += try await act(queue, lot.ids, isPast, reactor) }
+          if reactor.now.since(toldAt) >= .seconds(1 as UInt64) {
+            toldAt = reactor.now
+            Output.write("\(found) found, \(done) \(verb), up to task \(last) …\n", to: STDERR_FILENO)
+          }
         }
       }
       return (found, done)
