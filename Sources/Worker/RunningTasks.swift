@@ -3,13 +3,14 @@ import TaskQueue
 import Telemetry
 
 /// The tasks that run here and can be broken off: whoever wants one no more says so here, and here they tell how far
-/// they are. That is stored once a second, for all of them in one statement.
+/// they are. As long as there are any, that is stored once a second, for all of them in one statement; its answer tells
+/// which are still wanted, for the word of a task that was cancelled may have been lost, or have come before the task.
 final class RunningTasks {
   private struct Entry {
     let lease: Int64
     var isUnwanted = false
-    var share = 0.0
-    var isStored = true
+    /// How much is done; nil if nothing new is to be stored.
+    var share: Double?
   }
 
   private let queue: QueueWorker
@@ -17,7 +18,7 @@ final class RunningTasks {
   private let log: Logger
   private var entries: [Int64: Entry] = [:]
   private var isAbandoned = false
-  private var isStoring = false
+  private var isLooking = false
 
   init(_ queue: QueueWorker, publisher: ResultPublisher, log: Logger) {
     self.queue = queue
@@ -29,10 +30,15 @@ final class RunningTasks {
   func begin(_ id: Int64, lease: Int64, on reactor: isolated Reactor) {
     entries[id] = Entry(lease: lease)
     publisher.announce([id], on: reactor)
+    if isLooking { return }
+    isLooking = true
+    Task.immediate(executorPreference: reactor.queue) { await self.look(on: reactor) }
   }
 
-  /// It is over.
-  func end(_ id: Int64) { entries[id] = nil }
+  /// It is over that was begun under `lease`; by now another attempt of it may run.
+  func end(_ id: Int64, lease: Int64) {
+    if entries[id]?.lease == lease { entries[id] = nil }
+  }
 
   /// It was cancelled, if it runs here.
   func cancel(_ id: Int64) { entries[id]?.isUnwanted = true }
@@ -40,32 +46,33 @@ final class RunningTasks {
   /// There is no more time for any of them.
   func abandon() { isAbandoned = true }
 
-  /// Whether nobody wants task `id` any more here.
-  func isUnwanted(_ id: Int64) -> Bool { isAbandoned || entries[id]?.isUnwanted ?? true }
-
-  /// `share` of task `id` is done, from 0 to 1.
-  func report(_ id: Int64, share: Double, on reactor: isolated Reactor) {
-    entries[id]?.share = share
-    entries[id]?.isStored = false
-    if isStoring { return }
-    isStoring = true
-    Task.immediate(executorPreference: reactor.queue) {
-      await reactor.sleep(for: Limits.progressPause)
-      self.isStoring = false
-      await self.store(on: reactor)
-    }
+  /// Whether nobody wants task `id` any more that was begun under `lease`.
+  func isUnwanted(_ id: Int64, lease: Int64) -> Bool {
+    guard !isAbandoned, let entry = entries[id], entry.lease == lease else { return true }
+    return entry.isUnwanted
   }
 
-  private func store(on reactor: isolated Reactor) async {
-    let news = entries.filter { !$0.value.isStored }.map { (id: $0.key, lease: $0.value.lease, share: $0.value.share) }
-    if news.isEmpty { return }
-    for (id, _, _) in news { entries[id]?.isStored = true }
-    do {
-      try await queue.store(progress: news, on: reactor)
-      publisher.announce(news.map(\.id), on: reactor)
-    } catch {
-      // The next report comes soon, and tells more.
-      log.debug("progress was not stored", [("reason", error.message)])
+  /// `share` of task `id` is done, from 0 to 1.
+  func report(_ id: Int64, share: Double) { entries[id]?.share = share }
+
+  /// Stores and looks, once a second, until nothing runs.
+  private func look(on reactor: isolated Reactor) async {
+    while !entries.isEmpty {
+      await reactor.sleep(for: Limits.progressPause)
+      let asked = entries
+      if asked.isEmpty { break }
+      for id in asked.keys { entries[id]?.share = nil }
+      do {
+        let wanted = try await queue.store(
+          progress: asked.map { (id: $0.key, lease: $0.value.lease, share: $0.value.share) }, on: reactor)
+        for (id, entry) in asked where !wanted.contains(id) && entries[id]?.lease == entry.lease { cancel(id) }
+        let news = asked.filter { $0.value.share != nil }.map(\.key)
+        if !news.isEmpty { publisher.announce(news, on: reactor) }
+      } catch {
+        // The next look comes soon, and the next report tells more.
+        log.debug("progress was not stored", [("reason", error.message)])
+      }
     }
+    isLooking = false
   }
 }

@@ -82,13 +82,13 @@ extension WorkRoom {
       var input = try kind.input(of: task.payload, sealedBy: sealer)
       defer { if kind.isSecret { SecretBytes.wipe(&input) } }
       running.begin(task.id, lease: task.lease, on: reactor)
-      defer { running.end(task.id) }
+      defer { running.end(task.id, lease: task.lease) }
       let context = TaskContext(
         id: task.id, attempt: task.attemptsBefore + 1, deadline: reactor.now + kind.timeLimit,
         log: log.named(kind.name), parameters: configuration.parameters,
         pool: slots == .quick || slots == .bulky ? quickPool : heavyPool,
-        cancelled: { self.running.isUnwanted(task.id) },
-        progressed: { share in self.running.report(task.id, share: share, on: reactor) })
+        cancelled: { self.running.isUnwanted(task.id, lease: task.lease) },
+        progressed: { share in self.running.report(task.id, share: share) })
       return .success((try await kind.run(input, context, on: reactor), TaskIdentity(kind, input)))
     } catch {
       return .failure(error)

@@ -89,12 +89,8 @@ import Testing
       let runs = try await queue.queue(queue.submission("b", secret: true), on: reactor)
       let later = try await queue.queue(
         submission("c", runAt: Timestamp(microseconds: Timestamp.current().microseconds + 3_600_000_000)), on: reactor)
-      // All that was claimed is cancelled: nobody would complete its lease.
       #expect(try await queue.client.cancel(waits, on: reactor))
       #expect(try await queue.client.cancel(later, on: reactor))
-      let first = try await worker.claim(1, on: reactor)
-      #expect(first.isEmpty)
-      #expect(try await queue.count("millrace.lease", on: reactor) == 0)
       #expect(try await queue.count("millrace.scheduled", on: reactor) == 0)
       let claimed = try await worker.claim(16, on: reactor)
       #expect(claimed.map(\.id) == [runs])
@@ -112,10 +108,8 @@ import Testing
       #expect(try await !queue.client.cancel(1 << 40, on: reactor))
       // An identical task is a new one; of those that were cancelled the one whose input is still there can be retried.
       #expect(try await queue.queue(queue.submission("a"), on: reactor) != waits)
-      let retried = try await queue.texts(
-        "select retry::text from millrace.retry(array[\(waits), \(runs), \(1 << 40 as Int64)])", on: reactor)
-      #expect(retried == ["\(waits)"])
-      #expect(try await Set(worker.claim(16, on: reactor).map(\.id)).contains(waits))
+      #expect(try await queue.client.retry([waits, runs, 1 << 40], on: reactor) == [waits])
+      #expect(try await worker.claim(16, on: reactor).map(\.id).filter { $0 == waits } == [waits])
       queue.close(on: reactor)
     }
   }
@@ -134,9 +128,7 @@ import Testing
         return ended
       }
       var completed: [Int64] = []
-      while completed.count < 150 || !cancelling.isCancelled {
-        let tasks = try await worker.claim(4, on: reactor)
-        if tasks.isEmpty { break }
+      while completed.count < 150, case let tasks = try await worker.claim(4, on: reactor), !tasks.isEmpty {
         completed += try await worker.complete(tasks, on: reactor)
       }
       let cancelled = try await cancelling.value
@@ -148,6 +140,58 @@ import Testing
       #expect(try await queue.count("millrace.task where state = 4", on: reactor) == Int64(cancelled.count))
       #expect(try await queue.count("millrace.task where state = 2", on: reactor) == Int64(completed.count))
       #expect(try await queue.count("millrace.lease", on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `what is begun anew is run once, whatever was left of it when it was cancelled`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("begun_anew", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      // One waits, at a place that nothing tells; one runs, together with another that goes on.
+      let waits = try await queue.queue(queue.submission("a"), on: reactor)
+      try await queue.run("update millrace.ready set seq = nextval('millrace.task_id')", on: reactor)
+      let runs = try await queue.queue(
+        queue.submission("b", Lane(line: 0, priority: .high)), on: reactor)
+      let goesOn = try await queue.queue(
+        queue.submission("c", Lane(line: 0, priority: .high)), on: reactor)
+      let places = [ClaimWish.Place(Lane(line: 0, priority: .high), floor: 0)]
+      let wish = ClaimWish(group: 0, places: places, count: 4, announces: nil)
+      let first = try await worker.queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor).claimed
+      #expect(Set(first.map(\.id)) == [runs, goesOn])
+      for id in [waits, runs] { #expect(try await queue.client.cancel(id, on: reactor)) }
+      #expect(try await Set(queue.client.retry([waits, runs], on: reactor)) == [waits, runs])
+      #expect(try await queue.count("millrace.ready", on: reactor) == 2)
+      // What was broken off before the other attempt is not given back, and its result is not taken.
+      try await worker.queue.release(lease: first[0].lease, ids: [runs], on: reactor)
+      #expect(try await queue.count("millrace.ready", on: reactor) == 2)
+      #expect(try await worker.complete(first, on: reactor) == [goesOn])
+      var claimed: [Int64] = []
+      for lane in [Lane(line: 0, priority: .high), Lane(line: 0, priority: .normal)] {
+        let wish = ClaimWish(
+          group: 0, places: [ClaimWish.Place(lane, floor: 0)], count: 16, announces: nil)
+        let turn = try await worker.queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor)
+        claimed += try await worker.complete(turn.claimed, on: reactor)
+      }
+      #expect(claimed.sorted() == [waits, runs].sorted())
+      #expect(try await queue.count("millrace.lease", on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `many that were cancelled in front of one do not hide it, nor do any that are gone`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("hidden", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      var ids: [Int64] = []
+      for index in 0..<12 { ids.append(try await queue.queue(queue.submission("\(index)"), on: reactor)) }
+      // At places that nothing tells.
+      try await queue.run("update millrace.ready set seq = seq + 1000", on: reactor)
+      for id in ids.dropLast() { #expect(try await queue.client.cancel(id, on: reactor)) }
+      #expect(try await queue.client.purge(Array(ids.prefix(4)), isPast: false, on: reactor).count == 4)
+      #expect(try await worker.claim(1, on: reactor).map(\.id) == [ids[11]])
+      #expect(try await queue.count("millrace.lease", on: reactor) == 1)
+      #expect(try await queue.count("millrace.ready", on: reactor) == 0)
       queue.close(on: reactor)
     }
   }
@@ -203,10 +247,16 @@ import Testing
       #expect(try await worker.queue.orders(on: reactor) == expected)
       let id = try await queue.queue(queue.submission("a"), on: reactor)
       let task = try await worker.claim(1, on: reactor)[0]
-      try await worker.queue.store(progress: [(id, task.lease, 0.25), (id, task.lease + 1, 0.5)], on: reactor)
+      func store(_ share: Double?, _ lease: Int64, on reactor: isolated Reactor) async throws -> Set<Int64> {
+        try await worker.queue.store(progress: [(id, lease, share)], on: reactor)
+      }
+      #expect(try await store(0.25, task.lease, on: reactor) == [id])
+      #expect(try await store(nil, task.lease, on: reactor) == [id])
+      #expect(try await store(0.5, task.lease + 1, on: reactor) == [])
       #expect(try await queue.client.task(id, on: reactor)?.progress == 0.25)
       _ = try await worker.complete([task], on: reactor)
       #expect(try await queue.client.task(id, on: reactor)?.progress == nil)
+      #expect(try await store(0.5, task.lease, on: reactor) == [])
       queue.close(on: reactor)
     }
   }

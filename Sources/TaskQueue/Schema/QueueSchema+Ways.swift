@@ -13,54 +13,69 @@ extension QueueSchema {
     """,
     "alter table millrace.worker add column wanted smallint not null default 0",
     // Ends a task that is not over, whether it waits or runs; whoever runs it is told, and comes too late with its
-    // result in any case. What stands in line for it is passed over by whoever claims it. Returns whether it did.
+    // result in any case. Its place in line goes with it where that is known; what stands elsewhere is passed over by
+    // whoever claims it. Who holds it is looked up last: whoever was claiming it has committed by then, as its place
+    // could not be had before. Returns whether it did.
     """
     create function millrace.cancel(wanted bigint) returns boolean language plpgsql as $$
-    declare holder record;
+    declare
+      its_lane smallint;
+      holder record;
     begin
-      select l.worker_id, l.claimed_at into holder from millrace.lease l
-        where wanted = any(l.ids) and not exists (select from millrace.scheduled s where s.id = wanted)
-        order by l.id desc limit 1;
       update millrace.task t set state = 4, finished_at = now(), progress = null,
-          started_at = coalesce(holder.claimed_at, t.started_at),
-          attempt = t.attempt + (holder.worker_id is not null)::integer,
           payload = case when not t.secret then t.payload end
-        where t.id = wanted and t.state = 0;
+        where t.id = wanted and t.state = 0 returning t.lane into its_lane;
       if not found then return false; end if;
+      delete from millrace.ready r where r.lane = its_lane and r.seq = wanted and r.id = wanted;
       delete from millrace.scheduled where id = wanted;
-      if holder.worker_id is not null then
+      if found then return true; end if;
+      select l.worker_id, l.claimed_at into holder from millrace.lease l where wanted = any(l.ids)
+        order by l.id desc limit 1;
+      if found then
+        update millrace.task t set started_at = holder.claimed_at, attempt = t.attempt + 1 where t.id = wanted;
         perform pg_notify('millrace_worker_' || holder.worker_id, 'cancel:' || wanted);
       end if;
       return true;
     end $$
     """,
-    // Begins tasks anew that failed or were cancelled and whose input is still there. Those of older partitions may be
-    // moved at any moment to where nobody claims, and stay as they are. Returns which were begun.
+    // Begins tasks anew that failed or were cancelled and whose input is still there. Of one that was cancelled a place
+    // in line or a lease may be left: with them it would be run twice, and a result of before would be taken for one of
+    // now. Those of older partitions may be moved at any moment to where nobody claims, and stay as they are. Returns
+    // which were begun.
     """
     create function millrace.retry(wanted bigint[]) returns setof bigint language plpgsql as $$
-    declare begun bigint[];
+    declare
+      begun bigint[];
+      left_over bigint[];
     begin
-      with again as (
-        update millrace.task t set state = 0, attempt = 0, started_at = null, finished_at = null
-          where t.id in (select unnest(wanted)) and t.state in (3, 4) and t.payload is not null
-            and t.id >= ((select last_value from millrace.task_id) / 5000000 - 1) * 5000000
-          returning t.id, t.lane
-      ), placed as (
-        insert into millrace.ready (lane, seq, id) select lane, nextval('millrace.task_id'), id from again returning id
-      )
-      select array_agg(id) into begun from placed;
-      if begun is not null then perform pg_notify('millrace_ready', ''); end if;
+      begun := array(select t.id from millrace.task t
+        where t.id in (select unnest(wanted)) and t.state in (3, 4) and t.payload is not null
+          and t.id >= ((select last_value from millrace.task_id) / 5000000 - 1) * 5000000
+        order by t.id for update);
+      left_over := array(select t.id from millrace.task t where t.id in (select unnest(begun)) and t.state = 4);
+      if left_over <> '{}' then
+        delete from millrace.ready r where r.id in (select unnest(left_over));
+        update millrace.lease l set ids = array(select unnest(l.ids) except select unnest(left_over))
+          where l.ids && left_over;
+        delete from millrace.lease l where l.ids = '{}';
+      end if;
+      update millrace.task t set state = 0, attempt = 0, progress = null, started_at = null, finished_at = null
+        where t.id in (select unnest(begun));
+      insert into millrace.ready (lane, seq, id)
+        select t.lane, nextval('millrace.task_id'), t.id from millrace.task t where t.id in (select unnest(begun));
+      if begun <> '{}' then perform pg_notify('millrace_ready', ''); end if;
       return query select unnest(begun);
     end $$
     """,
-    // Tasks that were claimed and not begun go back without an attempt, each to its own lane, and others are told.
+    // Tasks that were claimed and not begun, and that the lease still stands for, go back without an attempt, each to
+    // its own lane, and others are told.
     """
     create or replace function millrace.release(from_lease bigint, released bigint[]) returns void
     language plpgsql as $$
     declare lanes smallint[];
     begin
       with kept as (
-        select id, array(select unnest(ids) except select unnest(released)) as rest, lane
+        select id, ids, array(select unnest(ids) except select unnest(released)) as rest, lane
         from millrace.lease where id = from_lease for update
       ), shrunk as (
         update millrace.lease l set ids = k.rest from kept k where l.id = k.id and k.rest <> '{}'
@@ -70,6 +85,7 @@ extension QueueSchema {
         insert into millrace.ready (lane, seq, id)
         select case when k.lane % 8 = 7 then k.lane else t.lane end, nextval('millrace.task_id'), t.id
         from kept k cross join unnest(released) as u (id) join millrace.task t on t.id = u.id and t.state = 0
+        where u.id = any(k.ids)
         returning lane
       )
       select array_agg(lane) into lanes from back;

@@ -34,11 +34,17 @@ enum ClaimStatements {
     return (withSuspects[index(of: wish)], parameters)
   }
 
+  /// Whether a claim of `steps` had to give way to another of the same lines, as the answer to the first step tells.
+  static func gaveWay(_ steps: [(PostgresStatement, PostgresParameters)], _ results: ArraySlice<PostgresResult>) -> Bool
+  {
+    steps.count > 1 && results.first.map { !$0.bool(0, 0) } ?? false
+  }
+
   static func read(_ result: PostgresResult, _ wish: ClaimWish, into turn: inout Turn) {
     turn.claimed.reserveCapacity(result.rowCount)
     for row in 0..<result.rowCount {
       turn.found(result.int64(row, 1), in: result.int16(row, 9))
-      // It was cancelled while it stood in line.
+      // It was cancelled while it stood in line, and may have been purged since.
       if result.int16(row, 10) != 0 {
         turn.cancelled.append((result.int64(row, 2), result.int64(row, 0)))
         continue
@@ -82,10 +88,10 @@ enum ClaimStatements {
       select $1::bigint, min(lane), array_agg(id) from picked having count(*) > 0
       returning id, lane, claimed_at
     )
-    select l.id, p.seq, t.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, l.lane, p.lane,
-      t.state, t.created_at, l.claimed_at
+    select l.id, p.seq, p.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, l.lane, p.lane,
+      coalesce(t.state, 4::smallint), t.created_at, l.claimed_at
     from picked p cross join leased l
-      cross join lateral (select * from millrace.task t where t.id = p.id offset 0) t
+      left join lateral (select * from millrace.task t where t.id = p.id offset 0) t on true
     """
   }
 
@@ -124,7 +130,9 @@ enum ClaimStatements {
       join lateral (select l.lane, l.floor where not exists (
         select from unnest($5::smallint[], $6::bigint[]) as m (line, most)
         where m.line = l.lane / 8
-          and m.most <= (select count(*) from millrace.lease k where k.lane / 8 = m.line))) m on true
+          and (m.most <= (select count(*) from millrace.lease k where k.lane / 8 = m.line)
+            or not exists (select from pg_locks g where g.locktype = 'advisory' and g.classid = 1296649045
+              and g.objid = m.line and g.pid = pg_backend_pid() and g.granted)))) m on true
       """
     func pick(_ lanes: String) -> String {
       ClaimStatements.pick("\(lanes) \(room)", 1)
@@ -141,20 +149,27 @@ enum ClaimStatements {
         """))
   }()
 
+  /// Whose turn it is to claim of lines with a bound, until the commit. Whoever has to wait for that asks again later:
+  /// behind it others wait that want something else.
   private static let oneByOne = PostgresStatement(
     "queue_claim_one_by_one",
     """
-    select pg_advisory_xact_lock(1296649045, line) from (select unnest($1::smallint[])::integer as line) l
+    select coalesce(bool_and(pg_try_advisory_xact_lock(1296649045, line)), true)
+    from (select unnest($1::smallint[])::integer as line order by 1) l
     """)
 
-  /// Whose lease was taken away says nothing more.
+  /// Stores the shares that are told, those not below 0, and tells which tasks are still wanted of their lease.
   static let progress = PostgresStatement(
     "queue_progress",
     """
-    update millrace.task t set progress = i.share
-    from unnest($1::bigint[], $2::bigint[], $3::float8[]) as i (id, lease, share)
-    where t.id = i.id and t.state = 0
-      and exists (select from millrace.lease l where l.id = i.lease and i.id = any(l.ids))
+    with input as materialized (
+      select i.id, i.share from unnest($1::bigint[], $2::bigint[], $3::float8[]) as i (id, lease, share)
+        cross join lateral (select from millrace.task t where t.id = i.id and t.state = 0 offset 0) t
+      where exists (select from millrace.lease l where l.id = i.lease and i.id = any(l.ids))
+    ), told as (
+      update millrace.task t set progress = i.share from input i where t.id = i.id and t.state = 0 and i.share >= 0
+    )
+    select id from input
     """)
 
   /// Parameters: worker, group, number, and the newest number that is known to be away. What stands between the two

@@ -93,7 +93,7 @@ enum CompletionStatements {
       \(held)
     ), done as (
       update millrace.task t set state = i.state, result = i.result, error = i.error, attempt = t.attempt + 1,
-        started_at = h.claimed_at, finished_at = case when i.state <> 0 then now() end,
+        progress = null, started_at = h.claimed_at, finished_at = case when i.state <> 0 then now() end,
         payload = case when i.state = 0 or i.state = 3 and not t.secret then t.payload end
       from held h cross join unnest(\(input)) as i (id, state, result, error, delay)
       where t.id = i.id and t.state = 0 and (i.id in (select unnest(k.ids) from held k)) is true

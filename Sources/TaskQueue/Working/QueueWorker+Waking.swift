@@ -39,17 +39,19 @@ extension QueueWorker {
     }
   }
 
-  /// Stores how much of each task is done, from 0 to 1, for those that `lease` still stands for.
+  /// Stores how much of each task is done, from 0 to 1; nil for what is to be left as it is.
+  /// - Returns: the tasks that are still wanted: the others are over, or their lease was taken away.
   /// - Throws: `QueueError`.
   public func store(
-    progress: [(id: Int64, lease: Int64, share: Double)], on reactor: isolated Reactor
-  ) async throws(QueueError) {
+    progress: [(id: Int64, lease: Int64, share: Double?)], on reactor: isolated Reactor
+  ) async throws(QueueError) -> Set<Int64> {
     var parameters = PostgresParameters()
     parameters.add(progress.map(\.id))
     parameters.add(progress.map(\.lease))
-    parameters.add(progress.map(\.share))
-    try await asQueue { () throws(PostgresError) in
-      _ = try await client.execute(ClaimStatements.progress, parameters, on: reactor)
+    parameters.add(progress.map { $0.share ?? -1 })
+    return try await asQueue { () throws(PostgresError) in
+      let result = try await client.execute(ClaimStatements.progress, parameters, on: reactor)
+      return Set((0..<result.rowCount).map { result.int64($0, 0) })
     }
   }
 

@@ -84,8 +84,8 @@ public final class QueueWorker {
       }
     }
     let completing = CompletionStatements.completeAll(completions)
-    var steps = completing
-    if let wish { steps += ClaimStatements.steps(wish, worker: id) }
+    let claiming = wish.map { ClaimStatements.steps($0, worker: id) } ?? []
+    let steps = completing + claiming
     guard !steps.isEmpty else { return turn }
     let results: [PostgresResult]
     do {
@@ -100,13 +100,20 @@ public final class QueueWorker {
     for result in results.prefix(completing.count) {
       for row in 0..<result.rowCount { turn.accepted.append(result.int64(row, 0)) }
     }
-    if let wish { ClaimStatements.read(results[results.count - 1], wish, into: &turn) }
-    // A lease without a task would be completed by nobody.
-    if let lease = turn.cancelled.first?.lease, turn.claimed.isEmpty {
+    guard let wish else { return turn }
+    if ClaimStatements.gaveWay(claiming, results[completing.count...]) { turn.isAnnounced = false }
+    ClaimStatements.read(results[results.count - 1], wish, into: &turn)
+    // Nothing but tasks that are over already says nothing of what stands behind them.
+    while let lease = turn.cancelled.first?.lease, turn.claimed.isEmpty {
+      // A lease without a task would be completed by nobody.
       var parameters = PostgresParameters()
       parameters.add(lease)
       parameters.add(turn.cancelled.map(\.id))
-      _ = try await connection.execute(ClaimStatements.release, parameters, on: reactor)
+      let release = (ClaimStatements.release, parameters)
+      turn.cancelled = []
+      let again = try await connection.execute([release] + claiming, on: reactor)
+      if ClaimStatements.gaveWay(claiming, again[1...]) { turn.isAnnounced = false }
+      ClaimStatements.read(again[again.count - 1], wish, into: &turn)
     }
     return turn
   }

@@ -91,6 +91,7 @@ final class Slot {
     }
     waits(false, at: reactor.now)
     if turn.isAnnounced { backoff.reset() }
+    tellOfRoom(turn, on: reactor)
     report(turn, on: reactor)
     guard let claim else { return nil }
     guard turn.isAnnounced || !turn.claimed.isEmpty else {
@@ -130,9 +131,21 @@ final class Slot {
     _ claim: WakeProtocol.Claim, on reactor: isolated Reactor
   ) async -> WakeProtocol.Order? {
     gate.claimFailed(claim, on: reactor)
-    if !completions.isEmpty { _ = await turn(nil, on: reactor) }
+    // Nobody waits for ever for what is done.
+    while !completions.isEmpty { _ = await turn(nil, on: reactor) }
     await work.waitWhileQuiet(on: reactor)
     return nil
+  }
+
+  /// Where no more tasks of a line may run than so many, one that has ended makes room: for this slot if it has claimed
+  /// another of that line, and otherwise for one that sleeps elsewhere.
+  private func tellOfRoom(_ turn: Turn, on reactor: isolated Reactor) {
+    let limited = gate.lines.filter { work.orders.runningMax[$0] != nil }
+    guard !limited.isEmpty, !completions.isEmpty else { return }
+    let goesOn = turn.claimed.contains { task in
+      TaskKind.named(task.kind)?.lines.contains { limited.contains($0.number) } ?? false
+    }
+    if !goesOn { gate.passOn(1, on: reactor) }
   }
 
   /// Counts what was accepted and passes it on; what was not is somebody else's now.
