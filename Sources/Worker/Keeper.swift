@@ -15,6 +15,9 @@ final class Keeper {
   private var policy: TakeOverPolicy
   private var isStopping = false
   private var isOver = false
+  /// Whether orders are being read, and whether there may be newer ones.
+  private var isReadingOrders = false
+  private var hasNewOrders = false
   private let alarm = Pause()
   /// How many tasks had been claimed at the last beat.
   private var claimedAtBeat: UInt64 = 0
@@ -54,20 +57,33 @@ final class Keeper {
     alarm.end()
   }
 
-  /// Somebody has given orders, or may have.
+  /// Somebody has given orders, or may have: they are read, once more if that is being done.
   func ordersGiven(on reactor: isolated Reactor) {
-    Task.immediate(executorPreference: reactor.queue) {
-      while !self.isStopping {
-        do {
-          return self.follow(try await self.room.queue.orders(on: reactor), on: reactor)
-        } catch {
-          await reactor.sleep(for: Limits.secondTry)
-        }
+    Task.immediate(executorPreference: reactor.queue) { await self.readOrders(on: reactor) }
+  }
+
+  /// Reads what people want, and returns when the worker goes by it, or stops.
+  func readOrders(on reactor: isolated Reactor) async {
+    hasNewOrders = true
+    if isReadingOrders { return }
+    isReadingOrders = true
+    var hasComplained = false
+    while hasNewOrders, !isStopping {
+      hasNewOrders = false
+      do {
+        follow(try await room.queue.orders(on: reactor), on: reactor)
+      } catch {
+        if !hasComplained { log.warning("orders could not be read, trying again", [("reason", error.message)]) }
+        hasComplained = true
+        hasNewOrders = true
+        await reactor.sleep(for: Limits.secondTry)
       }
     }
+    isReadingOrders = false
   }
 
   private func follow(_ orders: QueueOrders, on reactor: isolated Reactor) {
+    if isStopping { return }
     if room.follow(StandingOrders(orders)) {
       log.info(
         "orders were given",
@@ -118,7 +134,8 @@ final class Keeper {
     let beat: QueueWorker.Beat
     do {
       beat = try await room.queue.beat(
-        held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds, idleLines: asleep.flatMap(\.lines),
+        held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds,
+        idleLines: asleep.flatMap(\.lines).filter { !room.orders.paused.contains($0) },
         schedule: room.beats, isAtRest: wasAtRest, testAfter: configuration.selfTest, on: reactor)
     } catch {
       policy.failed()

@@ -27,5 +27,5 @@ struct StandingOrders: Equatable {
   }
 
   /// Whether tasks of `line` may wait although slots sleep.
-  func holdsUp(_ line: Int16) -> Bool { isQuiet || paused.contains(line) || runningMax[line] != nil }
+  func holdsUp(_ line: Int16) -> Bool { isQuiet || runningMax[line] != nil }
 }

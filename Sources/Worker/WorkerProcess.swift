@@ -137,11 +137,13 @@ extension WorkerProcess: QueueListener {
     // Others may have seen it without a session.
     room.beats.order(at: reactor.now)
     room.beatOrdered()
-    keeper.ordersGiven(on: reactor)
     for gate in gates { gate.listening(on: reactor) }
-    if !hasStarted, !isStopping {
-      hasStarted = true
-      startSlots(on: reactor)
+    if hasStarted || isStopping { return keeper.ordersGiven(on: reactor) }
+    hasStarted = true
+    Task.immediate(executorPreference: reactor.queue) {
+      // What is paused is not begun, not even by one that has just come.
+      await self.keeper.readOrders(on: reactor)
+      if !self.isStopping { self.startSlots(on: reactor) }
     }
   }
 
