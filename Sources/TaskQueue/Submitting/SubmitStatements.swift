@@ -76,13 +76,17 @@ enum SubmitStatements {
     let wishes = (
       parameters: withWishes ? ", $8::bigint[], $9::uuid[]" : "", columns: withWishes ? ", run_at, fingerprint" : "",
       key: withWishes ? ", fingerprint" : "",
-      ready: withWishes ? "where timestamptz 'epoch' + run_at * interval '1 microsecond' <= now()" : "",
+      due: withWishes
+        ? """
+        , case when run_at > 0 then
+          extract(epoch from timestamptz 'epoch' + run_at * interval '1 microsecond' - now())::float8 end
+        """ : "",
+      ready: withWishes ? "where run_at = 0" : "",
       later: withWishes
         ? """
         , made_later as (
           insert into millrace.scheduled (id, run_at, lane)
-          select id, timestamptz 'epoch' + run_at * interval '1 microsecond', lane from fresh
-          where timestamptz 'epoch' + run_at * interval '1 microsecond' > now()
+          select id, timestamptz 'epoch' + run_at * interval '1 microsecond', lane from fresh where run_at > 0
         )
         """ : ""
     )
@@ -114,7 +118,7 @@ enum SubmitStatements {
       ), made_ready as (
         insert into millrace.ready (lane, seq, id) select lane, id, id from fresh \(wishes.ready)
       )\(wishes.later)
-      select ord, id from fresh
+      select ord, id\(wishes.due) from fresh
       """)
   }
 

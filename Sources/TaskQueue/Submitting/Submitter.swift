@@ -40,8 +40,12 @@ final class Submitter: EventHandler {
   /// - Throws: `PostgresError`. After `connectionLost` or `deadline` the task may have been queued all the same.
   func submit(_ submission: Submission, on reactor: isolated Reactor) async throws(PostgresError) -> SubmitOutcome {
     let pending: Pending
+    // What stands for something else only stands once it is stored.
+    while let key = submission.key, let same = byKey[key], same.submission.fingerprint != submission.fingerprint {
+      await withUnsafeContinuation { same.waiters.append($0) }
+      if case .success = same.outcome { return .conflict }
+    }
     if let key = submission.key, let same = byKey[key] {
-      if same.submission.fingerprint != submission.fingerprint { return .conflict }
       pending = same
     } else {
       guard open.count < Limits.submissionsWaitingMax, bytesWaiting < Limits.bytesWaitingMax else {
@@ -165,10 +169,8 @@ final class Submitter: EventHandler {
     _ step: (PostgresStatement, PostgresParameters), of batch: [Pending], _ connection: PostgresConnection,
     until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async throws(PostgresError) -> PostgresResult {
-    let now = Timestamp.current()
-    let due = batch.compactMap(\.submission.runAt?.microseconds).filter { $0 > now.microseconds }.min()
-    let words = SubmitStatements.words(
-      batch.map(\.submission).filter { $0.runAt.map { $0.microseconds <= now.microseconds } ?? true })
+    // What has a time goes the way of what is scheduled, also if that time is over.
+    let words = SubmitStatements.words(batch.map(\.submission).filter { $0.runAt == nil })
     let companion = PostgresConnection.Companion(teller.step(words, at: reactor.now)) { outcome in
       switch outcome {
       case .success(let result): self.teller.said(words, result, at: reactor.now)
@@ -183,7 +185,11 @@ final class Submitter: EventHandler {
       _ = try await connection.execute(SubmitStatements.makePartitions, until: deadline, on: reactor)
       result = try await connection.execute([step], behind: companion, until: deadline, on: reactor)[0]
     }
-    if let due { tellWhenDue(.milliseconds(UInt64(due - now.microseconds) / 1000 + 1), on: reactor) }
+    if batch.contains(where: { $0.submission.runAt != nil }) {
+      // How far away they are PostgreSQL's clock tells.
+      let dues = (0..<result.rowCount).compactMap { result.isNull($0, 2) ? nil : result.double($0, 2) }
+      if let due = dues.min() { tellWhenDue(.seconds(max(0, due) + 0.001), on: reactor) }
+    }
     return result
   }
 
