@@ -25,7 +25,7 @@ extension APIService {
   ) async throws(Problem) -> Answer {
     if let name = options.idempotencyKey {
       let key = TaskKey(taskKeys.words(of: Array("idempotency key:".utf8) + name))
-      let fingerprint = TaskKey(await requestCode(request, on: reactor))
+      let fingerprint = TaskKey(await requestCode(request, options, on: reactor))
       return try await queue(kind, input, nil, key, fingerprint, options, request, on: reactor)
     }
     guard options.runAt == nil, let identity = await identity(kind, input, on: reactor) else {
@@ -59,10 +59,13 @@ extension APIService {
     }
   }
 
-  /// What the request asks for: a code of its target and its body. A long one is made beside the reactor, unless too
-  /// much is computed there already.
-  private func requestCode(_ request: HTTPRequest, on reactor: isolated Reactor) async -> (high: UInt64, low: UInt64) {
-    let target = Array(request.path) + [UInt8(ascii: "?")] + request.headBytes[request.head.query]
+  /// What the request asks for: a code of its path, its options and its body; how long its client would wait is none of
+  /// that. A long body is hashed beside the reactor, unless too much is computed there already.
+  private func requestCode(
+    _ request: HTTPRequest, _ options: SubmitOptions, on reactor: isolated Reactor
+  ) async -> (high: UInt64, low: UInt64) {
+    let wishes = "?\(options.priority.name)&\(options.runAt?.microseconds ?? 0)&\(options.attemptsMax ?? 0)"
+    let target = Array(request.path) + Array(wishes.utf8)
     let body = request.body
     let message = Array("request:".utf8) + SHA256.digest(of: target).bytes
     if body.count >= Tasks.Limits.bulkyBytes,
