@@ -12,7 +12,7 @@ extension APIService {
   func submitBatch(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
     try APIService.requireJSON(request)
     guard request.value(of: .idempotencyKey) == nil else {
-      throw Problem(400, "A batch takes no Idempotency-Key: identical strings are found by themselves.")
+      throw Problem(400, "A batch takes no Idempotency-Key: send strings that need one by themselves.")
     }
     let options = try SubmitOptions(request)
     var (kind, inputs) = try APIService.batch(of: request)
@@ -29,8 +29,11 @@ extension APIService {
     }
     var answers: [Result<Answer, Problem>] = []
     for flight in flights { answers.append(await flight.value) }
+    // Where nothing was taken the answer is that of a single submission; otherwise each is told how it fared, for what
+    // was queued could not be found again by who sends all of it again.
+    let refusals = answers.compactMap { if case .failure(let problem) = $0 { problem } else { nil } }
+    if refusals.count == answers.count, let first = refusals.first { throw first }
     var json = JSONWriter(capacity: answers.count * 64)
-    var refused: Problem?
     json.object { json in
       json.key("tasks")
       json.array { json in
@@ -44,14 +47,14 @@ extension APIService {
             case .success(.task(let id, let state, _)):
               json.field("task_id", id)
               json.field("status", state.name)
-            case .failure(let problem): refused = refused ?? problem
+            case .failure(let problem):
+              json.field("status", "refused")
+              json.field("error", problem.detail)
             }
           }
         }
       }
     }
-    // One that is sent again finds what was queued of it.
-    if let refused { throw refused }
     return .json(202, json.bytes)
   }
 
