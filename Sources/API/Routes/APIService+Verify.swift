@@ -10,8 +10,9 @@ extension APIService {
   /// waits for the answer.
   func verifyArgon2(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
     try APIService.requireJSON(request)
-    let verification: Argon2Verification
+    var verification: Argon2Verification
     do throws(JSONError) { verification = try Argon2Verification(body: request.body) } catch { throw Problem(error) }
+    verification.wipe()
     guard verification.memoryBytes <= Argon2Verification.memoryBytesMax(configuration.parameters) else {
       throw Problem(
         422, "The hash costs too much to verify.", errors: [Problem.FieldError("hash", "takes too much memory")])
@@ -19,9 +20,11 @@ extension APIService {
     guard request.value(of: .idempotencyKey) == nil else {
       throw Problem(400, "A verification takes no Idempotency-Key: it changes nothing.")
     }
-    var input = request.body
-    defer { SecretBytes.wipe(&input) }
-    guard case .task(let id, _, _) = try await answer(.argon2verify, input, SubmitOptions(), request, on: reactor)
+    guard clientsWaiting < configuration.waitersMax else {
+      throw Problem(503, "Too many clients wait for tasks already.", retryAfterSeconds: 1)
+    }
+    guard
+      case .task(let id, _, _) = try await answer(.argon2verify, request.body, SubmitOptions(), request, on: reactor)
     else {
       preconditionFailure("a verification was answered from a cache")
     }

@@ -7,9 +7,10 @@ extension TaskKind {
     name: "argon2verify", displayName: "Argon2 verification", isSecret: true, lines: [TaskLine(6, .heavy)],
     line: { _ in TaskLine(6, .heavy) }, memoryBytes: { Argon2Verification.memoryBytesMax($0) },
     work: .computing({ (input, parameters) throws(TaskFault) in
-      guard let wish = try? Argon2Verification(body: input) else {
+      guard var wish = try? Argon2Verification(body: input) else {
         throw TaskFault("the input is not understood", isFinal: true)
       }
+      defer { wish.wipe() }
       guard wish.record.parameters.bytes <= Argon2Verification.memoryBytesMax(parameters) else {
         throw TaskFault("the hash takes more memory than this worker gives one", isFinal: true)
       }
@@ -26,7 +27,7 @@ extension TaskKind {
 
 /// What a client wants to know of a password and a hash: `{"string":"secret","hash":"$argon2id$…"}`.
 public struct Argon2Verification: Sendable {
-  let password: [UInt8]
+  private(set) var password: [UInt8]
   let record: Argon2Record
 
   private static let fields = JSONFields("string", "hash")
@@ -51,6 +52,9 @@ public struct Argon2Verification: Sendable {
     self.password = password
     self.record = record
   }
+
+  /// Nobody needs the password any more.
+  public mutating func wipe() { SecretBytes.wipe(&password) }
 
   /// Memory that it takes to verify the hash.
   public var memoryBytes: Int { record.parameters.bytes }
