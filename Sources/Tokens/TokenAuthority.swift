@@ -24,10 +24,11 @@ public final class TokenAuthority: Sendable {
   /// What `token` says, at `now` in seconds since the Unix epoch.
   /// - Throws: `TokenFault`.
   public func claims(of token: some Collection<UInt8>, at now: Double) throws(TokenFault) -> TokenClaims {
+    let keys = live.keys(at: now)
     do throws(TokenFault) {
-      return try TokenVerifier(keys: live.keys(at: now), rules: rules).claims(of: token, at: now)
+      return try TokenVerifier(keys: keys, rules: rules).claims(of: token, at: now)
     } catch {
-      guard error == .unknownKey, let changed = live.changedKeys(at: now) else { throw error }
+      guard error == .unknownKey, let changed = live.changedKeys(from: keys, at: now) else { throw error }
       return try TokenVerifier(keys: changed, rules: rules).claims(of: token, at: now)
     }
   }

@@ -56,7 +56,7 @@ public struct TokenClaims: Equatable, Sendable {
         }
       }
       for (name, time) in [("iat", issuedAt), ("nbf", notBefore), ("exp", expiresAt)] as [(StaticString, Double?)] {
-        if let time { json.field(name, Int64(time)) }
+        if let time { json.field(name, Int64(max(-1e15, min(time, 1e15)))) }
       }
     }
     return json.bytes

@@ -11,6 +11,8 @@ final class LiveTokenKeys: Sendable {
     let bytes: off_t
     let seconds: time_t
     let nanoseconds: Int
+    let changedSeconds: time_t
+    let changedNanoseconds: Int
 
     /// Nil if there is no file.
     init?(path: String) {
@@ -18,6 +20,8 @@ final class LiveTokenKeys: Sendable {
       guard stat(path, &status) == 0 else { return nil }
       (device, number, bytes) = (status.st_dev, status.st_ino, status.st_size)
       (seconds, nanoseconds) = (status.st_mtim.tv_sec, status.st_mtim.tv_nsec)
+      // Who may read it may have changed, and nothing else.
+      (changedSeconds, changedNanoseconds) = (status.st_ctim.tv_sec, status.st_ctim.tv_nsec)
     }
   }
 
@@ -25,6 +29,8 @@ final class LiveTokenKeys: Sendable {
     var keys: TokenKeys
     var stamp: Stamp?
     var lookedAt: Double
+    /// Why the file could not be read when that was last tried.
+    var failure: TokenKeys.Failure?
   }
 
   private let path: String
@@ -49,26 +55,30 @@ final class LiveTokenKeys: Sendable {
     let (keys, isDue) = state.withLock { state in
       (state.keys, abs(now - state.lookedAt) >= Limits.lookEverySeconds)
     }
-    return isDue ? changedKeys(at: now) ?? keys : keys
+    return isDue ? changedKeys(from: keys, at: now) ?? keys : keys
   }
 
-  /// Looks at the file; the keys, if they are others than they were.
-  func changedKeys(at now: Double) -> TokenKeys? {
-    let stamp = Stamp(path: path)
-    let isChanged = state.withLock { state in
+  /// Looks at the file; the keys, if they are others than `known`. Another thread may have read them meanwhile.
+  func changedKeys(from known: TokenKeys, at now: Double) -> TokenKeys? {
+    let (keys, news) = state.withLock { state -> (TokenKeys, Result<Void, TokenKeys.Failure>?) in
+      let stamp = Stamp(path: path)
       state.lookedAt = now
-      defer { state.stamp = stamp }
-      return state.stamp != stamp
+      if state.stamp == stamp { return (state.keys, nil) }
+      do throws(TokenKeys.Failure) {
+        state.keys = try TokenKeys.load(path: path)
+        // Not before: what could not be read is read again.
+        (state.stamp, state.failure) = (stamp, nil)
+        return (state.keys, .success(()))
+      } catch {
+        defer { state.failure = error }
+        return (state.keys, state.failure == error ? nil : .failure(error))
+      }
     }
-    guard isChanged else { return nil }
-    do throws(TokenKeys.Failure) {
-      let keys = try TokenKeys.load(path: path)
-      state.withLock { $0.keys = keys }
-      told(nil)
-      return keys
-    } catch {
-      told(error)
-      return nil
+    switch news {
+    case .success: told(nil)
+    case .failure(let failure): told(failure)
+    case nil: break
     }
+    return keys == known ? nil : keys
   }
 }

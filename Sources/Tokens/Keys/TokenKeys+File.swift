@@ -50,8 +50,8 @@ extension TokenKeys {
     return keys
   }
 
-  /// Puts the keys into the file at `path`, which only its owner can read and which belongs to whom it belonged, in one
-  /// step: whoever reads it sees all of the former keys or all of these.
+  /// Puts the keys into the file at `path`, in one step: whoever reads it sees all of the former keys or all of these.
+  /// A new file can be read by its owner alone; one that was there keeps its owner and who may read it.
   /// - Throws: `file`.
   public func store(path: String) throws(Failure) {
     let draft = "\(path).\(getpid())"
@@ -61,7 +61,11 @@ extension TokenKeys {
     guard fd >= 0 else { throw .file(code: errno) }
     var former = stat()
     // Root rotates the keys of services that run as others; nobody else may give a file away, or has to.
-    if stat(path, &former) == 0 { _ = fchown(fd, former.st_uid, former.st_gid) }
+    if stat(path, &former) == 0 {
+      _ = fchown(fd, former.st_uid, former.st_gid)
+      // Who may read it is not for a rotation to say: in a container it may have to be others.
+      _ = fchmod(fd, former.st_mode & 0o777)
+    }
     let bytes = Array(text.utf8)
     let isWritten = write(fd, bytes, bytes.count) == bytes.count && fsync(fd) == 0
     let code = errno
