@@ -10,8 +10,8 @@ public import Tokens
 /// scope `admin`, or the admin token, and, where that is switched on, calls from this very machine without any, with no
 /// proxy and no page of another site in between. An admin by a token is a user too.
 ///
-/// An address that has shown wrong tokens has to wait, also with the right one: who guesses must not learn when it was
-/// right. One that has expired is no guess: somebody has signed it who has a key.
+/// An address that has shown wrong admin tokens has to wait, also with the right one: who guesses must not learn when
+/// it was right.
 public final class Admission: RouteGuard, Sendable {
   private enum Caller {
     case user
@@ -37,19 +37,23 @@ public final class Admission: RouteGuard, Sendable {
   public func check(_ request: HTTPRequest, for access: RouteAccess, on reactor: isolated Reactor) throws(Problem) {
     if access == .open { return }
     guard let authorization = request.value(of: .authorization) else {
-      if access == .admin, trustsLoopback, Admission.isLocal(request), !Admission.isFromForeignPage(request) { return }
+      if access == .admin, trustsLoopback, Admission.isLocal(request), !request.isFromForeignPage { return }
       // Without credentials there is no error to be named (RFC 6750 §3.1).
       throw Admission.unauthorized("This call needs a token: Authorization: Bearer <token>.", "Bearer")
     }
+    let given = Admission.credentials(authorization)
+    // A signature is guessed by nobody, so whoever shows a signed token is never kept waiting by what others try from
+    // the same address, as all do whose proxy stands in between.
+    let isSigned = tokens != nil && given.lazy.filter { $0 == UInt8(ascii: ".") }.count == 2
     let address = Admission.address(of: request)
-    if let seconds = guesses.withLock({ $0.wait(of: address, at: reactor.now) }) {
+    if !isSigned, let seconds = guesses.withLock({ $0.wait(of: address, at: reactor.now) }) {
       throw Problem(429, "Too many wrong tokens came from this address.", retryAfterSeconds: seconds)
     }
     let caller: Caller
     do throws(TokenFault) {
-      caller = try self.caller(showing: Admission.credentials(authorization))
+      caller = try self.caller(showing: given, isSigned: isSigned)
     } catch {
-      if error.isForgery { guesses.withLock { $0.wasWrong(address, at: reactor.now) } }
+      if !isSigned { guesses.withLock { $0.wasWrong(address, at: reactor.now) } }
       var problem = Admission.unauthorized("This token is not valid.", "Bearer error=\"invalid_token\"")
       problem.secretReason = error.rawValue
       throw problem
@@ -67,8 +71,8 @@ public final class Admission: RouteGuard, Sendable {
     return problem
   }
 
-  private func caller(showing given: ArraySlice<UInt8>) throws(TokenFault) -> Caller {
-    if let adminToken, SecretBytes.areEqual(given, adminToken) { return .admin }
+  private func caller(showing given: ArraySlice<UInt8>, isSigned: Bool) throws(TokenFault) -> Caller {
+    if !isSigned, let adminToken, SecretBytes.areEqual(given, adminToken) { return .admin }
     guard let tokens else { throw .unknownKey }
     let claims = try tokens.claims(of: given, at: Timestamp.current().seconds)
     return claims.scopes.contains(Admission.adminScope) ? .admin : .user
@@ -103,20 +107,6 @@ public final class Admission: RouteGuard, Sendable {
     guard request.value(of: .xForwardedFor) != nil else { return true }
     guard let client = request.text(of: .xForwardedFor) else { return false }
     return SocketAddress(ip: client, port: 0)?.isLoopback ?? false
-  }
-
-  /// A browser on this machine also carries out what pages from elsewhere ask for. Such a request names their origin,
-  /// or a host name of theirs that they let resolve to this machine.
-  private static func isFromForeignPage(_ request: HTTPRequest) -> Bool {
-    let host = String(decoding: request.headBytes[request.head.authority], as: UTF8.self)
-    if let origin = request.value(of: .origin), !origin.elementsEqual("http://\(host)".utf8) { return true }
-    if let site = request.value(of: .secFetchSite), !site.elementsEqual("same-origin".utf8),
-      !site.elementsEqual("none".utf8)
-    {
-      return true
-    }
-    let name = host.last == "]" ? Substring(host) : host[..<(host.lastIndex(of: ":") ?? host.endIndex)]
-    return name != "localhost" && SocketAddress(ip: String(name), port: 0) == nil
   }
 
   private static func credentials(_ value: ArraySlice<UInt8>) -> ArraySlice<UInt8> {

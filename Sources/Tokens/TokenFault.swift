@@ -20,12 +20,4 @@ public enum TokenFault: String, Error, CaseIterable, Sendable {
   case wrongIssuer = "its issuer is another one"
   /// It is for somebody else.
   case wrongAudience = "it is for others"
-
-  /// Whether it was made by nobody who has a key, as one is that somebody guesses.
-  public var isForgery: Bool {
-    switch self {
-    case .malformed, .critical, .unknownKey, .wrongAlgorithm, .badSignature: true
-    case .expired, .unexpiring, .notYetValid, .wrongIssuer, .wrongAudience: false
-    }
-  }
 }

@@ -132,7 +132,7 @@ import Testing
     }
   }
 
-  @Test("who guesses has to wait, also with the right token, and others do not; an expired one is no guess")
+  @Test("who guesses the admin token has to wait, also with the right one; whoever shows a signed one has not")
   func guesses() async throws {
     try await onReactor { reactor in
       let router = try Self.router()
@@ -144,11 +144,15 @@ import Testing
       for guess in 0..<Roles.Limits.wrongTokensMax {
         #expect(try await Self.ask(router, guess % 2 == 0 ? "/user" : "/admin", "x\(guess)", on: reactor).status == 401)
       }
-      for (path, token) in [("/user", Self.token()), ("/admin", Self.admin), ("/admin", "s3cret")] {
-        let answer = try await Self.ask(router, path, token, on: reactor)
-        #expect(answer.status == 429 && answer.fields.contains("Retry-After: "))
+      let answer = try await Self.ask(router, "/admin", "s3cret", on: reactor)
+      #expect(answer.status == 429 && answer.fields.contains("Retry-After: "))
+      #expect(try await Self.ask(router, "/admin", "s3cret", from: "10.0.0.2", on: reactor).status == 200)
+      // A proxy may stand in between, and all come from its address.
+      #expect(try await Self.ask(router, "/user", Self.token(), on: reactor).status == 200)
+      #expect(try await Self.ask(router, "/admin", Self.admin, on: reactor).status == 200)
+      for _ in 0..<(2 * Roles.Limits.wrongTokensMax) {
+        #expect(try await Self.ask(router, "/user", Self.token() + "A", on: reactor).status == 401)
       }
-      #expect(try await Self.ask(router, "/admin", Self.admin, from: "10.0.0.2", on: reactor).status == 200)
       #expect(try await Self.ask(router, "/open", "x", on: reactor).status == 200)
     }
   }

@@ -120,7 +120,5 @@ import Testing
     for payload in ["{}", "x", #"{"exp":0}"#, #"{"exp":1800000060,"nbf":9e9}"#] {
       #expect(Minting.fault(of: Minting.token(Minting.header(shared), payload, stranger), keys) == .badSignature)
     }
-    // So a fault that is no forgery comes from somebody who has a key.
-    #expect(TokenFault.allCases.filter(\.isForgery).count == 5)
   }
 }
