@@ -100,6 +100,8 @@ public enum Limits {
   static let idempotencyKeyBytesMax = 255
   /// How long whoever watches a task hears nothing until a comment says that the connection stands.
   static let eventsComment = TimeSpan.seconds(15 as UInt64)
+  /// The longest pause between two looks at a watched task although nobody said that there is something new.
+  static let eventsCheckMax = TimeSpan.seconds(60 as UInt64)
   /// Bytes of a string to be hashed.
   static let stringBytesMax = 1 << 20
 }

@@ -3,6 +3,7 @@ import HTTP
 import HTTPSyntax
 import Reactor
 import Redis
+import Roles
 import TaskQueue
 import Tasks
 import Telemetry
@@ -11,17 +12,19 @@ extension APIService {
   /// `POST /task/{id}/cancel`
   func cancelTask(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
     let id = Int64(request.integer("id"))
+    // There is no body that would have to be JSON, so a page of another site can have a browser send this.
+    if request.isFromForeignPage { throw Problem(403, "Pages of other sites may not cancel tasks.") }
     let hasEnded: Bool
     let task: TaskRecord?
     do {
       hasEnded = try await queue.cancel(id, on: reactor)
+      if hasEnded { tellOthers(of: id, on: reactor) }
       task = try await queue.task(id, on: reactor)
     } catch {
       throw problem(error, request)
     }
     guard let task else { throw Problem(404, "There is no task \(id).") }
     guard hasEnded else { throw Problem(409, "Task \(id) is over: it is \(task.state.name).") }
-    tellOthers(of: id, on: reactor)
     return .json(200, task.json)
   }
 
@@ -44,9 +47,14 @@ extension APIService {
     guard clientsWaiting < configuration.waitersMax else {
       throw Problem(503, "Too many clients wait for tasks already.", retryAfterSeconds: 1)
     }
+    // Also while it looks for the first time: after an outage all of them do.
+    clientsWaiting += 1
+    defer { clientsWaiting -= 1 }
     let task: TaskRecord?
     do { task = try await queue.task(id, on: reactor) } catch { throw problem(error, request) }
     guard let task else { throw Problem(404, "There is no task \(id).") }
+    // There is nothing more to come, and who is told so does not come again (HTML Standard §9.2.3).
+    if task.state.isTerminal, request.text(of: .lastEventID) == task.eventID { return HTTPResponse(204) }
     var response = HTTPResponse(200, "text/event-stream", streaming: TaskEvents(self, task, request))
     response.set("Cache-Control", "no-store")
     return response
@@ -74,21 +82,28 @@ final class TaskEvents: HTTPBodySource {
     defer { service.clientsWaiting -= 1 }
     var moment = 0
     var wroteAt = reactor.now
+    var patience = Limits.blindCheck
     while true {
       if task.eventID != seen {
         guard await writer.write(TaskEvents.event(of: task), on: reactor) else { return }
         seen = task.eventID
         wroteAt = reactor.now
+        patience = Limits.blindCheck
       }
       if task.state.isTerminal || service.board.isEnded(request) { return }
-      // News comes over Redis; the truth is in PostgreSQL, and is asked now and then in case news was lost.
-      let pause = service.board.hasNews ? Limits.safetyCheckMax : Limits.blindCheck
-      _ = await service.board.wait(for: task.id, since: moment, request, until: reactor.now + pause, on: reactor)
+      // News comes over Redis; the truth is in PostgreSQL, and is asked more and more seldom in case news was lost.
+      let pause = service.board.hasNews ? patience : Limits.blindCheck
+      patience = min(TimeSpan(nanoseconds: patience.nanoseconds * 2), Limits.eventsCheckMax)
+      let comment = wroteAt + Limits.eventsComment
+      let look = reactor.now + pause
+      let isTold = await service.board.wait(
+        for: task.id, since: moment, request, until: min(look, comment), on: reactor)
       moment = service.board.moment
       if service.board.isEnded(request) { return }
       if reactor.now.since(wroteAt) >= Limits.eventsComment {
         guard await writer.write(Array(":\n\n".utf8), on: reactor) else { return }
         wroteAt = reactor.now
+        if !isTold, reactor.now < look { continue }
       }
       do {
         guard let now = try await service.queue.task(task.id, on: reactor) else { return }
