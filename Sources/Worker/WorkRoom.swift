@@ -139,9 +139,12 @@ final class WorkRoom {
   /// What becomes of a task whose attempt ended with `fault`.
   func outcome(of task: ClaimedTask, after fault: TaskFault) -> Completion.Outcome {
     metrics.failed.increment()
-    log.warning(
-      "attempt failed",
-      [("task", "\(task.id)"), ("kind", task.kind), ("reason", fault.reason), ("request_id", task.trace ?? "")])
+    let trace = (task.trace ?? "").split(separator: " ")
+    var fields: [Logger.Field] = [
+      ("task", "\(task.id)"), ("kind", task.kind), ("reason", fault.reason), ("request_id", String(trace.first ?? "")),
+    ]
+    if trace.count > 1 { fields.append(("trace_id", String(trace[1]))) }
+    log.warning("attempt failed", fields)
     let outcome =
       fault.isFinal ? Completion.Outcome.failed(error: fault.reason) : retries.outcome(of: task, error: fault.reason)
     if case .retry = outcome { metrics.retried.increment() }

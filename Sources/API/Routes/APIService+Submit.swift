@@ -37,6 +37,12 @@ extension APIService {
     return try await queue(kind, input, identity, key, nil, options, request, on: reactor)
   }
 
+  /// What connects a task with its request in its worker's log: the request's id, and that of its trace if it has one.
+  private static func trace(of request: HTTPRequest) -> String {
+    let id = String(decoding: request.id, as: UTF8.self)
+    return request.trace.map { "\(id) \($0.traceID)" } ?? id
+  }
+
   /// The answer that says that a task was queued, with `body` in its JSON.
   static func queuedResponse(
     _ id: Int64, isReplayed: Bool, _ body: (inout JSONWriter) -> Void
@@ -114,7 +120,7 @@ extension APIService {
       kind: kind.name, lane: Lane(line: line.number, priority: options.priority), group: line.slots.group,
       payload: kind.payload(of: input, sealedBy: sealer), isSecret: kind.isSecret, key: key, fingerprint: fingerprint,
       runAt: options.runAt, tasksPerWakeUp: line.slots.tasksPerWakeUp,
-      maxAttempts: options.attemptsMax ?? kind.attemptsMax, trace: String(decoding: request.id, as: UTF8.self))
+      maxAttempts: options.attemptsMax ?? kind.attemptsMax, trace: APIService.trace(of: request))
     let generation = cache.generation
     let outcome: SubmitOutcome
     do {

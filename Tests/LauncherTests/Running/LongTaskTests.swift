@@ -15,10 +15,10 @@ import Testing
     }
 
     /// Submits a long task and returns its number.
-    func submit(_ body: String, _ query: String = "") throws -> Int {
+    func submit(_ body: String, _ query: String = "", _ field: String = "X-None: 0") throws -> Int {
       let answer = try shell(
         "curl -s 'http://127.0.0.1:\(system.port)/longtask\(query)' -H 'Authorization: \(token)' -d '\(body)' "
-          + "-H 'Content-Type: application/json'")
+          + "-H 'Content-Type: application/json' -H '\(field)'")
       let id = answer.components(separatedBy: "\"task_id\":").last.flatMap { Int($0.prefix { $0.isNumber }) }
       return try #require(id, "\(answer)")
     }
@@ -50,9 +50,12 @@ import Testing
     let psql = "psql -h \(system.folder)/data/run -U millrace -d millrace -qAtc"
     #expect(await eventually { (try? shell("\(psql) 'select count(*) from millrace.lease'")) == "0\n" })
 
-    let failing = try client.submit(#"{"task":"x","duration":0.1,"fail":true}"#, "?max_attempts=1")
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    let failing = try client.submit(
+      #"{"task":"x","duration":0.1,"fail":true}"#, "?max_attempts=1", "traceparent: 00-\(trace)-00f067aa0ba902b7-01")
     #expect(await client.becomes(failing, "failed"))
     #expect(try await client.task(failing).contains("the task was asked to fail"))
+    #expect(await system.waitFor("trace_id=\(trace)"), "\(system.output)")
 
     // A worker that stops gives back what it cannot finish, and no attempt is lost with it.
     let long = try client.submit(#"{"task_type":"io_intensive","duration":500}"#)
