@@ -31,7 +31,8 @@ final class Lifeline: PostgresNotificationReceiver {
   /// When it last heard anything, and whether it has been tested since.
   private(set) var hearing = HearingTest()
   private var isListening = false
-  private var isLeader = false
+  /// Whether it looks after partitions, as far as it has asked.
+  private(set) var isLeader = false
   /// Why it is not.
   private var failure: PostgresError?
   /// Whether the table may be giving this worker an id, and who waits for the end of that.

@@ -162,10 +162,10 @@ extension QueueWorker {
     return blocked
   }
 
-  /// What is in the queue, if this worker is the one of all that does what one does for all; nil if it is not.
+  /// What is in the queue, if this worker has found to be the one of all that looks after partitions; nil if not.
   /// - Throws: `QueueError`.
   public func statsAsLeader(on reactor: isolated Reactor) async throws(QueueError) -> QueueStats? {
-    guard try await lifeline.leads(on: reactor) else { return nil }
+    guard lifeline.isLeader else { return nil }
     return try await asQueue { () throws(PostgresError) in
       try await QueueStats.read(try await client.connection(on: reactor), on: reactor)
     }

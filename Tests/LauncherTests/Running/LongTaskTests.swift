@@ -84,6 +84,12 @@ import Testing
     // Another kind of the same slots goes on.
     #expect(try await system.post("/hash/sha256?wait=20", #"{"string":"free"}"#).contains("completed"))
     #expect(try await system.get("/task/1").contains("queued"))
+    // One of the workers shows what waits.
+    let gauge = #"millrace_queue_ready_tasks{type="md5",size="quick",priority="normal"} 1"#
+    let isShown = await eventually {
+      (2...3).contains { (try? shell("curl -s 127.0.0.1:\(system.port + $0)/metrics"))?.contains(gauge) == true }
+    }
+    #expect(isShown)
     try order("delete from millrace.kind_control")
     #expect(await eventually { (try? await system.get("/task/1"))?.contains("completed") == true })
     // Both are quiet: what comes waits, and is run when one is told to.
