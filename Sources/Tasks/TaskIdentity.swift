@@ -5,9 +5,9 @@ public struct TaskIdentity: Hashable, Sendable {
   private let kind: String
   private let input: Digest256
 
-  /// The identity of a task of `kind` with `input`; nil for a secret kind.
+  /// The identity of a task of `kind` with `input`; nil for a kind of which each task is one of its own.
   public init?(_ kind: TaskKind, _ input: [UInt8]) {
-    if kind.isSecret { return nil }
+    guard kind.isShared else { return nil }
     self.kind = kind.name
     self.input = SHA256.digest(of: input)
   }

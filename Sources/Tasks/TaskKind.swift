@@ -19,6 +19,8 @@ public struct TaskKind: Sendable {
   /// Whether the input is a secret: encrypted in the queue, forgotten when the task is over, and never in a result, a
   /// cache, a list or a log. Two tasks with one input are two tasks.
   public let isSecret: Bool
+  /// Whether two tasks with one input are one, whose result is kept for whoever asks again; never with a secret kind.
+  public let isShared: Bool
   /// The lines in which its tasks wait, no other kind's.
   public let lines: [TaskLine]
   /// The one in which a task with so many bytes of input waits.
@@ -36,7 +38,7 @@ public struct TaskKind: Sendable {
 
   /// A kind; see the properties.
   public init(
-    name: String, displayName: String, isSecret: Bool, attemptsMax: Int16 = 3,
+    name: String, displayName: String, isSecret: Bool, isShared: Bool, attemptsMax: Int16 = 3,
     timeLimit: TimeSpan = .seconds(60 as UInt64), lines: [TaskLine],
     line: @escaping @Sendable (_ inputBytes: Int) -> TaskLine,
     memoryBytes: @escaping @Sendable (TaskParameters) -> Int = { _ in 0 },
@@ -44,7 +46,9 @@ public struct TaskKind: Sendable {
   ) {
     self.name = name
     self.displayName = displayName
+    precondition(!isSecret || !isShared, "the result of a secret input is nobody else's")
     self.isSecret = isSecret
+    self.isShared = isShared
     self.attemptsMax = attemptsMax
     self.timeLimit = timeLimit
     self.lines = lines

@@ -23,7 +23,7 @@ private let bulky = TaskLine(99, .bulky)
 
 /// A kind that waits between its steps: all that a long task needs is such a file.
 private let stepping = TaskKind(
-  name: "stepping", displayName: "Stepping", isSecret: false, lines: [bulky], line: { _ in bulky },
+  name: "stepping", displayName: "Stepping", isSecret: false, isShared: false, lines: [bulky], line: { _ in bulky },
   work: .waiting({ (input, context, reactor) async throws(TaskFault) in
     for step in 1...4 {
       try context.check(on: reactor)

@@ -4,7 +4,8 @@ import Hashing
 extension TaskKind {
   /// Whether a password is the one that an argon2id hash was made of.
   public static let argon2verify = TaskKind(
-    name: "argon2verify", displayName: "Argon2 verification", isSecret: true, lines: [TaskLine(6, .heavy)],
+    name: "argon2verify", displayName: "Argon2 verification", isSecret: true, isShared: false,
+    lines: [TaskLine(6, .heavy)],
     line: { _ in TaskLine(6, .heavy) }, memoryBytes: { Argon2Verification.memoryBytesMax($0) },
     work: .computing({ (input, parameters) throws(TaskFault) in
       guard var wish = try? Argon2Verification(body: input) else {

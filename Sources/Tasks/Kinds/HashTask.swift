@@ -18,7 +18,7 @@ enum HashTask {
     compute: @escaping @Sendable ([UInt8], TaskParameters) throws(HashingError) -> [UInt8]
   ) -> TaskKind {
     TaskKind(
-      name: name, displayName: displayName, isSecret: isSecret,
+      name: name, displayName: displayName, isSecret: isSecret, isShared: !isSecret,
       lines: lines, line: { $0 >= Limits.bulkyBytes ? lines[lines.count - 1] : lines[0] }, memoryBytes: memoryBytes,
       accepts: { result, input in
         // Nothing but blanks could make it longer than each byte escaped in six, and the fields.

@@ -4,7 +4,7 @@ import Reactor
 extension TaskKind {
   /// A task that takes its time: it computes, or waits as for a slow disk, and tells how far it is.
   public static let longtask = TaskKind(
-    name: "longtask", displayName: "Long", isSecret: false,
+    name: "longtask", displayName: "Long", isSecret: false, isShared: false,
     timeLimit: .seconds(Limits.longTaskSecondsMax + 60), lines: [TaskLine(5, .long)],
     line: { _ in TaskLine(5, .long) },
     work: .waiting({ (input, context, reactor) async throws(TaskFault) in
