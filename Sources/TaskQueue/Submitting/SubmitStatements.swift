@@ -64,7 +64,7 @@ enum SubmitStatements {
   }
 
   private static func addWishes(of submissions: [Submission], to parameters: inout PostgresParameters) {
-    parameters.add(submissions.map { $0.runAt?.microseconds ?? 0 })
+    parameters.add(submissions.map { $0.runAt?.microseconds ?? .min })
     parameters.add(uuids: submissions.map { $0.fingerprint?.words })
   }
 
@@ -78,15 +78,16 @@ enum SubmitStatements {
       key: withWishes ? ", fingerprint" : "",
       due: withWishes
         ? """
-        , case when run_at > 0 then
+        , case when run_at > \(Int64.min) then
           extract(epoch from timestamptz 'epoch' + run_at * interval '1 microsecond' - now())::float8 end
         """ : "",
-      ready: withWishes ? "where run_at = 0" : "",
+      ready: withWishes ? "where run_at = \(Int64.min)" : "",
       later: withWishes
         ? """
         , made_later as (
           insert into millrace.scheduled (id, run_at, lane)
-          select id, timestamptz 'epoch' + run_at * interval '1 microsecond', lane from fresh where run_at > 0
+          select id, timestamptz 'epoch' + run_at * interval '1 microsecond', lane from fresh
+          where run_at > \(Int64.min)
         )
         """ : ""
     )
