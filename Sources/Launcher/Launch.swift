@@ -228,18 +228,27 @@ public final class Launch: Role {
     isStopping = true
     if failure == nil { printer.notice("stopping; press Ctrl-C again to end everything at once") }
     for errand in errands { await errand.stop(on: reactor) }
-    let order = [[stack.balancer], stack.apis, stack.workers, [stack.redis], [stack.postgres]]
-    for group in order {
-      let names = group.map(\.name)
-      let members = children.filter { names.contains($0.description.name) }
-      for member in members { member.askToStop() }
-      for member in members { await member.stop(on: reactor) }
+    // Who watches a task is let go by an API process, and until then the balancer waits for that answer to end.
+    let isLetGo = Pause()
+    let front = Task.immediate(executorPreference: reactor.queue) {
+      await self.stop([stack.balancer], on: reactor)
+      isLetGo.end()
     }
+    await isLetGo.wait(until: reactor.now + Limits.streamsPatience, on: reactor)
+    for group in [stack.apis, stack.workers, [stack.redis], [stack.postgres]] { await stop(group, on: reactor) }
+    await front.value
     unlink(folder.processes)
     printer.settle()
     printer.notice("stopped")
     ended.end()
     reactor.stop()
+  }
+
+  private func stop(_ group: [ChildDescription], on reactor: isolated Reactor) async {
+    let names = group.map(\.name)
+    let members = children.filter { names.contains($0.description.name) }
+    for member in members { member.askToStop() }
+    for member in members { await member.stop(on: reactor) }
   }
 
   private func announce() {

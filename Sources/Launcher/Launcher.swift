@@ -21,6 +21,8 @@ import Basics
 
 /// The bounds of this room.
 public enum Limits {
+  /// How long the balancer may wait for answers that do not end until those are asked to stop who give them.
+  static let streamsPatience = TimeSpan.seconds(1 as UInt64)
   /// The longest path of a Unix socket in bytes (unix(7): 108 with the final zero).
   static let socketPathBytesMax = 107
   /// Bytes of the longest file name that is put into the folder of sockets.
