@@ -86,7 +86,7 @@ extension WorkRoom {
       let context = TaskContext(
         id: task.id, attempt: task.attemptsBefore + 1, deadline: reactor.now + kind.timeLimit,
         log: log.named(kind.name), parameters: configuration.parameters,
-        pool: slots == .quick || slots == .bulky ? quickPool : heavyPool,
+        pool: longPool,
         cancelled: { self.running.isUnwanted(task.id, lease: task.lease) },
         progressed: { share in self.running.report(task.id, share: share) })
       return .success((try await kind.run(input, context, on: reactor), TaskIdentity(kind, input)))

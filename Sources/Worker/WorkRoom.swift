@@ -34,6 +34,8 @@ final class WorkRoom {
   let sealer: Sealer
   let quickPool: ComputePool
   let heavyPool: ComputePool
+  /// For what computes a little at a time: it must not wait behind what takes long.
+  let longPool: ComputePool
   let admission: MemoryAdmission
   let running: RunningTasks
   /// What people want of this worker.
@@ -44,7 +46,7 @@ final class WorkRoom {
 
   init(
     _ configuration: WorkerConfiguration, queue: QueueWorker, publisher: ResultPublisher, quickPool: ComputePool,
-    heavyPool: ComputePool, log: Logger, metrics: WorkerCounters, at now: MonotonicTime
+    heavyPool: ComputePool, longPool: ComputePool, log: Logger, metrics: WorkerCounters, at now: MonotonicTime
   ) {
     self.configuration = configuration
     self.queue = queue
@@ -56,6 +58,7 @@ final class WorkRoom {
     sealer = Sealer(key: configuration.secret.derived(for: "queue"))
     self.quickPool = quickPool
     self.heavyPool = heavyPool
+    self.longPool = longPool
     running = RunningTasks(queue, publisher: publisher, log: log)
     admission = MemoryAdmission(bytesMax: configuration.argon2BytesMax, held: metrics.argon2Bytes)
   }

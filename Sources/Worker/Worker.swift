@@ -92,6 +92,8 @@ public enum Limits {
   /// That part of the memory is for inputs that are computed before what came of them is stored: a result may be six
   /// times as large as its input, and there are several copies of it on its way.
   static let partShare = 64
+  /// How long a worker that stops waits for its tasks until it says so.
+  static let stopToldAfter = TimeSpan.seconds(1 as UInt64)
   /// How long a worker that stops waits for a PostgreSQL that does not answer, with results to be stored
   static let stopPatience = TimeSpan.seconds(2 as UInt64)
   /// and to say that it leaves.

@@ -32,16 +32,18 @@ public final class WorkerProcess: Role {
     let pool = try ComputePool(width: 2, name: "helper")
     let quick = try ComputePool(width: 1, name: "quick")
     let heavy = try ComputePool(width: configuration.heavySlots, name: "heavy")
+    let long = try ComputePool(width: 1, name: "long")
     try RoleProcess.run(holdsSecrets: true) { (reactor) throws(SystemError) in
       let process = WorkerProcess(
-        configuration, pool: pool, quick: quick, heavy: heavy, log: log, metrics: metrics, at: reactor.now)
+        configuration, pool: pool, quick: quick, heavy: heavy, long: long, log: log, metrics: metrics, at: reactor.now)
       try process.start(on: reactor)
       return process
     }
   }
 
   private init(
-    _ configuration: WorkerConfiguration, pool: ComputePool, quick: ComputePool, heavy: ComputePool, log: Logger,
+    _ configuration: WorkerConfiguration, pool: ComputePool, quick: ComputePool, heavy: ComputePool, long: ComputePool,
+    log: Logger,
     metrics: Metrics, at now: MonotonicTime
   ) {
     self.configuration = configuration
@@ -57,7 +59,7 @@ public final class WorkerProcess: Role {
     }
     publisher = ResultPublisher(configuration, log: log.named("redis"), metrics: metrics)
     room = WorkRoom(
-      configuration, queue: queue, publisher: publisher, quickPool: quick, heavyPool: heavy, log: log,
+      configuration, queue: queue, publisher: publisher, quickPool: quick, heavyPool: heavy, longPool: long, log: log,
       metrics: WorkerCounters(metrics), at: now)
     keeper = Keeper(room, gates: gates, log: log)
   }
@@ -119,7 +121,14 @@ public final class WorkerProcess: Role {
   /// not answer, nobody else waits for that: what they have computed others compute again. Returns whether it answers.
   private func slotsHaveLeft(on reactor: isolated Reactor) async -> Bool {
     let began = reactor.now
+    var isTold = false
     while slotsRunning > 0, reactor.now < began + configuration.drain {
+      if !isTold, reactor.now.since(began) >= Limits.stopToldAfter {
+        isTold = true
+        log.info(
+          "waiting for tasks under way",
+          [("slots", "\(slotsRunning)"), ("seconds_max", "\(Int(configuration.drain.seconds))")])
+      }
       if room.slotsWaiting == slotsRunning, room.silence(since: began, at: reactor.now) >= Limits.stopPatience {
         return false
       }

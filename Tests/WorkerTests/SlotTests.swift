@@ -36,7 +36,7 @@ private final class OneSlot: QueueListener {
     gate = SlotGate(slots, count: 1, claimMax: configuration.claimMax(of: slots), queue: queue)
     room = WorkRoom(
       configuration, queue: queue, publisher: ResultPublisher(configuration, log: quiet, metrics: metrics),
-      quickPool: pool, heavyPool: pool, log: quiet, metrics: WorkerCounters(metrics),
+      quickPool: pool, heavyPool: pool, longPool: pool, log: quiet, metrics: WorkerCounters(metrics),
       at: MonotonicTime(nanoseconds: reactor.now.nanoseconds - silence.nanoseconds))
     room.beatOrdered = { self.orders.end() }
     client.start(on: reactor)

@@ -219,6 +219,7 @@ final class Slot {
       if let first = brokenOff.first {
         await giveBack(brokenOff, on: reactor)
         if brokenOff.count == claimed.count { work.letGo(first.lease) }
+        if gate.lines.contains(where: { work.orders.runningMax[$0] != nil }) { gate.passOn(1, on: reactor) }
       }
       for (task, attempt) in zip(part, attempts) {
         guard let outcome = attempt.outcome else { continue }
