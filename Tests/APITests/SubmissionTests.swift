@@ -73,8 +73,15 @@ extension APITests {
           #expect(try await api.send(.post, "/hash/md5?run_at=\(later)", Self.body, on: reactor).status == 202)
         }
         #expect(try await number("select count(*) from millrace.scheduled", on: reactor) == 2)
+        // What should have been run long ago is not lost.
+        for time in ["0000-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z"] {
+          #expect(try await api.send(.post, "/hash/md5?run_at=\(time)", Self.body, on: reactor).status == 202)
+        }
+        let due = "select count(*) from millrace.scheduled where run_at <= now()"
+        #expect(try await number(due, on: reactor) == 3)
         for query in [
-          "priority=urgent", "priority=", "run_at=tomorrow", "run_at=2099-01-01T00:00:00Z", "max_attempts=0",
+          "priority=urgent", "priority=", "run_at=0000-00-00T00:00:00Z", "run_at=tomorrow",
+          "run_at=2099-01-01T00:00:00Z", "max_attempts=0",
           "max_attempts=26", "max_attempts=x",
         ] {
           let answer = try await api.send(.post, "/hash/md5?\(query)", Self.body, on: reactor)
@@ -188,6 +195,11 @@ extension APITests {
         #expect(queued.text == #"{"status":"Task queued","priority":"high","task_id":1,"gateway_id":"api-1"}"#)
         #expect(try await send(#"{"task":"complex_calculation","duration":0}"#, on: reactor).status == 202)
         try await api.work(on: reactor)
+        // Two are two, however alike they are, and whether one is over or not.
+        for id in 3...4 {
+          let again = try await send(#"{"task":"complex_calculation","duration":0}"#, on: reactor)
+          #expect(again.status == 202 && again.field("location") == "/task/\(id)")
+        }
         let done = try await api.send(.get, "/task/1", on: reactor).text
         #expect(done.contains(#""type":"longtask","status":"completed","priority":"high""#), "\(done)")
         #expect(

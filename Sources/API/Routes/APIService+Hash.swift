@@ -22,7 +22,7 @@ extension APIService {
     case .cached(let hit): return APIService.cachedResponse(hit)
     case .task(let id, let state, let isReplayed):
       if let wait, let task = await waitForEnd(of: id, wait, request, on: reactor), task.state.isTerminal {
-        return wait.applied(to: .json(200, task.json))
+        return APIService.marked(wait.applied(to: .json(200, task.json)), isReplayed: isReplayed)
       }
       return APIService.queuedResponse(id, isReplayed: isReplayed) { json in
         json.field("task_id", id)

@@ -18,7 +18,7 @@ extension APIService {
     case .cached: preconditionFailure("a long task was answered from a cache")
     case .task(let id, let state, let isReplayed):
       if let wait, let task = await waitForEnd(of: id, wait, request, on: reactor), task.state.isTerminal {
-        return wait.applied(to: .json(200, task.json))
+        return APIService.marked(wait.applied(to: .json(200, task.json)), isReplayed: isReplayed)
       }
       return APIService.queuedResponse(id, isReplayed: isReplayed) { json in
         json.field("status", "Task \(state.name)")

@@ -51,6 +51,12 @@ extension APIService {
     json.object(body)
     var response = HTTPResponse.json(202, json.bytes)
     response.set("Location", "/task/\(id)")
+    return marked(response, isReplayed: isReplayed)
+  }
+
+  /// Says in the answer that the request was sent before.
+  static func marked(_ response: HTTPResponse, isReplayed: Bool) -> HTTPResponse {
+    var response = response
     if isReplayed { response.set("Idempotency-Replayed", "true") }
     return response
   }

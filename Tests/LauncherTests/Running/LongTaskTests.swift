@@ -69,6 +69,25 @@ import Testing
     _ = try await system.post("/task/\(long)/cancel", "")
   }
 
+  @Test func whoeverWatchesDoesNotHoldUpAStop() async throws {
+    let system = try System()
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let hour = try shell("date -u -d '+1 hour' +%Y-%m-%dT%H:%M:%SZ").dropLast()
+    #expect(try await system.post("/hash/md5?run_at=\(hour)", #"{"string":"later"}"#).contains("queued"))
+    let file = system.folder + "/events"
+    let watcher = try ChildProcess.start(
+      "/bin/sh", ["-c", "exec curl -sN http://127.0.0.1:\(system.port)/task/1/events > \(file)"])
+    #expect(await eventually { (try? String(contentsOfFile: file, encoding: .utf8))?.contains("queued") == true })
+    let began = ContinuousClock.now
+    kill(system.pid, SIGINT)
+    #expect(await system.waitForEnd() == 0)
+    let span = ContinuousClock.now - began
+    // The balancer would wait for it for a quarter of a minute.
+    #expect(span < .seconds(12), "\(span)")
+    #expect(ChildProcess.waitForEnd(of: watcher).code == 0)
+  }
+
   @Test func kindsArePausedAndWorkersQuietedWhileTheyRun() async throws {
     let system = try System(["--workers", "2"])
     defer { system.remove() }
