@@ -112,16 +112,23 @@ import Testing
     let system = try System()
     defer { system.remove() }
     try #require(await system.waitFor("Ready"), "\(system.output)")
-    // It loses its launcher and cannot end yet, as if it had much to write.
-    let postgres = try system.postgres()
-    kill(postgres, SIGSTOP)
-    kill(system.pid, SIGKILL)
-    // Until it has ended the folder is its own.
-    _ = await system.waitForEnd()
+    kill(system.pid, SIGINT)
+    #expect(await system.waitForEnd() == 0)
+    // One that lost its launcher and has much to write cannot be had at will: stopped, it is woken by the kernel when
+    // the launcher ends, and is soon gone. What tells of it is its number in its folder, and that it stands there.
+    let place = system.folder + "/data/postgres"
+    let postgres = try ChildProcess.start("/bin/sh", ["-c", "cd '\(place)' && exec sleep 600"])
+    defer { kill(postgres, SIGKILL) }
+    #expect(
+      await eventually {
+        (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(postgres)/cwd")) == place
+      })
+    try "\(postgres)\n".write(toFile: place + "/postmaster.pid", atomically: false, encoding: .utf8)
     let second = try System(folder: system.folder)
     defer { second.remove() }
     #expect(await second.waitFor("waiting for the PostgreSQL of an earlier start, process \(postgres), to end"))
-    kill(postgres, SIGCONT)
+    kill(postgres, SIGKILL)
+    _ = ChildProcess.waitForEnd(of: postgres)
     #expect(await second.waitFor("Ready"), "\(second.output)")
     #expect(!second.output.contains("postgres ended with code"))
     // Nor does the Redis of the one take the socket of the other away.
