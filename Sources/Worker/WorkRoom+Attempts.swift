@@ -26,7 +26,7 @@ extension WorkRoom {
     if tasks.allSatisfy({ TaskKind.named($0.kind)?.onlyComputes ?? true }) {
       attempts = await compute(tasks, slots, on: reactor)
     } else {
-      for task in tasks { attempts.append(await wait(task, slots, on: reactor)) }
+      for task in tasks { attempts.append(await wait(task, on: reactor)) }
     }
     return zip(tasks, attempts).map { task, attempt in
       switch attempt {
@@ -75,7 +75,7 @@ extension WorkRoom {
 
   /// Runs one task that waits for things, as long as it may.
   private func wait(
-    _ task: ClaimedTask, _ slots: SlotClass, on reactor: isolated Reactor
+    _ task: ClaimedTask, on reactor: isolated Reactor
   ) async -> Result<Computed, TaskFault> {
     do throws(TaskFault) {
       let kind = try WorkRoom.kind(of: task)
