@@ -27,6 +27,11 @@ public struct SlotClass: Sendable, Equatable {
   public static let long = SlotClass(
     group: 3, name: "long", slots: 8, claimMax: 1, tasksPerWakeUp: 1, isInFlows: false)
 
+  /// Tasks of any kind whose worker was lost. One at a time in a worker: should one of them be what ended it, it ends
+  /// it alone.
+  public static let suspect = SlotClass(
+    group: 4, name: "suspect", slots: 1, claimMax: 1, tasksPerWakeUp: 1, isInFlows: false)
+
   /// All there are.
-  public static let all = [quick, bulky, heavy, long]
+  public static let all = [quick, bulky, heavy, long, suspect]
 }

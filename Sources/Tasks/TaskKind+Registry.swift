@@ -7,7 +7,7 @@ extension TaskKind {
 
   /// The numbers of all lines whose tasks `slots` run.
   public static func lines(of slots: SlotClass) -> [Int16] {
-    all.flatMap(\.lines).filter { $0.slots == slots }.map(\.number)
+    all.flatMap(\.lines).filter { $0.slots == slots || slots == .suspect }.map(\.number)
   }
 
   /// The kind called `name`, nil for any other name.

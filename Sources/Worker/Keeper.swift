@@ -135,7 +135,7 @@ final class Keeper {
     do {
       beat = try await room.queue.beat(
         held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds,
-        idleLines: asleep.flatMap(\.lines).filter { !room.orders.paused.contains($0) },
+        idleLines: Set(asleep.flatMap(\.lines)).subtracting(room.orders.paused).sorted(),
         schedule: room.beats, isAtRest: wasAtRest, testAfter: configuration.selfTest, on: reactor)
     } catch {
       policy.failed()
@@ -148,12 +148,13 @@ final class Keeper {
     let rescued = try await room.queue.carryOut(verdict, seenAt: beat.clockSeconds, on: reactor)
     room.metrics.rescued.add(Int(rescued))
     if rescued > 0 { log.warning("took over tasks of a lost worker", [("tasks", "\(rescued)")]) }
-    if !isStopping, !beat.waiting.isEmpty {
+    let waiting = beat.waiting.filter { task in asleep.contains { $0.runs(task) } }
+    if !isStopping, !waiting.isEmpty {
       // Their notification may be on its way, or others may come for them: only what is left then is a find.
       await reactor.sleep(for: .milliseconds(200))
-      let left = try await room.queue.stillWaiting(beat.waiting, on: reactor)
+      let left = try await room.queue.stillWaiting(waiting, on: reactor)
       for gate in asleep where gate.sleeperCount > 0 {
-        let lines = Set(left.map(\.line)).intersection(gate.lines)
+        let lines = Set(left.filter(gate.runs).map(\.line))
         if lines.isEmpty { continue }
         // What waits because people want it to is no find; but it may be run by now.
         if !lines.allSatisfy(room.orders.holdsUp) {

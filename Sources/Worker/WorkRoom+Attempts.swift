@@ -17,14 +17,12 @@ extension WorkRoom {
   /// A result and what it is known by.
   private typealias Computed = (result: [UInt8], identity: TaskIdentity?)
 
-  /// Runs the tasks of one claim. Those that only compute are computed together, one after the other, on a thread of a
-  /// pool, or here if they are small.
-  func attempt(
-    _ tasks: [ClaimedTask], _ slots: SlotClass, on reactor: isolated Reactor
-  ) async -> [Attempt] {
+  /// Runs the tasks of one claim, which are of a like size. Those that only compute are computed together, one after
+  /// the other, on a thread of a pool, or here if they are small.
+  func attempt(_ tasks: [ClaimedTask], on reactor: isolated Reactor) async -> [Attempt] {
     var attempts: [Result<Computed, TaskFault>] = []
     if tasks.allSatisfy({ TaskKind.named($0.kind)?.onlyComputes ?? true }) {
-      attempts = await compute(tasks, slots, on: reactor)
+      attempts = await compute(tasks, on: reactor)
     } else {
       for task in tasks { attempts.append(await wait(task, on: reactor)) }
     }
@@ -39,10 +37,11 @@ extension WorkRoom {
   }
 
   private func compute(
-    _ tasks: [ClaimedTask], _ slots: SlotClass, on reactor: isolated Reactor
+    _ tasks: [ClaimedTask], on reactor: isolated Reactor
   ) async -> [Result<Computed, TaskFault>] {
     let (sealer, parameters) = (sealer, configuration.parameters)
     let bytes = tasks.reduce(0) { $0 + $1.payload.count }
+    let slots = tasks.first.flatMap { TaskKind.named($0.kind)?.line($0.payload.count).slots } ?? .quick
     if slots == .quick, bytes <= configuration.inlineBytesMax {
       return tasks.map { WorkRoom.computed($0, sealer, parameters) }
     }

@@ -170,7 +170,7 @@ extension WorkerProcess: QueueListener {
         for word in words where word.group == gate.slots.group {
           gate.notified(word, on: reactor)
           // Whoever claims nothing leaves it to others.
-          if room.orders.isQuiet { gate.passOn(word.tasks, on: reactor) }
+          if room.orders.isQuiet { gate.passOn(word.tasks, for: gate.slots, on: reactor) }
         }
       }
     case .look: for gate in gates { gate.lookOrdered(on: reactor) }

@@ -131,7 +131,7 @@ final class APIHarness: QueueListener {
 
   /// A claim of everything that `slots` run.
   private static func wish(_ slots: SlotClass, count: Int, announces row: WakeProtocol.Rows? = nil) -> ClaimWish {
-    var lanes = LaneOrder(lines: TaskKind.lines(of: slots))
+    var lanes = LaneOrder(lines: TaskKind.lines(of: slots), isForSuspects: slots == .suspect)
     let places = lanes.next().map { ClaimWish.Place($0, floor: 0) }
     return ClaimWish(group: slots.group, places: places, count: count, announces: row)
   }

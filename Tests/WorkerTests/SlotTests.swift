@@ -99,7 +99,7 @@ private final class OneSlot: QueueListener {
     var configuration = WorkerConfiguration(secret: SecretKey.random())
     #expect(SlotClass.all.map(configuration.claimMax) == SlotClass.all.map(\.claimMax))
     configuration.memoryBytes = 64 << 20
-    #expect(SlotClass.all.map(configuration.claimMax) == [128, 4, 1, 1])
+    #expect(SlotClass.all.map(configuration.claimMax) == [128, 4, 1, 1, 1])
     configuration.memoryBytes = 1 << 30
     #expect(SlotClass.all.map(configuration.claimMax) == SlotClass.all.map(\.claimMax))
   }

@@ -2,16 +2,19 @@
 ///
 /// The most urgent come first, and the lines, which are equals, take turns in coming first. But of sixteen looks one
 /// begins with the least urgent and one with those between: so, however many urgent tasks come, of the others a
-/// sixteenth of the claims each is taken, and nobody waits for ever.
+/// sixteenth of the claims each is taken, and nobody waits for ever. Tasks whose worker was lost have one lane a line,
+/// and slots of their own that look there.
 public struct LaneOrder: Sendable {
   /// So many looks make a round.
   static let round = 16
   private let lines: [Int16]
+  private let isForSuspects: Bool
   private var looks = 0
 
-  /// The order for `lines`.
-  public init(lines: [Int16]) {
+  /// The order for `lines`: for their tasks of all priorities, or for those whose worker was lost.
+  public init(lines: [Int16], isForSuspects: Bool = false) {
     self.lines = lines
+    self.isForSuspects = isForSuspects
   }
 
   /// The lanes in the order in which the next look goes through them; those of `paused` lines are left out.
@@ -30,6 +33,7 @@ public struct LaneOrder: Sendable {
     // Every other look within a round, too: a round may be all that there is time for.
     let start = (first + turn) % open.count
     let rotated = open[start...] + open[..<start]
+    if isForSuspects { return rotated.map(Lane.suspects) }
     return priorities.flatMap { priority in rotated.map { Lane(line: $0, priority: priority) } }
   }
 }

@@ -23,19 +23,14 @@ public struct ClaimWish: Sendable {
   public let places: [Place]
   /// How many at most, cut to the largest prepared size.
   public let count: Int
-  /// Whether a task whose worker was lost is taken first. Those stand in lanes of their own.
-  let takesSuspects: Bool
   /// The idle row to put in place before; nil: none.
   public let announces: WakeProtocol.Rows?
 
-  /// A wish; see the properties. One that looks at everything takes suspects, too.
-  public init(
-    group: Int16, places: [Place], count: Int, takesSuspects: Bool = false, announces: WakeProtocol.Rows?
-  ) {
+  /// A wish; see the properties.
+  public init(group: Int16, places: [Place], count: Int, announces: WakeProtocol.Rows?) {
     self.group = group
     self.places = places
     self.count = count
-    self.takesSuspects = takesSuspects || places.allSatisfy { $0.floor == 0 }
     self.announces = announces
   }
 }

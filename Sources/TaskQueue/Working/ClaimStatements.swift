@@ -12,26 +12,17 @@ enum ClaimStatements {
   /// The steps of a claim, of which the last one brings it.
   static func steps(_ wish: ClaimWish, worker: Int64) -> [(PostgresStatement, PostgresParameters)] {
     let limited = Set(wish.places.filter { $0.runningMax != nil }.map(\.lane.line)).sorted()
-    if limited.isEmpty { return [step(wish, worker: worker)] }
-    // They come one after the other: each must see what those before it have claimed.
-    var lines = PostgresParameters()
-    lines.add(limited)
-    var (statement, parameters) = step(wish, worker: worker)
-    statement = ClaimStatements.limited
-    if !wish.takesSuspects { parameters.add([Int16]()) }
-    parameters.add(limited)
-    parameters.add(limited.map { line in Int64(wish.places.first { $0.lane.line == line }?.runningMax ?? 0) })
-    return [(ClaimStatements.oneByOne, lines), (statement, parameters)]
-  }
-
-  private static func step(_ wish: ClaimWish, worker: Int64) -> (PostgresStatement, PostgresParameters) {
     var parameters = PostgresParameters()
     parameters.add(worker)
     parameters.add(wish.places.map(\.lane.number))
     parameters.add(wish.places.map(\.floor))
-    guard wish.takesSuspects else { return (plain[index(of: wish)], parameters) }
-    parameters.add(Set(wish.places.map(\.lane.ofSuspects.number)).sorted())
-    return (withSuspects[index(of: wish)], parameters)
+    if limited.isEmpty { return [(plain[index(of: wish)], parameters)] }
+    // They come one after the other: each must see what those before it have claimed.
+    var lines = PostgresParameters()
+    lines.add(limited)
+    parameters.add(limited)
+    parameters.add(limited.map { line in Int64(wish.places.first { $0.lane.line == line }?.runningMax ?? 0) })
+    return [(ClaimStatements.oneByOne, lines), (ClaimStatements.limited, parameters)]
   }
 
   /// Whether a claim of `steps` had to give way to another of the same lines, as the answer to the first step tells.
@@ -43,9 +34,9 @@ enum ClaimStatements {
   static func read(_ result: PostgresResult, _ wish: ClaimWish, into turn: inout Turn) {
     turn.claimed.reserveCapacity(result.rowCount)
     for row in 0..<result.rowCount {
-      turn.found(result.int64(row, 1), in: result.int16(row, 9))
+      turn.found(result.int64(row, 1), in: result.int16(row, 8))
       // It was cancelled while it stood in line, and may have been purged since.
-      if result.int16(row, 10) != 0 {
+      if result.int16(row, 9) != 0 {
         turn.cancelled.append((result.int64(row, 2), result.int64(row, 0)))
         continue
       }
@@ -54,13 +45,9 @@ enum ClaimStatements {
           id: result.int64(row, 2), lease: result.int64(row, 0), kind: result.text(row, 3) ?? "",
           payload: result.bytes(row, 4) ?? [], attemptsBefore: Int(result.int16(row, 5)),
           attemptsMax: Int(result.int16(row, 6)), trace: result.text(row, 7),
-          waited: ClaimStatements.span(result, row, from: 11, to: 12)))
+          waited: ClaimStatements.span(result, row, from: 10, to: 11)))
     }
-    let isSuspect = result.rowCount > 0 && Lane(number: result.int16(0, 8)).isOfSuspects
-    // A suspect is claimed alone, whatever else waits, and says nothing about the place of the others.
-    if isSuspect { turn.firsts = [] }
-    let most = wish.places.contains { $0.runningMax != nil } ? 1 : sizes[index(of: wish)]
-    turn.isFull = isSuspect || result.rowCount >= most
+    turn.isFull = result.rowCount >= (wish.places.contains { $0.runningMax != nil } ? 1 : sizes[index(of: wish)])
   }
 
   /// The span between two times, none if the clock was set back.
@@ -68,86 +55,48 @@ enum ClaimStatements {
     TimeSpan(nanoseconds: UInt64(max(0, result.int64(row, end) - result.int64(row, begin))) * 1000)
   }
 
-  /// Whether a row is picked is decided by its place alone, and rows that others hold are passed over. `lanes` are gone
-  /// through in their order, and only as far as there is something missing.
-  private static func pick(_ lanes: String, _ limit: Int) -> String {
-    """
-    ctid = any(array(
-      select r.ctid from \(lanes) cross join lateral (
-        select r.ctid from millrace.ready r where r.lane = l.lane and r.seq >= l.floor
-        order by r.lane, r.seq limit \(limit) for update skip locked) r
-      limit \(limit))) returning id, seq, lane
-    """
-  }
-
-  /// The lease's lane is that of suspects, or one of those that were picked from.
-  private static func lease(_ picking: String) -> String {
-    """
-    with \(picking), leased as materialized (
-      insert into millrace.lease (worker_id, lane, ids)
-      select $1::bigint, min(lane), array_agg(id) from picked having count(*) > 0
-      returning id, lane, claimed_at
-    )
-    select l.id, p.seq, p.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, l.lane, p.lane,
-      coalesce(t.state, 4::smallint), t.created_at, l.claimed_at
-    from picked p cross join leased l
-      left join lateral (select * from millrace.task t where t.id = p.id offset 0) t on true
-    """
-  }
-
-  private static let others = "unnest($2::smallint[], $3::bigint[]) as l (lane, floor)"
-  private static let suspects = "(select lane, 0::bigint as floor from unnest($4::smallint[]) as s (lane)) l"
-
-  private static let plain = sizes.map { size in
+  /// Whether a row is picked is decided by its place alone, and rows that others hold are passed over. Lanes are gone
+  /// through in their order, as far as `filter` lets them, and only as long as there is something missing.
+  ///
+  /// The lease's lane is one of those that were picked from; those of suspects are asked for by themselves.
+  private static func claim(_ name: String, _ limit: Int, filter: String = "") -> PostgresStatement {
     PostgresStatement(
-      "queue_claim_\(size)",
-      lease(
-        """
-        picked as materialized (
-          delete from millrace.ready where \(pick(others, size))
-        )
-        """))
+      name,
+      """
+      with picked as materialized (
+        delete from millrace.ready where ctid = any(array(
+          select r.ctid from unnest($2::smallint[], $3::bigint[]) as l (lane, floor) \(filter) cross join lateral (
+            select r.ctid from millrace.ready r where r.lane = l.lane and r.seq >= l.floor
+            order by r.lane, r.seq limit \(limit) for update skip locked) r
+          limit \(limit))) returning id, seq, lane
+      ), leased as materialized (
+        insert into millrace.lease (worker_id, lane, ids)
+        select $1::bigint, min(lane), array_agg(id) from picked having count(*) > 0
+        returning id, claimed_at
+      )
+      select l.id, p.seq, p.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, p.lane,
+        coalesce(t.state, 4::smallint), t.created_at, l.claimed_at
+      from picked p cross join leased l
+        left join lateral (select * from millrace.task t where t.id = p.id offset 0) t on true
+      """)
   }
 
-  /// The same; a task whose worker was lost is taken first, and alone.
-  private static let withSuspects = sizes.map { size in
-    PostgresStatement(
-      "queue_claim_all_\(size)",
-      lease(
-        """
-        suspect as materialized (
-          delete from millrace.ready where \(pick(suspects, 1))
-        ), others as materialized (
-          delete from millrace.ready where (select count(*) from suspect) = 0
-            and \(pick(others, size))
-        ), picked as materialized (select * from suspect union all select * from others)
-        """))
-  }
+  private static let plain = sizes.map { size in claim("queue_claim_\(size)", size) }
 
-  /// The same for one task, if fewer of its line run than may: `$5` are lines with a bound, and `$6` the bounds.
-  private static let limited: PostgresStatement = {
-    let room = """
+  /// The same for one task, if fewer of its line run than may: `$4` are lines with a bound, and `$5` the bounds. One
+  /// place is kept for a task whose worker was lost as long as one waits: it could otherwise wait for ever.
+  private static let limited = claim(
+    "queue_claim_limited", 1,
+    filter: """
       join lateral (select l.lane, l.floor where not exists (
-        select from unnest($5::smallint[], $6::bigint[]) as m (line, most)
+        select from unnest($4::smallint[], $5::bigint[]) as m (line, most)
         where m.line = l.lane / 8
           and (m.most <= (select count(*) from millrace.lease k where k.lane / 8 = m.line)
+              + (l.lane % 8 <> 7 and exists (
+                select from millrace.ready s where s.lane = (m.line * 8 + 7)::smallint))::integer
             or not exists (select from pg_locks g where g.locktype = 'advisory' and g.classid = 1296649045
               and g.objid = m.line and g.pid = pg_backend_pid() and g.granted)))) m on true
-      """
-    func pick(_ lanes: String) -> String {
-      ClaimStatements.pick("\(lanes) \(room)", 1)
-    }
-    return PostgresStatement(
-      "queue_claim_limited",
-      lease(
-        """
-        suspect as materialized (
-          delete from millrace.ready where \(pick(suspects))
-        ), others as materialized (
-          delete from millrace.ready where (select count(*) from suspect) = 0 and \(pick(others))
-        ), picked as materialized (select * from suspect union all select * from others)
-        """))
-  }()
+      """)
 
   /// Whose turn it is to claim of lines with a bound, until the commit. Whoever has to wait for that asks again later:
   /// behind it others wait that want something else.

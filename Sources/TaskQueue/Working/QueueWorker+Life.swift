@@ -24,6 +24,8 @@ extension QueueWorker {
   public struct WaitingTask: Equatable, Sendable {
     /// The line that it stands in.
     public var line: Int16 { Lane(number: lane).line }
+    /// Whether its worker was lost.
+    public var isSuspect: Bool { Lane(number: lane).isOfSuspects }
     let lane: Int16
     let seq: Int64
   }

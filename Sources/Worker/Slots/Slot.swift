@@ -30,7 +30,7 @@ final class Slot {
   init(gate: SlotGate, work: WorkRoom) {
     self.gate = gate
     self.work = work
-    lanes = LaneOrder(lines: gate.lines)
+    lanes = LaneOrder(lines: gate.lines, isForSuspects: gate.slots == .suspect)
   }
 
   /// Runs until the worker stops and nothing of this slot's is left to report.
@@ -71,8 +71,7 @@ final class Slot {
         at: reactor.now)
       fromStart = fromStart || floors.sweepDue == nil
       return ClaimWish(
-        group: gate.slots.group, places: places, count: gate.claimMax, takesSuspects: fromStart,
-        announces: claim.announces)
+        group: gate.slots.group, places: places, count: gate.claimMax, announces: claim.announces)
     }
     let turn: Turn
     waits(true, at: reactor.now)
@@ -140,12 +139,22 @@ final class Slot {
   /// Where no more tasks of a line may run than so many, one that has ended makes room: for this slot if it has claimed
   /// another of that line, and otherwise for one that sleeps elsewhere.
   private func tellOfRoom(_ turn: Turn, on reactor: isolated Reactor) {
-    let limited = gate.lines.filter { work.orders.runningMax[$0] != nil }
-    guard !limited.isEmpty, !completions.isEmpty else { return }
+    guard !limitedLines.isEmpty, !completions.isEmpty else { return }
     let goesOn = turn.claimed.contains { task in
-      TaskKind.named(task.kind)?.lines.contains { limited.contains($0.number) } ?? false
+      TaskKind.named(task.kind)?.lines.contains { limitedLines.contains($0.number) } ?? false
     }
-    if !goesOn { gate.passOn(1, on: reactor) }
+    if !goesOn { passOnRoom(on: reactor) }
+  }
+
+  /// Those of its lines of which no more than so many tasks may run.
+  private var limitedLines: [Int16] { gate.lines.filter { work.orders.runningMax[$0] != nil } }
+
+  /// Others may run a task of a line that is limited, be it one whose worker was lost or another.
+  private func passOnRoom(on reactor: isolated Reactor) {
+    let limited = limitedLines
+    for slots in SlotClass.all where !limited.allSatisfy({ !TaskKind.lines(of: slots).contains($0) }) {
+      gate.passOn(1, for: slots, on: reactor)
+    }
   }
 
   /// Counts what was accepted and passes it on; what was not is somebody else's now.
@@ -212,14 +221,14 @@ final class Slot {
       let part = Array(rest.prefix(1 + others.count))
       rest = rest.dropFirst(part.count)
       let began = reactor.now
-      let attempts = await work.attempt(part, gate.slots, on: reactor)
+      let attempts = await work.attempt(part, on: reactor)
       let mean = MonotonicTime.current().since(began).nanoseconds / UInt64(part.count)
       for _ in part { work.metrics.runSeconds.observe(TimeSpan(nanoseconds: mean)) }
       let brokenOff = zip(part, attempts).filter { $0.1.outcome == nil }.map(\.0)
       if let first = brokenOff.first {
         await giveBack(brokenOff, on: reactor)
         if brokenOff.count == claimed.count { work.letGo(first.lease) }
-        if gate.lines.contains(where: { work.orders.runningMax[$0] != nil }) { gate.passOn(1, on: reactor) }
+        passOnRoom(on: reactor)
       }
       for (task, attempt) in zip(part, attempts) {
         guard let outcome = attempt.outcome else { continue }

@@ -26,6 +26,11 @@ final class SlotGate: EventHandler {
     wake = WakeProtocol(slots: count, flow: flow)
   }
 
+  /// Whether its slots run `task`.
+  func runs(_ task: QueueWorker.WaitingTask) -> Bool {
+    lines.contains(task.line) && task.isSuspect == (slots == .suspect)
+  }
+
   /// How many slots sleep.
   var sleeperCount: Int { wake.sleepers }
 
@@ -87,7 +92,7 @@ final class SlotGate: EventHandler {
   private func perform(_ step: WakeProtocol.Step, on reactor: isolated Reactor) -> WakeProtocol.Order? {
     for _ in 0..<step.wakes { sleeping.popFirst()?.resume() }
     if let rows = step.withdraws { withdraw(rows, on: reactor) }
-    if step.relays > 0 { relay(step.relays, on: reactor) }
+    if step.relays > 0 { passOn(step.relays, for: slots, on: reactor) }
     return step.order
   }
 
@@ -104,10 +109,8 @@ final class SlotGate: EventHandler {
     }
   }
 
-  /// Tells others of `tasks` tasks that were meant for this worker.
-  func passOn(_ tasks: Int, on reactor: isolated Reactor) { relay(tasks, on: reactor) }
-
-  private func relay(_ tasks: Int, on reactor: isolated Reactor) {
+  /// Tells others, and slots of this worker that sleep, of `tasks` tasks for `slots`.
+  func passOn(_ tasks: Int, for slots: SlotClass, on reactor: isolated Reactor) {
     let workers = (tasks + slots.tasksPerWakeUp - 1) / slots.tasksPerWakeUp
     Task.immediate(executorPreference: reactor.queue) {
       for _ in 0..<Limits.relayTries {
