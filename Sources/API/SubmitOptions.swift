@@ -49,7 +49,7 @@ struct SubmitOptions {
 
   /// As it stands, or within quotes as a structured field would have it (RFC 8941 §3.3.3).
   private static func idempotencyKey(of request: HTTPRequest) throws(Problem) -> [UInt8]? {
-    guard let field = request.value(of: .idempotencyKey) else { return nil }
+    guard let field = try request.onlyValue(of: .idempotencyKey) else { return nil }
     let quote = UInt8(ascii: "\"")
     let isQuoted = field.count >= 2 && field.first == quote && field.last == quote
     let name = isQuoted ? field.dropFirst().dropLast() : field

@@ -32,11 +32,11 @@ public final class Admission: RouteGuard, Sendable {
   }
 
   /// - Throws: `Problem` 401 if the request shows nothing or something that is not believed, which of its faults it is
-  ///   being told to nobody but the log; 403 if what it shows is not enough; 429 if its address has shown too many
-  ///   wrong tokens.
+  ///   being told to nobody but the log; 400 if it shows two things; 403 if what it shows is not enough; 429 if its
+  ///   address has shown too many wrong tokens.
   public func check(_ request: HTTPRequest, for access: RouteAccess, on reactor: isolated Reactor) throws(Problem) {
     if access == .open { return }
-    guard let authorization = request.value(of: .authorization) else {
+    guard let authorization = try request.onlyValue(of: .authorization) else {
       if access == .admin, trustsLoopback, Admission.isLocal(request), !request.isFromForeignPage { return }
       // Without credentials there is no error to be named (RFC 6750 §3.1).
       throw Admission.unauthorized("This call needs a token: Authorization: Bearer <token>.", "Bearer")

@@ -45,6 +45,10 @@ extension APITests {
         for name in ["", "\"\"", "a b", "é", String(repeating: "x", count: 256)] {
           #expect(try await send(name, on: reactor).status == 400, "\(name)")
         }
+        let twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+        let two = try await api.send(.post, "/hash/md5", Self.body, fields: twice, on: reactor)
+        #expect(two.status == 400 && two.text.contains("The field Idempotency-Key is repeated."))
+        #expect(try await send("c", "/hash/md5?wait=1&wait=2", on: reactor).status == 400)
         // Secrets, too: what is kept of them is a code that tells nothing without the system's key.
         let secret = try await send("s", "/hash/argon2", on: reactor)
         #expect(try await send("s", "/hash/argon2", on: reactor).field("location") == secret.field("location"))

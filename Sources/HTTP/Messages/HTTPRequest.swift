@@ -85,17 +85,27 @@ public final class HTTPRequest {
     return value
   }
 
-  /// The decoded value of the first query parameter called `name`, nil if there is none.
-  /// - Throws: `Problem` 400 for an escape that is broken.
+  /// The value of the field that is `known`, nil if there is none. Of two, others may have gone by the other one.
+  /// - Throws: `Problem` 400 if there is more than one.
+  public func onlyValue(of known: KnownField) throws(Problem) -> ArraySlice<UInt8>? {
+    let count = (0..<head.fieldCount).count { head[$0].known == known }
+    if count > 1 { throw Problem(400, "The field \(known.name) is repeated.") }
+    return value(of: known)
+  }
+
+  /// The decoded value of the query parameter called `name`, nil if there is none.
+  /// - Throws: `Problem` 400 for an escape that is broken, or if there is more than one.
   public func query(_ name: StaticString) throws(Problem) -> String? {
     let bytes = headBytes
     let span = bytes.span
     var pairs = QueryPairs(span, head.query)
+    var value: String?
     while let pair = pairs.next(span) {
       guard try decoded(pair.name) == name.description else { continue }
-      return try decoded(pair.value)
+      if value != nil { throw Problem(400, "The query parameter \(name) is repeated.") }
+      value = try decoded(pair.value)
     }
-    return nil
+    return value
   }
 
   private func decoded(_ range: Range<Int>) throws(Problem) -> String {
