@@ -16,7 +16,7 @@ enum Command: String, CaseIterable {
     case .worker: "computes queued tasks"
     case .tasks: "list, show, watch, cancel, retry and purge tasks"
     case .queue: "show what is in the queue; pause, resume and limit kinds of tasks"
-    case .workers: "show who works; quiet, resume and stop workers"
+    case .workers: "show who works; quiet, resume, limit and stop workers"
     case .migrate: "bring the database's schema up to date"
     case .token: "issue and verify tokens, and rotate the keys that they are signed with"
     case .bench: "measure the task queue alone, on a database of its own"
@@ -34,7 +34,7 @@ enum Command: String, CaseIterable {
     case .healthcheck: ["[URL]"]
     case .tasks: [TasksAction.allCases.map(\.rawValue).joined(separator: "|"), "[ID]..."]
     case .queue: [QueueAction.allCases.map(\.rawValue).joined(separator: "|"), "[KIND]", "[NUMBER|off]"]
-    case .workers: [WorkersAction.allCases.map(\.rawValue).joined(separator: "|"), "[NAME|ID]"]
+    case .workers: [WorkersAction.allCases.map(\.rawValue).joined(separator: "|"), "[NAME|ID]", "[N|off]"]
     case .token: [TokenAction.allCases.map(\.rawValue).joined(separator: "|"), "[TOKEN]"]
     default: []
     }
@@ -108,6 +108,7 @@ enum Command: String, CaseIterable {
       [
         ("millrace workers ls", "who there is, and what each is doing"),
         ("millrace workers quiet worker-2", "it finishes what it has and claims nothing more until 'resume'"),
+        ("millrace workers limit worker-2 4", "so many long and heavy tasks at once; 'off' for all its slots"),
         ("millrace workers stop 7", "the one of this number finishes what it has and ends"),
       ]
     case .migrate:

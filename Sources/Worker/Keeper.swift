@@ -90,6 +90,7 @@ final class Keeper {
         [
           ("claims", room.orders.isQuiet ? "nothing" : "tasks"), ("paused_lines", "\(room.orders.paused.sorted())"),
           ("limited_lines", "\(room.orders.runningMax.keys.sorted())"),
+          ("slots_max", room.orders.slotsMax.map(String.init) ?? "all"),
         ])
       for gate in gates { gate.lookOrdered(on: reactor) }
     }

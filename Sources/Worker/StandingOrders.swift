@@ -9,6 +9,8 @@ struct StandingOrders: Equatable {
   let runningMax: [Int16: Int32]
   /// Whether it claims nothing more for the present.
   let isQuiet: Bool
+  /// How many slots of a class may claim, of those that claim one task at a time; nil for all.
+  let slotsMax: Int?
 
   /// As `orders` say. Orders for kinds that this program does not know are for others.
   init(_ orders: QueueOrders = QueueOrders()) {
@@ -24,6 +26,12 @@ struct StandingOrders: Equatable {
     self.paused = paused
     self.runningMax = runningMax
     isQuiet = orders.wanted != .run
+    slotsMax = orders.slotsMax.map(Int.init)
+  }
+
+  /// Whether the slot with that number, from 0 on, claims nothing for the present.
+  func keep(_ number: Int, of slots: SlotClass) -> Bool {
+    isQuiet || slots.claimMax == 1 && slots != .suspect && number >= slotsMax ?? .max
   }
 
   /// Whether tasks of `line` may wait although slots sleep.

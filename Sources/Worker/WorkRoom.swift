@@ -98,18 +98,19 @@ final class WorkRoom {
   func follow(_ orders: StandingOrders) -> Bool {
     if orders == self.orders { return false }
     self.orders = orders
-    if !orders.isQuiet { resume() }
+    resume()
     return true
   }
 
-  /// Waits until tasks may be claimed, or for the stop.
-  func waitWhileQuiet(on reactor: isolated Reactor) async {
-    if orders.isQuiet, !isStopping { await withUnsafeContinuation { awaitingOrders.append($0) } }
+  /// Waits for other orders, or for the stop.
+  func waitForOrders(on reactor: isolated Reactor) async {
+    await withUnsafeContinuation { awaitingOrders.append($0) }
   }
 
   private func resume() {
-    for waiter in awaitingOrders { waiter.resume() }
+    let waiters = awaitingOrders
     awaitingOrders.removeAll()
+    for waiter in waiters { waiter.resume() }
   }
 
   /// Waits for a beat, which is sent at once, or for the stop.

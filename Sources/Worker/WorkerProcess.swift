@@ -88,10 +88,10 @@ public final class WorkerProcess: Role {
     log.info("ready", [("worker", configuration.name), ("id", "\(queue.id ?? 0)")])
     keeper.start(on: reactor)
     for gate in gates {
-      for _ in 0..<(gate.slots.slots ?? configuration.heavySlots) {
+      for number in 0..<(gate.slots.slots ?? configuration.heavySlots) {
         slotsRunning += 1
         Task.immediate(executorPreference: reactor.queue) {
-          await Slot(gate: gate, work: self.room).run(on: reactor)
+          await Slot(gate: gate, number: number, work: self.room).run(on: reactor)
           self.slotsRunning -= 1
         }
       }
@@ -167,11 +167,7 @@ extension WorkerProcess: QueueListener {
     switch wakeUp {
     case .tasks(let words):
       for gate in gates {
-        for word in words where word.group == gate.slots.group {
-          gate.notified(word, on: reactor)
-          // Whoever claims nothing leaves it to others.
-          if room.orders.isQuiet { gate.passOn(word.tasks, for: gate.slots, on: reactor) }
-        }
+        for word in words where word.group == gate.slots.group { gate.notified(word, on: reactor) }
       }
     case .look: for gate in gates { gate.lookOrdered(on: reactor) }
     case .due(let span): keeper.scheduled(at: reactor.now + span)

@@ -60,7 +60,7 @@ extension QueueHarness {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("upgrade", steps: 2, on: reactor)
       try await queue.fill(on: reactor)
-      #expect(try await queue.migrate(on: reactor) == [3, 4, 5, 6])
+      #expect(try await queue.migrate(on: reactor) == [3, 4, 5, 6, 7])
       #expect(try await queue.migrate(on: reactor) == [])
       let worker = await queue.worker(on: reactor)
       // The secret is forgotten when its task is over.
@@ -101,7 +101,7 @@ extension QueueHarness {
       try await queue.run("insert into millrace.ready (lane, seq, id) values (1, 1, 1)", on: reactor)
       try await queue.run("insert into millrace.lease (worker_id, ids) values (1, array[2])", on: reactor)
       try await queue.run("select setval('millrace.task_id', 2)", on: reactor)
-      #expect(try await queue.migrate(on: reactor) == [4, 5, 6])
+      #expect(try await queue.migrate(on: reactor) == [4, 5, 6, 7])
       let worker = await queue.worker(on: reactor)
       #expect(try await worker.claim(16, on: reactor).map(\.id) == [1])
       #expect(
@@ -126,7 +126,7 @@ extension QueueHarness {
         try await old.call(name, on: reactor)
       }
       #expect(try await old.call("claim", on: reactor).int64(0, 1) == 1)
-      #expect(try await queue.migrate(on: reactor) == [4, 5, 6])
+      #expect(try await queue.migrate(on: reactor) == [4, 5, 6, 7])
       let new = await queue.worker("new", on: reactor)
       // It computes for longer than a lease, and beats.
       try await queue.run("update millrace.worker set heartbeat_at = now() - interval '40 s' where id = 1", on: reactor)
@@ -206,7 +206,7 @@ extension QueueHarness {
       try await queue.wait(until: { $0 == 0 }, waiting, on: reactor)
       try await queue.run("commit", on: reactor)
       await upgrades.wait(for: 2, on: reactor)
-      #expect(try upgrades.outcomes[1].get() == [3, 4, 5, 6])
+      #expect(try upgrades.outcomes[1].get() == [3, 4, 5, 6, 7])
       queue.close(on: reactor)
     }
   }

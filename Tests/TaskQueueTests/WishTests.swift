@@ -246,11 +246,24 @@ import Testing
       #expect(try await worker.queue.orders(on: reactor) == QueueOrders())
       try await queue.run(
         "insert into millrace.kind_control values ('md5', true, null), ('argon2', false, 4)", on: reactor)
-      try await queue.run("update millrace.worker set wanted = 1", on: reactor)
+      let number = try #require(worker.queue.id)
+      #expect(try await queue.client.order(workers: [number, 99], .quiet, on: reactor) == [number])
+      #expect(try await queue.client.limit(workers: [number, 99], to: 3, on: reactor) == [number])
       var expected = QueueOrders()
       expected.kinds = ["md5": .init(isPaused: true), "argon2": .init(runningMax: 4)]
       expected.wanted = .quiet
+      expected.slotsMax = 3
       #expect(try await worker.queue.orders(on: reactor) == expected)
+      // They outlast the row, which others take away from whoever they believe dead, and not the worker for ever.
+      try await queue.run("delete from millrace.worker", on: reactor)
+      _ = try await worker.beat(on: reactor)
+      #expect(try await worker.queue.orders(on: reactor) == expected)
+      #expect(try await queue.client.stats(on: reactor).workers.map(\.slotsMax) == [3])
+      try await queue.run("update millrace.worker_control set given_at = now() - interval '2 days'", on: reactor)
+      try await queue.run(
+        "insert into millrace.worker_control (worker_id, given_at) values (99, '-infinity')", on: reactor)
+      _ = try await worker.queue.maintain(retentionSeconds: 1000, on: reactor)
+      #expect(try await queue.number("select worker_id from millrace.worker_control", on: reactor) == number)
       let id = try await queue.queue(queue.submission("a"), on: reactor)
       let task = try await worker.claim(1, on: reactor)[0]
       func store(_ share: Double?, _ lease: Int64, on reactor: isolated Reactor) async throws -> Set<Int64> {

@@ -46,7 +46,7 @@ private final class OneSlot: QueueListener {
 
   func run(on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
-      await Slot(gate: gate, work: room).run(on: reactor)
+      await Slot(gate: gate, number: 0, work: room).run(on: reactor)
       isOver.end()
     }
   }

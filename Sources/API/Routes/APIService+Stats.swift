@@ -56,6 +56,8 @@ extension APIService {
       json.field("id", worker.id)
       json.field("name", worker.name)
       json.field("wanted", "\(worker.wanted)")
+      json.key("limit")
+      if let most = worker.slotsMax { json.integer(most) } else { json.null() }
       json.field("running", worker.taskCount)
       json.key("tasks")
       json.array { json in for task in worker.tasks { json.integer(task) } }

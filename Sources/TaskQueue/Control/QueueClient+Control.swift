@@ -51,8 +51,20 @@ extension QueueClient {
   ) async throws(QueueError) -> [Int64] {
     var parameters = PostgresParameters()
     parameters.add(ids)
-    parameters.add(wanted.rawValue)
+    parameters.add(Int64(wanted.rawValue))
     return try await numbers(QueueClient.orderingWorkers, parameters, on: reactor)
+  }
+
+  /// Lets only `slotsMax` slots of each class claim in the workers `ids`, of those that claim one task at a time, nil
+  /// for all; returns those workers that there are, after the commit.
+  /// - Throws: `QueueError`.
+  public func limit(
+    workers ids: [Int64], to slotsMax: Int32?, on reactor: isolated Reactor
+  ) async throws(QueueError) -> [Int64] {
+    var parameters = PostgresParameters()
+    parameters.add(ids)
+    parameters.add(Int64(slotsMax ?? -1))
+    return try await numbers(QueueClient.limitingWorkers, parameters, on: reactor)
   }
 
   /// Begins tasks anew that have failed or were cancelled; returns those that were begun, after the commit. Nothing can
@@ -118,15 +130,30 @@ extension QueueClient {
   private static let pausing = ordering("queue_pause", "is_paused", "$2::bigint = 1")
   private static let limiting = ordering("queue_limit", "running_max", "nullif($2::bigint, -1)::integer")
 
-  private static let orderingWorkers = PostgresStatement(
-    "queue_order_workers",
-    """
-    with told as (
-      update millrace.worker set wanted = $2::smallint
-      where id in (select unnest($1::bigint[])) and not has_left returning id
-    )
-    select id from told, lateral (select pg_notify('millrace_worker_' || id, 'orders')) n
-    """)
+  /// `also` is what has to be written besides, of the workers that are `meant`.
+  private static func orderingWorkers(
+    _ name: String, _ column: String, _ value: String, also: String = ""
+  ) -> PostgresStatement {
+    PostgresStatement(
+      name,
+      """
+      with meant as materialized (
+        select id from millrace.worker where id in (select unnest($1::bigint[])) and not has_left
+      ), told as (
+        insert into millrace.worker_control as c (worker_id, \(column)) select id, \(value) from meant
+        on conflict (worker_id) do update set \(column) = excluded.\(column), given_at = now()
+        returning worker_id
+      )\(also)
+      select worker_id from told, lateral (select pg_notify('millrace_worker_' || worker_id, 'orders')) n
+      """)
+  }
+
+  /// Programs of before look into the worker's row.
+  private static let orderingWorkers = orderingWorkers(
+    "queue_order_workers", "wanted", "$2::bigint::smallint",
+    also: ", before as (update millrace.worker set wanted = $2::bigint::smallint where id in (select id from meant))")
+  private static let limitingWorkers = orderingWorkers(
+    "queue_limit_workers", "slots_max", "nullif($2::bigint, -1)::integer")
 
   private static let retrying = PostgresStatement("queue_retry", "select millrace.retry($1::bigint[])")
 

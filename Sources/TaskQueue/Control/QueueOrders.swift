@@ -30,6 +30,8 @@ public struct QueueOrders: Sendable, Equatable {
   public var kinds: [String: Kind] = [:]
   /// What is wanted of this worker.
   public var wanted = Wanted.run
+  /// How many slots of each class may claim in this worker, of those that claim one task at a time; nil for all.
+  public var slotsMax: Int32?
 
   /// No orders: everybody runs everything.
   public init() {}
@@ -38,18 +40,21 @@ public struct QueueOrders: Sendable, Equatable {
     "worker_orders",
     """
     select kind, is_paused, running_max::bigint, 0::smallint from millrace.kind_control
-    union all select null, false, null, wanted from millrace.worker where id = $1::bigint
+    union all select null, false, c.slots_max::bigint, coalesce(c.wanted, w.wanted, 0::smallint)
+      from (select $1::bigint as id) me left join millrace.worker w on w.id = me.id
+        left join millrace.worker_control c on c.worker_id = me.id
     """)
 
   /// What the rows of `statement` say.
   static func read(_ result: PostgresResult) -> QueueOrders {
     var orders = QueueOrders()
     for row in 0..<result.rowCount {
+      let most = result.isNull(row, 2) ? nil : Int32(truncatingIfNeeded: result.int64(row, 2))
       if let kind = result.text(row, 0) {
-        let most = result.isNull(row, 2) ? nil : Int32(truncatingIfNeeded: result.int64(row, 2))
         orders.kinds[kind] = Kind(isPaused: result.bool(row, 1), runningMax: most)
       } else {
         orders.wanted = Wanted(rawValue: result.int16(row, 3)) ?? .run
+        orders.slotsMax = most
       }
     }
     return orders

@@ -29,6 +29,8 @@ public struct QueueStats: Sendable {
     public let silentSeconds: Double
     /// What is wanted of it.
     public let wanted: QueueOrders.Wanted
+    /// How many slots of a class may claim, of those that claim one task at a time; nil for all.
+    public let slotsMax: Int64?
     /// The tasks that it holds; of many only the first.
     public let tasks: [Int64]
     /// How many it holds.
@@ -89,6 +91,7 @@ public struct QueueStats: Sendable {
           id: workers.int64(row, 0), name: workers.text(row, 1) ?? "",
           startedAt: Timestamp(microseconds: workers.microseconds(row, 2) ?? 0), silentSeconds: workers.double(row, 3),
           wanted: QueueOrders.Wanted(rawValue: workers.int16(row, 4)) ?? .run,
+          slotsMax: workers.isNull(row, 7) ? nil : workers.int64(row, 7),
           tasks: (workers.text(row, 5) ?? "").split(separator: ",").compactMap { Int64($0) },
           taskCount: workers.int64(row, 6))
       }, orders: QueueOrders.read(results[3]).kinds)
@@ -120,10 +123,13 @@ public struct QueueStats: Sendable {
   private static let workersStatement = PostgresStatement(
     "queue_workers",
     """
-    select w.id, w.name, w.started_at, extract(epoch from now() - w.heartbeat_at)::float8, w.wanted,
+    select w.id, w.name, w.started_at, extract(epoch from now() - w.heartbeat_at)::float8,
+      coalesce(c.wanted, w.wanted),
       (select string_agg(h.id::text, ',') from (
         select u.id from millrace.lease l cross join unnest(l.ids) as u (id) where l.worker_id = w.id limit 8) h),
-      coalesce((select sum(cardinality(l.ids)) from millrace.lease l where l.worker_id = w.id), 0)::bigint
-    from millrace.worker w where not w.has_left order by w.name, w.id
+      coalesce((select sum(cardinality(l.ids)) from millrace.lease l where l.worker_id = w.id), 0)::bigint,
+      c.slots_max::bigint
+    from millrace.worker w left join millrace.worker_control c on c.worker_id = w.id
+    where not w.has_left order by w.name, w.id
     """)
 }

@@ -92,7 +92,7 @@ public struct WakeProtocol: Sendable {
   private let slots: Int
   private var asleep = 0
   private var busy = 0
-  /// Slots that have left: the worker stops.
+  /// Slots that have left, for the worker stops, or are kept from claiming.
   private var gone = 0
   /// The newest row that was sent, that is known to have been committed, that must not be relied on any more, and that
   /// is known to be away: never `rowGone > rowDoubted`.
@@ -167,6 +167,20 @@ public struct WakeProtocol: Sendable {
     announcementEnded(of: claim)
     return isStopping ? settled(Step()) : Step()
   }
+
+  /// A slot that is awake claims nothing until it is let go, because people want that. What it was to look for is for
+  /// others.
+  public mutating func kept() -> Step {
+    gone += 1
+    // It may have been woken by another one whose claim came back full.
+    owed += 1
+    var step = Step()
+    wake(owed, &step)
+    return settled(step)
+  }
+
+  /// A slot that was kept may claim again; it asks for an order next.
+  public mutating func letGo() { gone -= 1 }
 
   /// Somebody took the idle row `row` away because `tasks` tasks wait for this group.
   public mutating func notified(tasks: Int, row: Int) -> Step {

@@ -154,6 +154,7 @@ extension QueueWorker {
     }
     do {
       _ = try await client.execute(QueueWorker.muteStrangersStatement, on: reactor)
+      _ = try await client.execute(QueueWorker.forgetOrdersStatement, on: reactor)
     } catch {
       blocked += 1
     }
@@ -213,6 +214,15 @@ extension QueueWorker {
     """
     select millrace.mute(array(select distinct s.worker_id from millrace.sleeper s
       where not exists (select from millrace.worker w where w.id = s.worker_id and not w.has_left)))
+    """)
+
+  /// Orders to workers that are gone. One that has been frozen for a while is not, although others have taken it for
+  /// dead.
+  private static let forgetOrdersStatement = PostgresStatement(
+    "worker_forget_orders",
+    """
+    delete from millrace.worker_control c where given_at < now() - interval '1 day'
+      and not exists (select from millrace.worker w where w.id = c.worker_id)
     """)
 
   private static let promoteStatement = PostgresStatement(

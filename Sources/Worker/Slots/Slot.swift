@@ -8,6 +8,8 @@ import Telemetry
 /// gate says and tells it what came of that.
 final class Slot {
   private let gate: SlotGate
+  /// Which of its class it is, from 0 on.
+  private let number: Int
   private unowned let work: WorkRoom
 
   private var completions: [Completion] = []
@@ -27,8 +29,9 @@ final class Slot {
   }
   private var backoff = Backoff(base: .milliseconds(50), cap: .seconds(2 as UInt64))
 
-  init(gate: SlotGate, work: WorkRoom) {
+  init(gate: SlotGate, number: Int, work: WorkRoom) {
     self.gate = gate
+    self.number = number
     self.work = work
     lanes = LaneOrder(lines: gate.lines, isForSuspects: gate.slots == .suspect)
   }
@@ -61,7 +64,7 @@ final class Slot {
   /// Completes what there is, and claims; returns what comes next, nil if the turn failed.
   private func turn(_ claim: WakeProtocol.Claim?, on reactor: isolated Reactor) async -> WakeProtocol.Order? {
     if let claim, !work.isStopping {
-      if work.orders.isQuiet { return await turnAfterOrders(claim, on: reactor) }
+      if isKept { return await turnAfterOrders(claim, on: reactor) }
       if !work.beats.mayClaim(at: reactor.now) { return await turnAfterBeat(claim, on: reactor) }
     }
     var fromStart = claim?.fromStart == true
@@ -132,9 +135,14 @@ final class Slot {
     gate.claimFailed(claim, on: reactor)
     // Nobody waits for ever for what is done.
     while !completions.isEmpty { _ = await turn(nil, on: reactor) }
-    await work.waitWhileQuiet(on: reactor)
+    gate.kept(on: reactor)
+    while isKept, !work.isStopping { await work.waitForOrders(on: reactor) }
+    gate.letGo()
     return nil
   }
+
+  /// Whether people want it to claim nothing for the present.
+  private var isKept: Bool { work.orders.keep(number, of: gate.slots) }
 
   /// Where no more tasks of a line may run than so many, one that has ended makes room: for this slot if it has claimed
   /// another of that line, and otherwise for one that sleeps elsewhere.

@@ -60,6 +60,12 @@ final class SlotGate: EventHandler {
     perform(wake.claimFailed(claim), on: reactor)
   }
 
+  /// A slot claims nothing until it is let go, as people want it.
+  func kept(on reactor: isolated Reactor) { perform(wake.kept(), on: reactor) }
+
+  /// A slot that was kept asks for an order next.
+  func letGo() { wake.letGo() }
+
   /// Suspends a slot that was told to sleep until it is woken, at `due` at the latest.
   func sleep(lookingAt due: MonotonicTime?, on reactor: isolated Reactor) async {
     if let due { reactor.arm(lookTimer, at: due) }

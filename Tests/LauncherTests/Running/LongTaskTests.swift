@@ -142,14 +142,14 @@ import Testing
     try order("delete from millrace.kind_control")
     #expect(await eventually { (try? await system.get("/task/1"))?.contains("completed") == true })
     // Both are quiet: what comes waits, and is run when one is told to.
-    try order("update millrace.worker set wanted = 1")
+    try order("insert into millrace.worker_control (worker_id, wanted) select id, 1 from millrace.worker")
     #expect(await system.waitFor("claims=nothing", times: 2))
     #expect(try await system.post("/hash/md5?wait=2", #"{"string":"later"}"#).contains("queued"))
-    try order("update millrace.worker set wanted = 0 where id = (select min(id) from millrace.worker)")
+    try order("update millrace.worker_control set wanted = 0 where worker_id = (select min(id) from millrace.worker)")
     #expect(await eventually { (try? await system.get("/task/3"))?.contains("completed") == true })
     // One that is told to end does, and is started anew.
     let before = system.processes("millrace worker")
-    try order("update millrace.worker set wanted = 2 where id = (select max(id) from millrace.worker)")
+    try order("update millrace.worker_control set wanted = 2 where worker_id = (select max(id) from millrace.worker)")
     #expect(await eventually { Set(system.processes("millrace worker")).subtracting(before).count == 1 })
     #expect(await eventually { system.processes("millrace worker").count == 2 })
   }

@@ -62,7 +62,7 @@ import Testing
     try #require(await system.waitFor("Ready"), "\(system.output)")
     let tool = Tool(system: system)
     let list = try await tool("workers ls --json off").text
-    #expect(list.contains(/\n[12] +worker-1 +run +0/) && list.contains(/\n[12] +worker-2 +run +0/), "\(list)")
+    #expect(list.contains(/\n[12] +worker-1 +run +- +0/) && list.contains(/\n[12] +worker-2 +run +- +0/), "\(list)")
     for name in ["worker-1", "worker-2"] {
       let told = try await tool("workers quiet \(name)")
       #expect(told.code == 0 && told.text.contains("claims nothing more"), "\(told)")
@@ -72,6 +72,22 @@ import Testing
     let resumed = try await tool("workers resume worker-2")
     #expect(resumed.code == 0)
     #expect(try await tool("tasks watch 1").code == 0)
+    // Two of its long slots may claim; the third task waits, and is run by the other worker once that claims again.
+    #expect(try await tool("workers limit worker-2 2").text.contains("runs at most 2 long and 2 heavy tasks at once"))
+    #expect(await system.waitFor("slots_max=2"))
+    let token = try await system.get("/token").split(separator: "\"").last { $0.hasPrefix("ey") } ?? ""
+    for _ in 2...4 {
+      let longtask =
+        "-H 'Authorization: \(token)' -d '{\"task_type\":\"io_intensive\",\"duration\":300}' "
+        + "-H 'Content-Type: application/json' http://127.0.0.1:\(system.port)/longtask"
+      #expect(try shell("curl -s \(longtask)").contains("queued"))
+    }
+    #expect(await eventually { (try? await tool("workers ls").text)?.contains(#""running":2"#) == true })
+    #expect(try await system.get("/task/4").contains("queued"))
+    #expect(try await tool("workers ls --json off").text.contains(#/worker-2 +run +2 +2 /#))
+    #expect(try await tool("workers resume worker-1").code == 0)
+    #expect(await eventually { (try? await system.get("/task/4"))?.contains("running") == true })
+    for id in 2...4 { #expect(try await tool("tasks cancel \(id)").code == 0) }
     let before = system.processes("millrace worker")
     #expect(try await tool("workers stop worker-1").code == 0)
     #expect(await eventually { Set(system.processes("millrace worker")).subtracting(before).count == 1 })
@@ -87,6 +103,8 @@ import Testing
     ("queue pause md4", "did you mean 'md5'?"),
     ("queue limit md5 3", "cannot be limited"), ("queue limit argon2 x", "neither 0 to 100000 nor 'off'"),
     ("queue limit argon2 -1", "unknown flag '-1'"), ("workers quiet", "needs the name or number"),
+    ("workers limit worker-1", "needs the name or number of a worker, and"),
+    ("workers limit worker-1 x", "neither 0 to 100000 nor 'off'"),
     ("workers ls x", "takes no argument"), ("queue stats 1 2 3", "takes no argument '3'"),
   ])
   func aWrongLineIsExplained(line: String, hint: String) async throws {

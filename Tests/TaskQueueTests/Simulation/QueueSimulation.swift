@@ -64,6 +64,7 @@ struct QueueSimulation {
     var tasks = 0
     var rests = 0
     var isAsleep = false
+    var isKept = false
     var isOver = false
   }
 
@@ -75,6 +76,8 @@ struct QueueSimulation {
     var isStopping = false
     var isTakenOver = false
     var sleepers: [[Int]] = [[], []]
+    /// How many slots may claim, as people want it.
+    var slotsMax = Int.max
   }
 
   static let batch = [3, 1]
@@ -104,7 +107,7 @@ struct QueueSimulation {
       simulation.submit(count: 1, group: simulation.below(2))
       simulation.calm(computing: false)
     }
-    simulation.calm(computing: true)
+    simulation.calm(computing: true, freely: true)
     simulation.checkEnd()
     return simulation.problem
   }
@@ -148,7 +151,8 @@ struct QueueSimulation {
       if !workers[worker].isTakenOver { takeOver(worker) }
       return
     }
-    switch below(6) {
+    switch below(7) {
+    case 6: order(worker, slotsMax: below(4))
     case 0:
       if isTold { print("dies: \(worker)") }
       workers[worker].isDead = true
@@ -194,14 +198,38 @@ struct QueueSimulation {
     if table.tell(worker, note) { pending.append(.deliver(worker)) }
   }
 
+  /// So many slots of the worker may claim from now on; those that were kept look whether they may.
+  private mutating func order(_ worker: Int, slotsMax: Int) {
+    if workers[worker].isDead || workers[worker].isFrozen { return }
+    if isTold { print("orders: \(worker), \(slotsMax)") }
+    workers[worker].slotsMax = slotsMax
+    letGo(worker)
+    for group in 0..<2 { follow(workers[worker].gates[group].lookOrdered(), worker, group) }
+  }
+
+  private mutating func letGo(_ worker: Int) {
+    for slot in workers[worker].slots.indices where workers[worker].slots[slot].isKept && !isKept(worker, slot) {
+      workers[worker].slots[slot].isKept = false
+      workers[worker].gates[workers[worker].slots[slot].group].letGo()
+      pending.append(.begin(worker, slot: slot))
+    }
+  }
+
+  /// Whether people want a slot to claim nothing.
+  func isKept(_ worker: Int, _ slot: Int) -> Bool {
+    slot >= workers[worker].slotsMax && !workers[worker].isStopping
+  }
+
   private mutating func stop(_ worker: Int) {
     if isTold { print("stops: \(worker)") }
     workers[worker].isStopping = true
+    letGo(worker)
     for group in 0..<2 { follow(workers[worker].gates[group].stopOrdered(), worker, group) }
   }
 
   /// Lets everything come to rest without further faults: the frozen thaw, the dead are taken over from.
-  mutating func calm(computing: Bool) {
+  mutating func calm(computing: Bool, freely: Bool = false) {
+    if freely { for worker in workers.indices { order(worker, slotsMax: .max) } }
     hasFaults = false
     computes = computing
     for worker in workers.indices { workers[worker].isFrozen = false }

@@ -30,10 +30,7 @@ enum ControlTool {
       guard kind.lines.allSatisfy({ $0.slots.claimMax == 1 }) else {
         throw .usage("'\(kind.name)' cannot be limited: its tasks take microseconds and are claimed by the hundred")
       }
-      let most = Int32(tool.arguments[1])
-      guard tool.arguments[1] == "off" || (most.map { 0...100_000 ~= $0 } ?? false) else {
-        throw .usage("'\(tool.arguments[1])' is neither 0 to 100000 nor 'off'")
-      }
+      let most = try QueueTool<QueueAction>.limit(tool.arguments[1])
       return try order(kind, tool) { (queue, kind, reactor) throws(QueueError) in
         try await queue.limit(kind, to: most, on: reactor)
       }

@@ -10,5 +10,5 @@ enum QueueAction: String, CaseIterable {
 
 /// What `millrace workers` can do.
 enum WorkersAction: String, CaseIterable {
-  case ls, quiet, resume, stop
+  case ls, quiet, resume, limit, stop
 }

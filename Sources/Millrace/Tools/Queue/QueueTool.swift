@@ -55,6 +55,16 @@ struct QueueTool<Action: RawRepresentable<String> & CaseIterable & Sendable>: Se
     return ids
   }
 
+  /// The bound that `argument` is, nil for 'off'.
+  /// - Throws: `CommandError`: 2 if it is neither.
+  static func limit(_ argument: String) throws(CommandError) -> Int32? {
+    if argument == "off" { return nil }
+    guard let most = Int32(argument), 0...100_000 ~= most else {
+      throw .usage("'\(argument)' is neither 0 to 100000 nor 'off'")
+    }
+    return most
+  }
+
   /// - Throws: `CommandError`: 2 if there is any.
   func takesNoArgument() throws(CommandError) {
     if let first = arguments.first { throw .usage("'\(action.rawValue)' takes no argument '\(first)'") }
