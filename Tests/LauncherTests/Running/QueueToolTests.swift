@@ -88,6 +88,10 @@ import Testing
     #expect(try await tool("workers resume worker-1").code == 0)
     #expect(await eventually { (try? await system.get("/task/4"))?.contains("running") == true })
     for id in 2...4 { #expect(try await tool("tasks cancel \(id)").code == 0) }
+    #expect(try await tool("tasks purge 2 3 4 1 --dry-run") == ("4 would be purged.\n", 0))
+    #expect(try await tool("tasks purge 2 3") == ("2 of 2 purged.\n", 0))
+    let unknown = try await tool("tasks purge 2 4")
+    #expect(unknown.code == 1 && unknown.text == "1 of 2 purged.\nmillrace: 2: not over, or not there\n")
     let before = system.processes("millrace worker")
     #expect(try await tool("workers stop worker-1").code == 0)
     #expect(await eventually { Set(system.processes("millrace worker")).subtracting(before).count == 1 })
@@ -104,7 +108,8 @@ import Testing
     ("queue limit md5 3", "cannot be limited"), ("queue limit argon2 x", "neither 0 to 100000 nor 'off'"),
     ("queue limit argon2 -1", "unknown flag '-1'"), ("workers quiet", "needs the name or number"),
     ("workers limit worker-1", "needs the name or number of a worker, and"),
-    ("workers limit worker-1 x", "neither 0 to 100000 nor 'off'"),
+    ("workers limit worker-1 x", "neither 0 to 100000 nor 'off'"), ("tasks purge 1 --status failed", "not both"),
+    ("tasks purge 1 --older-than 5", "not both"),
     ("workers ls x", "takes no argument"), ("queue stats 1 2 3", "takes no argument '3'"),
   ])
   func aWrongLineIsExplained(line: String, hint: String) async throws {

@@ -124,8 +124,8 @@ enum TasksTool {
   }
 
   private static func purge(_ tool: QueueTool<TasksAction>, _ configuration: Configuration) throws(CommandError) {
-    try tool.takesNoArgument()
     let state = state(configuration)
+    if !tool.arguments.isEmpty { return try purge(try tool.ids(), tool, state, configuration) }
     if let state, !state.isTerminal { throw .usage("--status: tasks that are \(state.name) cannot be purged") }
     try eachLot(
       tool, state, seconds: Double(configuration.integer(.olderThan)), verb: "purged",
@@ -133,6 +133,26 @@ enum TasksTool {
     ) { (queue, ids, isPast, reactor) throws(QueueError) in
       try await queue.purge(ids, isPast: isPast, on: reactor).count
     }
+  }
+
+  private static func purge(
+    _ ids: [Int64], _ tool: QueueTool<TasksAction>, _ state: TaskState?, _ configuration: Configuration
+  ) throws(CommandError) {
+    if state != nil { throw .usage("'purge' takes numbers of tasks or --status, not both") }
+    if configuration.source(of: .olderThan) != .byDefault {
+      throw .usage("'purge' takes numbers of tasks or --older-than, not both")
+    }
+    let isDry = configuration.isOn(.dryRun)
+    let done = try tool.run { (queue, reactor) throws(QueueError) in
+      if isDry {
+        var over: [Int64] = []
+        for id in ids where try await queue.task(id, on: reactor)?.state.isTerminal == true { over.append(id) }
+        return over
+      }
+      return try await queue.purge(ids, isPast: false, on: reactor) + queue.purge(ids, isPast: true, on: reactor)
+    }
+    Output.write(isDry ? "\(done.count) would be purged.\n" : "\(done.count) of \(ids.count) purged.\n")
+    try missing(ids, Set(done), "not over, or not there")
   }
 
   /// Goes through tasks that are over and does something to them, lot by lot, and says how far it is.
