@@ -127,7 +127,10 @@ let package = Package(
     tests("TidyTests", ["TestSupport"]),
     tests(
       "LauncherTests",
-      ["Basics", "HTTP", "Hashing", "Launcher", "Millrace", "Reactor", "Redis", "Telemetry", "TestSupport"]),
+      [
+        "Basics", "HTTP", "Hashing", "Launcher", "Millrace", "Reactor", "Redis", "TaskQueue", "Telemetry",
+        "TestSupport",
+      ]),
     tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis", "TestSupport"]),
   ]
 )

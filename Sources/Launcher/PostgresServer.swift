@@ -138,7 +138,10 @@ struct PostgresServer {
       shared_buffers = 256MB
       wal_buffers = 16MB
       max_wal_size = 4GB
-      min_wal_size = 256MB
+      # A new segment of the log is filled with zeros while all commits wait, 50 ms every 1.5 s under load. So segments
+      # are kept and written over, and new ones are not filled.
+      min_wal_size = 1GB
+      wal_init_zero = off
       checkpoint_timeout = 15min
       autovacuum_naptime = 20s
       autovacuum_vacuum_cost_delay = 0

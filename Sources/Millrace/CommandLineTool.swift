@@ -54,7 +54,7 @@ enum CommandLineTool {
     case .migrate: Output.write(try Migrate.run(configuration) + "\n")
     case .token: Output.write(try TokenTool.run(configuration))
     case .bench: try Bench.run(configuration)
-    case .doctor: try Doctor.run()
+    case .doctor: try Doctor.run(configuration)
     case .healthcheck:
       let url = configuration.operands.first ?? "http://127.0.0.1:8000/readyz"
       Output.write(try Healthcheck.run(url) + "\n")

@@ -6,7 +6,7 @@ import Tasks
 import Tokens
 
 private let roles: Set<Command> = [.balance, .api, .worker]
-private let database: Set<Command> = [.api, .worker, .tasks, .queue, .workers, .migrate, .bench]
+private let database: Set<Command> = [.api, .worker, .tasks, .queue, .workers, .migrate, .bench, .doctor]
 private let databaseAndUp = database.union([.up])
 private let tasks: Set<Command> = [.api, .worker]
 
@@ -182,7 +182,7 @@ extension Setting {
   static let workerCount = Setting(
     "workers", "MILLRACE_WORKERS", .integer(1...64), "3", [.up], "how many workers are started")
   static let dataFolder = Setting(
-    "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up, .status, .token, .tasks, .queue, .workers],
+    "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up, .status, .token, .tasks, .queue, .workers, .doctor],
     "the folder for everything that is kept")
   static let verbose = Setting(
     "verbose", "MILLRACE_VERBOSE", .flag, "off", [.up],

@@ -1,11 +1,34 @@
 import Foundation
 import Glibc
+import TaskQueue
 import TestSupport
 import Testing
+
+@testable import Millrace
 
 @Suite(.serialized, .timeLimit(.minutes(15))) struct StatusTests {
   private func status(_ system: System) async throws -> (code: Int32, output: String) {
     try await run(["status", "--data", system.folder + "/data"])
+  }
+
+  @Test func theDoctorLooksAtTheSettingsOfAServer() async throws {
+    let system = try System()
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let healthy = try await run(["doctor", "--data", system.folder + "/data"]).output
+    #expect(healthy.contains(/\nok +database +PostgreSQL \d+.* answers\n/), "\(healthy)")
+    #expect(!healthy.contains("alter system"), "\(healthy)")
+    let unknown = try await run(["doctor", "--db-host", "127.0.0.1", "--db-port", "\(System.freePort())"])
+    #expect(unknown.code == 75 && unknown.output.contains("mend it with:  pg_isready"), "\(unknown)")
+    let careless = ServerSettings(
+      version: "16.1",
+      [
+        "fsync": "off", "synchronous_commit": "local", "full_page_writes": "on", "autovacuum": "on",
+        "min_wal_size": "80",
+      ])
+    let findings = Doctor.database(careless)
+    #expect(findings.filter { $0.remedy != nil }.map(\.weight) == [.missing, .missing, .advice])
+    #expect(findings[3].remedy?.contains("alter system set min_wal_size = '1GB'") == true)
   }
 
   @Test func theStatusShowsWhoRunsHowTheyAreAndTheQueue() async throws {

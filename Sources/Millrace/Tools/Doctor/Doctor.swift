@@ -2,14 +2,14 @@ import Glibc
 import Launcher
 import Tokens
 
-/// `millrace doctor`: looks for what `millrace up` needs, and for what its documents use, and says what to do about
-/// what is missing.
+/// `millrace doctor`: looks for what `millrace up` needs, for what its documents use, and at the settings of a
+/// PostgreSQL that is configured or runs here, and says what to do about what is missing.
 enum Doctor {
   /// Prints what was found.
   /// - Throws: `CommandError` with 75 if something is missing.
-  static func run() throws(CommandError) {
+  static func run(_ configuration: Configuration) throws(CommandError) {
     var missing = 0
-    for finding in findings() {
+    for finding in findings() + (try database(configuration)) {
       let mark = finding.remedy == nil ? "ok" : finding.weight.rawValue
       let line = Help.pad(mark, 8) + Help.pad(finding.what, 14) + finding.detail + "\n"
       Output.write(line)

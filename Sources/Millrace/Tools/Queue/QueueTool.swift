@@ -30,17 +30,7 @@ struct QueueTool<Action: RawRepresentable<String> & CaseIterable & Sendable>: Se
     arguments = Array(configuration.operands.dropFirst())
     // A person sees a table, a program that reads the output does not.
     asJSON = configuration.source(of: .json) == .byDefault ? isatty(STDOUT_FILENO) == 0 : configuration.isOn(.json)
-    var queue = QueueConfiguration()
-    queue.postgres = configuration.postgres
-    queue.postgres.connectionRetries = 0
-    queue.width = 1
-    let run = (configuration.text(.dataFolder) ?? "") + "/run"
-    if configuration.source(of: .databaseHost) == .byDefault, access(run + "/.s.PGSQL.5432", F_OK) == 0 {
-      queue.postgres.hosts = [Files.absolute(run)]
-      (queue.postgres.user, queue.postgres.database, queue.postgres.password) = ("millrace", "millrace", nil)
-      queue.postgres.port = 5432
-    }
-    self.queue = queue
+    queue = configuration.queueAtHand
   }
 
   /// The numbers of tasks that the arguments are.
