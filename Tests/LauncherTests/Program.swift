@@ -181,7 +181,8 @@ final class System: @unchecked Sendable {
 
 /// Whether `condition` becomes true within 60 s.
 func eventually(_ condition: () async -> Bool) async -> Bool {
-  for _ in 0..<6000 {
+  let deadline = ContinuousClock.now + .seconds(60)
+  while ContinuousClock.now < deadline {
     if await condition() { return true }
     try? await Task.sleep(for: .milliseconds(10))
   }
