@@ -68,6 +68,10 @@ final class APIHarness: QueueListener {
       RedisClient(
         $0, resolver: Resolver(pool: pool), logger: quiet, metrics: RedisMetrics(metrics), on: reactor)
     }
+    // It tells nobody that it is connected.
+    while let redis, (try? await redis.remove([Array("nothing".utf8)], on: reactor)) == nil {
+      await reactor.sleep(for: .milliseconds(1))
+    }
     let service = APIService(configuration, queue: queue, redis: redis, pool: pool, log: quiet, metrics: metrics)
     let server = HTTPServer(
       handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics), log: quiet)

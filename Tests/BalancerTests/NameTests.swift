@@ -6,7 +6,7 @@ import Reactor
 import TestSupport
 import Testing
 
-@Suite("Names that lead to backends", .timeLimit(.minutes(2))) struct NameTests {
+@Suite("Names that lead to backends", .timeLimit(.minutes(5))) struct NameTests {
   private static func addresses(_ hosts: String...) -> [SocketAddress] {
     hosts.map { SocketAddress(ip: $0, port: 80)! }
   }

@@ -18,10 +18,10 @@ import Testing
     for path in ["/a,b", "/a*2", "/a=b", "/o'clock", "/a\"b", "/a\\b", "/a\nb"] { #expect(!DataFolder.isPlain(path)) }
   }
 
-  @Test func aWordIsQuotedOnlyWhereAShellNeedsIt() throws {
+  @Test func aWordIsQuotedOnlyWhereAShellNeedsIt() async throws {
     #expect(Shell.quoted("/tmp/.millrace/run") == "/tmp/.millrace/run")
     for text in ["a b", "o'clock", "$HOME;ls", "*"] {
-      #expect(try shell("printf %s \(Shell.quoted(text))") == text)
+      #expect(try await shell("printf %s \(Shell.quoted(text))") == text)
     }
   }
 }

@@ -5,16 +5,16 @@ import TestSupport
 import Testing
 
 /// The numbers that `sql` gives.
-private func numbers(_ system: System, _ sql: String) throws -> [Int] {
+private func numbers(_ system: System, _ sql: String) async throws -> [Int] {
   let folder = system.folder + "/data/run"
-  return try shell("psql -h \(folder) -U millrace -d millrace -qAtc '\(sql)'").split(separator: "\n").compactMap {
+  return try await shell("psql -h \(folder) -U millrace -d millrace -qAtc '\(sql)'").split(separator: "\n").compactMap {
     Int($0)
   }
 }
 
 /// What is left in the tables after a crowd: tasks, and how many of them are completed.
-private func tasks(_ system: System) throws -> [Int] {
-  try numbers(system, "select count(*) from millrace.task; select count(*) from millrace.task where state = 2")
+private func tasks(_ system: System) async throws -> [Int] {
+  try await numbers(system, "select count(*) from millrace.task; select count(*) from millrace.task where state = 2")
 }
 
 /// What must hold however it came about: no task is lost between the tables, none waited that nobody was told of, and
@@ -26,19 +26,19 @@ private func checkQueue(_ system: System) async throws {
     and not exists (select from millrace.scheduled s where s.id = t.id)
     and not exists (select from millrace.lease l where t.id = any(l.ids))
     """
-  #expect(try numbers(system, strays.replacing("\n", with: " ")) == [0])
+  #expect(try await numbers(system, strays.replacing("\n", with: " ")) == [0])
   let workers = system.output.matches(of: /worker-\d +\d+ +(http:\S+)/)
   #expect(!workers.isEmpty)
   for worker in workers {
-    let metrics = try shell("curl -s \(worker.1)/metrics")
+    let metrics = try await shell("curl -s \(worker.1)/metrics")
     #expect(metrics.contains("millrace_worker_safety_sweep_finds_total 0\n"), "\(worker.1)")
   }
   let committed = "select xact_commit from pg_stat_database where datname = current_database()"
   // Counts of transactions come late, and PostgreSQL cleans up behind a load: it may take a while to be at rest.
   let rests = await eventually {
-    let before = (try? numbers(system, committed).first) ?? 0
+    let before = (try? await numbers(system, committed).first) ?? 0
     try? await Task.sleep(for: .seconds(3))
-    return ((try? numbers(system, committed).first) ?? .max) - before < 60
+    return ((try? await numbers(system, committed).first) ?? .max) - before < 60
   }
   #expect(rests)
 }
@@ -61,7 +61,7 @@ private func checkQueue(_ system: System) async throws {
       return (crowd.correct, crowd.wrong)
     }
     #expect(outcome.correct == 10_000, "\(outcome.wrong.prefix(3))")
-    #expect(try tasks(system) == [10_000, 10_000])
+    #expect(try await tasks(system) == [10_000, 10_000])
     try await checkQueue(system)
   }
 
@@ -75,7 +75,7 @@ private func checkQueue(_ system: System) async throws {
       return same.ids
     }
     #expect(ids.subtracting([0]).count <= 1)
-    #expect(try tasks(system)[0] == 1)
+    #expect(try await tasks(system)[0] == 1)
     try await checkQueue(system)
   }
 
@@ -122,7 +122,7 @@ private func checkQueue(_ system: System) async throws {
     #expect(outcome.statuses.keys.allSatisfy { [200, 202, 503].contains($0) }, "\(outcome.statuses)")
     #expect(outcome.unhelpful == 0)
     #expect(outcome.correct == 3000, "\(outcome.wrong.prefix(3))")
-    #expect(try tasks(system) == [3000, 3000])
+    #expect(try await tasks(system) == [3000, 3000])
     try await checkQueue(system)
   }
 }

@@ -18,7 +18,7 @@ import Testing
     let lock = "begin; lock table millrace.worker in share mode;\n"
     #expect(write(ends[1], lock, lock.utf8.count) == lock.utf8.count)
     let isLocked = "select count(*) from pg_locks where relation = 'millrace.worker'::regclass and mode = 'ShareLock'"
-    try #require(await eventually { (try? shell("\(psql) \"\(isLocked)\"")) == "1\n" })
+    try #require(await eventually { (try? await shell("\(psql) \"\(isLocked)\"")) == "1\n" })
 
     let log = system.folder + "/late.log"
     let output = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
@@ -33,18 +33,18 @@ import Testing
       select count(*) from pg_stat_activity where query like 'insert into millrace.worker (name)%'
       and wait_event_type = 'Lock'
       """
-    try #require(await eventually { (try? shell("\(psql) \"\(isWaiting)\"")) == "1\n" })
+    try #require(await eventually { (try? await shell("\(psql) \"\(isWaiting)\"")) == "1\n" })
     // By a shell of its own: in a whole run this test may not come to its turn for longer than a worker waits. One that
     // does not wait for its row at all has ended by the time that the transaction does.
     let wait = "for i in $(seq 3000); do grep -q stopping \(log) && break; sleep 0.02; done; sleep 0.3"
-    _ = try shell("kill -TERM \(worker); \(wait); kill -KILL \(holder)")
+    _ = try await shell("kill -TERM \(worker); \(wait); kill -KILL \(holder)")
     #expect(ChildProcess.waitForEnd(of: worker).code == 0)
     _ = ChildProcess.waitForEnd(of: holder)
     close(ends[1])
     let ghosts = "select count(*) from millrace.worker where name = 'late' and not has_left"
     let said = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
-    #expect(try shell("\(psql) \"\(ghosts)\"") == "0\n", "\(said)")
-    #expect(try shell("\(psql) \"\(ghosts.replacing("not has_left", with: "has_left"))\"") == "1\n")
+    #expect(try await shell("\(psql) \"\(ghosts)\"") == "0\n", "\(said)")
+    #expect(try await shell("\(psql) \"\(ghosts.replacing("not has_left", with: "has_left"))\"") == "1\n")
   }
 
   @Test func aWorkerThatIsStoppedWhilePostgresIsFrozenDoesNotWaitForIt() async throws {
@@ -54,9 +54,9 @@ import Testing
     for number in 0..<20 { _ = try await system.post("/hash/argon2", #"{"string":"\#(number)"}"#) }
     // It computes, and soon has something to store.
     let psql = "psql -h \(system.folder)/data/run -U millrace -d millrace -qAtc"
-    try #require(await eventually { (try? shell("\(psql) 'select count(*) from millrace.lease'")) == "1\n" })
+    try #require(await eventually { (try? await shell("\(psql) 'select count(*) from millrace.lease'")) == "1\n" })
     let server = try system.postgres()
-    let frozen = try [server] + shell("pgrep -P \(server)").split(separator: "\n").compactMap { pid_t($0) }
+    let frozen = try await [server] + shell("pgrep -P \(server)").split(separator: "\n").compactMap { pid_t($0) }
     #expect(frozen.count > 5)
     for process in frozen { kill(process, SIGSTOP) }
     defer { for process in frozen { kill(process, SIGCONT) } }
@@ -71,7 +71,11 @@ import Testing
     for process in frozen { kill(process, SIGCONT) }
     // Nothing was lost: another one does it.
     let isDone = await eventually {
-      (1...20).allSatisfy { (try? shell("curl -s 127.0.0.1:\(system.port)/task/\($0)"))?.contains("completed") == true }
+      for id in 1...20 {
+        let task = try? await shell("curl -s 127.0.0.1:\(system.port)/task/\(id)")
+        if task?.contains("completed") != true { return false }
+      }
+      return true
     }
     #expect(isDone)
   }

@@ -80,7 +80,7 @@ import Testing
       let longtask =
         "-H 'Authorization: \(token)' -d '{\"task_type\":\"io_intensive\",\"duration\":300}' "
         + "-H 'Content-Type: application/json' http://127.0.0.1:\(system.port)/longtask"
-      #expect(try shell("curl -s \(longtask)").contains("queued"))
+      #expect(try await shell("curl -s \(longtask)").contains("queued"))
     }
     #expect(await eventually { (try? await tool("workers ls").text)?.contains(#""running":2"#) == true })
     #expect(try await system.get("/task/4").contains("queued"))

@@ -44,19 +44,19 @@ import Testing
     let url = "http://127.0.0.1:\(system.port)/hash/argon2"
     let psql = "psql -h \(system.folder)/data/run -U millrace millrace -qAtc"
     let done = psql + " 'select count(*) from millrace.task where state = 2'"
-    func hash(_ repetitions: Int, times: Int) throws {
+    func hash(_ repetitions: Int, times: Int) async throws {
       let file = system.folder + "/body.json"
       let text = String(repeating: password, count: repetitions)
       try "{\"string\":\"\(text)\"}".write(toFile: file, atomically: false, encoding: .utf8)
       let json = "-H 'Content-Type: application/json' --data-binary @\(file)"
-      _ = try shell("curl -s -o /dev/null '\(url)#[1-\(times)]' \(json)")
+      _ = try await shell("curl -s -o /dev/null '\(url)#[1-\(times)]' \(json)")
     }
     func copies(in role: String) throws -> Int? {
       try count(password, in: try #require(system.processes(role).first))
     }
 
-    try hash(1, times: 2000)
-    try #require(await eventually { (try? shell(done)) == "2000\n" })
+    try await hash(1, times: 2000)
+    try #require(await eventually { (try? await shell(done)) == "2000\n" })
     guard geteuid() == 0 else {
       // Whoever is not root cannot look at all.
       let seen = try (copies(in: "millrace worker"), copies(in: "millrace api"))
@@ -66,8 +66,8 @@ import Testing
     #expect(try #require(try copies(in: "millrace worker")) <= 4)
     #expect(try #require(try copies(in: "millrace api")) <= 16)
     // Memory that held long ones is not used again soon, so that much of them would be left.
-    try hash(5000, times: 20)
-    try #require(await eventually { (try? shell(done)) == "2020\n" })
+    try await hash(5000, times: 20)
+    try #require(await eventually { (try? await shell(done)) == "2020\n" })
     #expect(try #require(try copies(in: "millrace worker")) <= 4)
   }
 
@@ -99,13 +99,13 @@ import Testing
     try #require(await system.waitFor("Ready"), "\(system.output)")
     for role in ["millrace balance", "millrace api", "millrace worker", "bin/postgres", "redis-server"] {
       let process = try #require(system.processes(role).first, "\(role)")
-      let limits = try shell("grep 'Max core file size' /proc/\(process)/limits").split(separator: " ")
+      let limits = try await shell("grep 'Max core file size' /proc/\(process)/limits").split(separator: " ")
       #expect(limits[4] == "0" && limits[5] == "0", "\(role): \(limits)")
     }
     for (role, isClosed) in [("millrace balance", false), ("millrace api", true), ("millrace worker", true)] {
       let process = try #require(system.processes(role).first, "\(role)")
       let look = "\(isRoot ? without : "") sh -c ': < /proc/\(process)/mem' 2>/dev/null; echo $?"
-      #expect(try (shell(look) != "0\n") == isClosed, "\(role)")
+      #expect(try await (shell(look) != "0\n") == isClosed, "\(role)")
     }
   }
 }

@@ -83,7 +83,7 @@ import Testing
     let file = system.folder + "/refused.sql"
     let one = "insert into pg_temp.t values ('hunter2');\n"
     try (refused + "\n" + String(repeating: one, count: 5000)).write(toFile: file, atomically: false, encoding: .utf8)
-    _ = try shell("psql -h \(system.folder)/data/run -U millrace millrace -q -f \(file) 2>/dev/null")
+    _ = try await shell("psql -h \(system.folder)/data/run -U millrace millrace -q -f \(file) 2>/dev/null")
     kill(system.pid, SIGINT)
     #expect(await system.waitForEnd() == 0)
     let output = system.output

@@ -11,7 +11,8 @@ import Testing
     let answer = try await system.post("/hash/md5?wait=10", #"{"string":"hello world"}"#)
     #expect(answer.contains("5eb63bbbe01eeed093cb22bb8f5acdc3"))
     for role in ["millrace balance", "millrace api", "millrace worker"] {
-      let limits = try shell("grep 'Max open files' /proc/\(system.processes(role)[0])/limits").split(separator: " ")
+      let limits = try await shell("grep 'Max open files' /proc/\(system.processes(role)[0])/limits").split(
+        separator: " ")
       #expect(limits[3] == limits[4], "\(role) may open fewer files than the system allows")
     }
 
@@ -40,9 +41,9 @@ import Testing
   }
 
   /// The numbers of a metric in what a role shows at `place`, by what stands in its braces.
-  private func numbers(of metric: String, at place: some StringProtocol) throws -> [String: Double] {
+  private func numbers(of metric: String, at place: some StringProtocol) async throws -> [String: Double] {
     var found: [String: Double] = [:]
-    for line in try shell("curl -s \(place)/metrics").split(separator: "\n") where line.hasPrefix(metric) {
+    for line in try await shell("curl -s \(place)/metrics").split(separator: "\n") where line.hasPrefix(metric) {
       let parts = line.split(separator: " ")
       found[String(parts[0].dropFirst(metric.count))] = Double(parts[1])
     }
@@ -58,9 +59,9 @@ import Testing
     let places = system.output.matches(of: /(?m)^ +(balancer|api|worker)\S* +\d+ +(http:\S+)$/)
     #expect(Set(places.map(\.1)) == ["balancer", "api", "worker"])
     for place in places {
-      let limit = try numbers(of: "millrace_memory_limit_bytes", at: place.2)[""]
+      let limit = try await numbers(of: "millrace_memory_limit_bytes", at: place.2)[""]
       #expect(limit == Double((place.1 == "worker" ? 228 : 128) << 20), "\(place.0)")
-      let parts = try numbers(of: "millrace_memory_bytes", at: place.2)
+      let parts = try await numbers(of: "millrace_memory_bytes", at: place.2)
       let (resident, allocated) = (parts[#"{part="resident"}"#] ?? 0, parts[#"{part="allocated"}"#] ?? 0)
       #expect(resident > 1e6 && resident < 128e6 && allocated > 1e5 && allocated < 128e6, "\(parts)")
       let own = ["worker": ["argon2", "tasks"], "api": ["cache"]][place.1] ?? []
@@ -68,8 +69,9 @@ import Testing
     }
     // The same again comes out of a cache, and stays in that API process's memory.
     _ = try await system.post("/hash/md5", #"{"string":"\#(text)"}"#)
-    let cached = try places.filter { $0.1 == "api" }.map {
-      try numbers(of: "millrace_memory_bytes", at: $0.2)[#"{part="cache"}"#] ?? 0
+    var cached: [Double] = []
+    for place in places where place.1 == "api" {
+      cached.append(try await numbers(of: "millrace_memory_bytes", at: place.2)[#"{part="cache"}"#] ?? 0)
     }
     #expect(cached.contains { $0 > Double(text.utf8.count) }, "\(cached)")
   }
@@ -80,7 +82,7 @@ import Testing
     try #require(await system.waitFor("Ready"), "\(system.output)")
     // Autovacuum visits every database that anything was counted of.
     let counted = "select datname from pg_stat_database where xact_commit > 0"
-    let names = try shell("psql -h \(system.folder)/data/run -U millrace -d millrace -qAtc '\(counted)'")
+    let names = try await shell("psql -h \(system.folder)/data/run -U millrace -d millrace -qAtc '\(counted)'")
     #expect(names.split(separator: "\n") == ["millrace"])
   }
 
@@ -133,7 +135,7 @@ import Testing
     #expect(!second.output.contains("postgres ended with code"))
     // Nor does the Redis of the one take the socket of the other away.
     let socket = second.folder + "/data/run/redis.sock"
-    #expect(try shell("redis-cli -s \(socket) ping") == "PONG\n")
+    #expect(try await shell("redis-cli -s \(socket) ping") == "PONG\n")
   }
 
   @Test(arguments: ["a b", "o'clock, 2*2=4"])
@@ -146,11 +148,11 @@ import Testing
     // The lines of the table can be pasted as they are.
     let line = try #require(system.output.split(separator: "\n").first { $0.contains("psql -h ") })
     let command = line[line.range(of: "psql")!.lowerBound...]
-    #expect(try shell("\(command) -qAtc 'select count(*) from millrace.task'") == "1\n")
+    #expect(try await shell("\(command) -qAtc 'select count(*) from millrace.task'") == "1\n")
     kill(system.pid, SIGINT)
     #expect(await system.waitForEnd() == 0)
     if let refuge = command.split(separator: " ").first(where: { $0.hasPrefix("/tmp/millrace-") && $0.count == 22 }) {
-      _ = try shell("rm -r \(refuge)")
+      _ = try await shell("rm -r \(refuge)")
     }
   }
 
@@ -163,7 +165,7 @@ import Testing
     #expect(!system.output.contains("could not change directory"))
     kill(system.pid, SIGTERM)
     #expect(await system.waitForEnd() == 0)
-    _ = try shell("rm -r $(dirname \(closed))")
+    _ = try await shell("rm -r $(dirname \(closed))")
   }
 
   @Test func allThatIsKeptIsInTheFolderAlsoWhereTheServersUserCannotGo() async throws {
@@ -171,7 +173,7 @@ import Testing
     chmod(closed, 0o700)
     mkdir(closed + "/inner", 0o755)
     let elsewhere = "ls -d /var/lib/millrace-* 2>/dev/null; true"
-    let before = try shell(elsewhere)
+    let before = try await shell(elsewhere)
     for round in 1...2 {
       let system = try System(folder: closed + "/inner")
       #expect(await system.waitFor("Ready"), "\(system.output)")
@@ -182,10 +184,10 @@ import Testing
       kill(system.pid, SIGTERM)
       #expect(await system.waitForEnd() == 0)
       // What the README says to delete.
-      _ = try shell("rm -r \(closed)/inner/data \(closed)/inner/*.log")
+      _ = try await shell("rm -r \(closed)/inner/data \(closed)/inner/*.log")
     }
-    #expect(try shell(elsewhere) == before)
-    _ = try shell("rm -r \(closed)")
+    #expect(try await shell(elsewhere) == before)
+    _ = try await shell("rm -r \(closed)")
   }
 
   @Test func whoeverWasToldToOutliveTheTerminalDoes() async throws {
@@ -253,7 +255,7 @@ import Testing
       let wrong = try await run(line + ["--host", host])
       #expect(wrong.code == 78 && wrong.output.contains("'\(host)'"), "\(wrong)")
     }
-    _ = try shell("rm -r \(folder)")
+    _ = try await shell("rm -r \(folder)")
   }
 
   @Test func impatienceEndsEverythingAtOnce() async throws {
@@ -313,7 +315,7 @@ import Testing
     defer { system.remove() }
     try #require(await system.waitFor("Ready"), "\(system.output)")
     let folder = system.folder + "/data/run"
-    _ = try shell("createdb -h \(folder) -U millrace bench")
+    _ = try await shell("createdb -h \(folder) -U millrace bench")
     let (code, output) = try await run(
       ["bench", "--connections", "40", "--tasks", "2000"],
       environment: ["DB_HOST": folder, "DB_USER": "millrace", "DB_NAME": "bench"])
@@ -327,24 +329,24 @@ import Testing
     let refused = try await run(line, environment: server.merging(["DB_NAME": "millrace"]) { $1 })
     #expect(refused.code == 78 && refused.output.hasPrefix("millrace: the database 'millrace' holds a queue"))
     let task = "psql -h \(folder) -U millrace millrace -qAtc 'select count(*), max(state) from millrace.task'"
-    #expect(try shell(task) == "1|0\n")
+    #expect(try await shell(task) == "1|0\n")
     // One that it has used before it takes again; without a name it makes one, and drops it.
     #expect(try await run(line, environment: server.merging(["DB_NAME": "bench"]) { $1 }).code == 0)
     let own = try await run(line, environment: server)
     #expect(own.code == 0 && own.output.hasPrefix("in a database of its own, millrace_bench_"), "\(own.output)")
     let count = "select count(*) from pg_database where datname like 'millrace_bench%'"
     let left = "psql -h \(folder) -U millrace millrace -qAtc \"\(count)\""
-    #expect(try shell(left) == "0\n")
+    #expect(try await shell(left) == "0\n")
     // Nor does it leave one behind when somebody ends it.
     let stopped = try await interrupted(
       [executable, "bench", "--tasks", "2000000"], after: "in a database of its own", environment: server)
     #expect(stopped.code == 130 && stopped.output.hasSuffix("millrace: stopped\n"), "\(stopped.output)")
-    #expect(try shell(left) == "0\n")
-    _ = try shell("createdb -h \(folder) -U millrace other")
-    _ = try shell("psql -h \(folder) -U millrace other -qAtc 'create table somebodys (n int)'")
+    #expect(try await shell(left) == "0\n")
+    _ = try await shell("createdb -h \(folder) -U millrace other")
+    _ = try await shell("psql -h \(folder) -U millrace other -qAtc 'create table somebodys (n int)'")
     let other = try await run(line, environment: server.merging(["DB_NAME": "other"]) { $1 })
     #expect(other.code == 78 && other.output.hasPrefix("millrace: the database 'other' is not empty"))
-    #expect(try shell(task) == "1|0\n")
+    #expect(try await shell(task) == "1|0\n")
     for worker in system.processes("millrace worker") { kill(worker, SIGCONT) }
     kill(system.pid, SIGTERM)
     #expect(await system.waitForEnd() == 0)

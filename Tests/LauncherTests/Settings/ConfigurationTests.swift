@@ -89,7 +89,7 @@ private func configuration(
     #expect(places.map(\.index) == [2, 4, 6] && places.map(\.from) == [0, 14, 0])
   }
 
-  @Test func theManualAndTheCompletionsKnowEveryCommandAndFlag() throws {
+  @Test func theManualAndTheCompletionsKnowEveryCommandAndFlag() async throws {
     for setting in Setting.all {
       #expect(Manual.page.contains(setting.name.replacing("-", with: "\\-")), "\(setting.name)")
       #expect(Manual.completions.contains("--\(setting.name)"), "\(setting.name)")
@@ -101,7 +101,7 @@ private func configuration(
     let script = "source /dev/stdin; \(words); _millrace; echo $COMPREPLY"
     let file = TemporaryFolder()
     try Manual.completions.write(toFile: file.path + "/completions", atomically: false, encoding: .utf8)
-    #expect(try shell("bash -c '\(script)' < \(file.path)/completions") == "weighted\n")
+    #expect(try await shell("bash -c '\(script)' < \(file.path)/completions") == "weighted\n")
   }
 
   @Test func settingsAreNamedOnceAndTheirDefaultsAreValid() {

@@ -90,7 +90,7 @@ import Testing
     #expect(Files.content(folder + "/none") == .missing)
     try Data([0x41, 0x3D, 0xFF]).write(to: URL(fileURLWithPath: folder + "/latin"))
     #expect(Files.content(folder + "/latin") == .unreadable("it is not UTF-8"))
-    let output = try shell("cd \(folder); '\(executable)' up; echo $?")
+    let output = try await shell("cd \(folder); '\(executable)' up; echo $?")
     #expect(output == "millrace: cannot read '.env': Is a directory\n78\n")
   }
 

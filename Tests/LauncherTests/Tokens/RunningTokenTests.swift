@@ -14,32 +14,34 @@ import Testing
     #expect(stat(keys, &status) == 0 && status.st_mode & 0o777 == 0o600)
     let base = "http://127.0.0.1:\(system.port)"
 
-    func issue(_ flags: String = "") throws -> String {
-      String(try shell("'\(executable)' token issue --data \(system.folder)/data \(flags)").dropLast())
+    func issue(_ flags: String = "") async throws -> String {
+      String(try await shell("'\(executable)' token issue --data \(system.folder)/data \(flags)").dropLast())
     }
-    func statuses(_ token: String) throws -> [String] {
+    func statuses(_ token: String) async throws -> [String] {
       let field = token.isEmpty ? "" : "-H 'Authorization: Bearer \(token)'"
       // One for users and one for admins behind the balancer, one for admins of its own.
       let task = "-H 'Content-Type: application/json' -d '{\"task\":\"any\"}' \(base)/longtask"
-      return try [task, "-X POST \(base)/cache/clear", "\(base)/lb/rate-limits"].map {
-        try shell("curl -s -o /dev/null -w '%{http_code}' \(field) \($0)")
+      var statuses: [String] = []
+      for call in [task, "-X POST \(base)/cache/clear", "\(base)/lb/rate-limits"] {
+        statuses.append(try await shell("curl -s -o /dev/null -w '%{http_code}' \(field) \(call)"))
       }
+      return statuses
     }
     let guest = try #require(try await system.get("/token").split(separator: "\"").last { $0.hasPrefix("ey") })
-    #expect(try statuses("") == ["401", "401", "401"])
-    #expect(try statuses(String(guest)) == ["202", "403", "403"])
-    let former = try issue("--scope admin")
-    #expect(try statuses(former) == ["202", "200", "200"])
+    #expect(try await statuses("") == ["401", "401", "401"])
+    #expect(try await statuses(String(guest)) == ["202", "403", "403"])
+    let former = try await issue("--scope admin")
+    #expect(try await statuses(former) == ["202", "200", "200"])
 
-    let rotated = try shell("'\(executable)' token rotate --algorithm ed25519 --data \(system.folder)/data")
+    let rotated = try await shell("'\(executable)' token rotate --algorithm ed25519 --data \(system.folder)/data")
     #expect(rotated.contains(" EdDSA signs\n"), "\(rotated)")
-    let new = try issue("--scope admin")
-    #expect(try statuses(new) == ["202", "200", "200"])
-    #expect(try statuses(former) == ["202", "200", "200"])
-    _ = try shell("'\(executable)' token rotate --drop-former --data \(system.folder)/data")
+    let new = try await issue("--scope admin")
+    #expect(try await statuses(new) == ["202", "200", "200"])
+    #expect(try await statuses(former) == ["202", "200", "200"])
+    _ = try await shell("'\(executable)' token rotate --drop-former --data \(system.folder)/data")
     // Not asked again and again until the former is refused: that would be guessing, which ends with 429.
-    #expect(try statuses(try issue("--scope admin")) == ["202", "200", "200"])
-    #expect(try statuses(former) == ["401", "401", "401"])
+    #expect(try await statuses(try await issue("--scope admin")) == ["202", "200", "200"])
+    #expect(try await statuses(former) == ["401", "401", "401"])
     #expect(await system.waitFor("the keys of tokens were read again", times: 4))
     #expect(!system.output.contains(former) && !system.output.contains(String(guest)))
   }
@@ -59,6 +61,7 @@ import Testing
       kill(system.pid, SIGINT)
       #expect(await system.waitForEnd() == 0)
     }
-    #expect(try shell("'\(executable)' token verify \(token) --data \(folder)/data").hasPrefix(#"{"sub":"guest","#))
+    #expect(
+      try await shell("'\(executable)' token verify \(token) --data \(folder)/data").hasPrefix(#"{"sub":"guest","#))
   }
 }

@@ -46,9 +46,9 @@ import Testing
     _ = try await token(["rotate"])
     let program = "\"\(executable)\" token"
     let names = file.joined(separator: " ")
-    let said = try shell("\(program) issue --subject ann \(names) | \(program) verify \(names)")
+    let said = try await shell("\(program) issue --subject ann \(names) | \(program) verify \(names)")
     #expect(said.hasPrefix(#"{"sub":"ann","iat":"#), "\(said)")
-    #expect(try shell("\(program) verify \(names) </dev/null 2>&1; echo $?").hasSuffix("it is no token\n1\n"))
+    #expect(try await shell("\(program) verify \(names) </dev/null 2>&1; echo $?").hasSuffix("it is no token\n1\n"))
   }
 
   @Test func thePublicPartVerifiesAndSignsNothing() async throws {
