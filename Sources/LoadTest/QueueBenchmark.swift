@@ -19,6 +19,14 @@ public final class QueueBenchmark {
     public init() {}
   }
 
+  /// What a measurement has found.
+  public enum Figure: Sendable {
+    /// Tasks a second.
+    case perSecond(Double)
+    /// How long something took.
+    case milliseconds(p50: Double, p99: Double)
+  }
+
   private static let submitConnections = 2
   private let client: QueueClient
   private let worker: QueueWorker
@@ -27,7 +35,9 @@ public final class QueueBenchmark {
   private let options: Options
   private let log: Logger
   private let deaf = Deaf()
+  private let sleepy: QueueWorker
   private var tally: Tally?
+  private var sleeper: Sleeper?
   private var isStopped = false
 
   /// A benchmark of `database`; `pool` has threads for what blocks.
@@ -43,18 +53,20 @@ public final class QueueBenchmark {
     var working = configuration
     working.width = min(options.connections, Limits.connectionsMax)
     worker = QueueWorker(working, name: "bench", pool: pool, log: log, metrics: Metrics())
+    working.width = 1
+    sleepy = QueueWorker(working, name: "sleeper", pool: pool, log: log, metrics: Metrics())
   }
 
   /// Connections that a benchmark with `options` needs.
   public static func connections(_ options: Options) -> Int {
-    // Those that claim, those that submit, and the worker's lifeline.
-    min(options.connections, Limits.connectionsMax) + submitConnections + 1
+    // Those that claim, those that submit, the worker's lifeline, and two of the worker that sleeps.
+    min(options.connections, Limits.connectionsMax) + submitConnections + 3
   }
 
-  /// Runs all measurements and hands each row, its name and tasks a second, to `report` as soon as it is known.
+  /// Runs all measurements and hands each row, its name and its figure, to `report` as soon as it is known.
   /// - Throws: `BenchmarkDatabase.Failure`.
   public func run(
-    report: (String, Double) -> Void, on reactor: isolated Reactor
+    report: (String, Figure) -> Void, on reactor: isolated Reactor
   ) async throws(BenchmarkDatabase.Failure) {
     do throws(QueueError) {
       _ = try await QueueSchema.migrate(database.queue, pool: pool, log: log, on: reactor)
@@ -69,8 +81,10 @@ public final class QueueBenchmark {
     } catch {
       outcome = .failure(error)
     }
-    try? await worker.leave(until: reactor.now + Limits.leavePatience, on: reactor)
-    worker.close(on: reactor)
+    for worker in [worker, sleepy] {
+      try? await worker.leave(until: reactor.now + Limits.leavePatience, on: reactor)
+      worker.close(on: reactor)
+    }
     client.close(on: reactor)
     try outcome.get()
   }
@@ -79,24 +93,26 @@ public final class QueueBenchmark {
   public func stop() {
     isStopped = true
     tally?.stop()
+    sleeper?.stop()
     deaf.ready.end()
   }
 
   private func measureAll(
-    report: (String, Double) -> Void, on reactor: isolated Reactor
+    report: (String, Figure) -> Void, on reactor: isolated Reactor
   ) async throws(BenchmarkDatabase.Failure) {
     client.start(on: reactor)
     worker.start(deaf, on: reactor)
     await deaf.ready.wait(until: .never, on: reactor)
+    var together = 0.0
     for batch in [64, 512] {
-      report("submit, unique digests", try await measure(submits: true, drains: nil, on: reactor))
+      report("submit, unique digests", .perSecond(try await measure(submits: true, drains: nil, on: reactor)))
       report(
         "claim + complete, \(options.connections) connections, batches of \(batch)",
-        try await measure(submits: false, drains: batch, on: reactor))
-      report(
-        "submit + claim + complete together, batches of \(batch)",
-        try await measure(submits: true, drains: batch, on: reactor))
+        .perSecond(try await measure(submits: false, drains: batch, on: reactor)))
+      together = try await measure(submits: true, drains: batch, on: reactor)
+      report("submit + claim + complete together, batches of \(batch)", .perSecond(together))
     }
+    try await measureWakeUps(halfLoad: together / 2, report: report, on: reactor)
   }
 
   /// Puts `options.tasks` tasks through what is asked for, and returns how many a second.
@@ -105,10 +121,25 @@ public final class QueueBenchmark {
   ) async throws(BenchmarkDatabase.Failure) -> Double {
     let tasks = min(options.tasks, Limits.tasksMax)
     let tally = Tally(toSubmit: submits ? tasks : 0, toComplete: batch == nil ? 0 : tasks)
+    return try await rate(tally, drains: batch, tasks, on: reactor)
+  }
+
+  private func rate(
+    _ tally: Tally, drains batch: Int?, _ tasks: Int, on reactor: isolated Reactor
+  ) async throws(BenchmarkDatabase.Failure) -> Double {
+    let tally = try begin(tally, drains: batch, on: reactor)
+    let began = MonotonicTime.current()
+    while !tally.isDone, !isStopped { await reactor.sleep(for: .milliseconds(1)) }
+    if let failure = tally.failure { throw failure }
+    return Double(tasks) / MonotonicTime.current().since(began).seconds
+  }
+
+  private func begin(
+    _ tally: Tally, drains batch: Int?, on reactor: isolated Reactor
+  ) throws(BenchmarkDatabase.Failure) -> Tally {
     self.tally = tally
     if isStopped { throw .stopped }
-    let began = MonotonicTime.current()
-    if submits {
+    if tally.submits {
       for _ in 0..<options.submissionsAtOnce {
         Task.immediate(executorPreference: reactor.queue) { await tally.submit(to: self.client, on: reactor) }
       }
@@ -120,9 +151,77 @@ public final class QueueBenchmark {
         }
       }
     }
-    while !tally.isDone, !isStopped { await reactor.sleep(for: .milliseconds(1)) }
-    if let failure = tally.failure { throw failure }
-    return Double(tasks) / MonotonicTime.current().since(began).seconds
+    return tally
+  }
+
+  /// How long it takes until a worker that sleeps has a task, from its submission on; and what it costs to tell one of
+  /// every batch.
+  private func measureWakeUps(
+    halfLoad: Double, report: (String, Figure) -> Void, on reactor: isolated Reactor
+  ) async throws(BenchmarkDatabase.Failure) {
+    let lane = Lane(line: 1, priority: .normal)
+    let sleeper = Sleeper(sleepy, group: 1, lane: lane)
+    self.sleeper = sleeper
+    sleepy.start(sleeper, on: reactor)
+    let over = Pause()
+    Task.immediate(executorPreference: reactor.queue) {
+      await sleeper.run(on: reactor)
+      over.end()
+    }
+    report("submit to a worker that sleeps, idle", try await wakeUps(sleeper, lane, on: reactor))
+    // Others are kept busy meanwhile with half of what they can do.
+    let load = try begin(Tally(perSecond: halfLoad, width: options.submissionsAtOnce), drains: 512, on: reactor)
+    let figure = try await wakeUps(sleeper, lane, on: reactor)
+    load.end()
+    while !load.isDone { await reactor.sleep(for: .milliseconds(1)) }
+    if let failure = load.failure { throw failure }
+    report("the same while others do half of what they can", figure)
+    try await measureTelling(sleeper, report: report, on: reactor)
+    sleeper.stop()
+    await over.wait(until: .never, on: reactor)
+  }
+
+  /// What is submitted is for the sleeper's group, or for one in which nobody sleeps, in turns, and stands where
+  /// neither looks: of each batch the one is told and the other not.
+  private func measureTelling(
+    _ sleeper: Sleeper, report: (String, Figure) -> Void, on reactor: isolated Reactor
+  ) async throws(BenchmarkDatabase.Failure) {
+    var seconds: [Int16: Double] = [:]
+    let tasks = min(options.tasks, Limits.tasksMax) / 4
+    for _ in 0..<4 {
+      for group in [2, 1] as [Int16] {
+        await sleeper.sleeps(on: reactor)
+        let tally = Tally(toSubmit: tasks, toComplete: 0, lane: Lane(line: 2, priority: .normal), group: group)
+        seconds[group, default: 0] += Double(tasks) / (try await rate(tally, drains: nil, tasks, on: reactor))
+      }
+    }
+    report("submit, nobody sleeps", .perSecond(4 * Double(tasks) / seconds[2]!))
+    report("submit, a worker that sleeps is told again and again", .perSecond(4 * Double(tasks) / seconds[1]!))
+  }
+
+  private func wakeUps(
+    _ sleeper: Sleeper, _ lane: Lane, on reactor: isolated Reactor
+  ) async throws(BenchmarkDatabase.Failure) -> Figure {
+    var taken: [Double] = []
+    var began = MonotonicTime.current()
+    sleeper.claimed = { _ in taken.append(MonotonicTime.current().since(began).seconds * 1000) }
+    for number in 0..<Limits.wakeUps {
+      await sleeper.sleeps(on: reactor)
+      await reactor.sleep(for: .milliseconds(2))
+      if isStopped { throw .stopped }
+      began = MonotonicTime.current()
+      do throws(QueueError) {
+        if let failure = sleeper.failure { throw failure }
+        let payload = Array("\(number)".utf8)
+        _ = try await client.submit(
+          Submission(kind: "bench", lane: lane, group: lane.line, payload: payload, key: nil), on: reactor)
+      } catch {
+        throw .queue(error)
+      }
+      while taken.count <= number, sleeper.failure == nil, !isStopped { await reactor.sleep(for: .milliseconds(1)) }
+    }
+    taken.sort()
+    return .milliseconds(p50: taken[taken.count / 2], p99: taken[taken.count * 99 / 100])
   }
 }
 
@@ -142,12 +241,33 @@ private final class Tally {
   private var toComplete: Int
   private var random = SeededRandom.fromSystem()
   private(set) var failure: BenchmarkDatabase.Failure?
-  private let lane = Lane(line: 0, priority: .normal)
+  private let lane: Lane
+  private let group: Int16
 
-  init(toSubmit: Int, toComplete: Int) {
+  /// How long each of those that submit pauses between two submissions.
+  private let pause: TimeSpan?
+
+  init(
+    toSubmit: Int, toComplete: Int, lane: Lane = Lane(line: 0, priority: .normal), group: Int16 = 0,
+    pause: TimeSpan? = nil
+  ) {
     self.toSubmit = toSubmit
     self.toComplete = toComplete
+    self.lane = lane
+    self.group = group
+    self.pause = pause
   }
+
+  /// So many tasks a second, of `width` submitters, until `end`.
+  convenience init(perSecond: Double, width: Int) {
+    self.init(toSubmit: .max, toComplete: .max, pause: .seconds(Double(width) / perSecond))
+  }
+
+  /// Whether anything is submitted.
+  var submits: Bool { toSubmit > 0 }
+
+  /// Nothing more is submitted, and what was is left to whoever comes next.
+  func end() { (toSubmit, toComplete) = (0, 0) }
 
   /// Nobody begins anything more.
   func stop() { failure = failure ?? .stopped }
@@ -165,11 +285,12 @@ private final class Tally {
       let key = TaskKey(high: random.next(), low: random.next())
       do {
         _ = try await client.submit(
-          Submission(kind: "bench", lane: lane, group: 0, payload: payload, key: key), on: reactor)
+          Submission(kind: "bench", lane: lane, group: group, payload: payload, key: key), on: reactor)
       } catch {
         failure = failure ?? .queue(error)
       }
       submissionsUnderWay -= 1
+      if let pause { await reactor.sleep(for: pause) }
     }
   }
 

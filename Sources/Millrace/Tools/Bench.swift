@@ -41,7 +41,7 @@ enum Bench {
         interruption.whenItComes = { benchmark.stop() }
         if interruption.signal != nil { benchmark.stop() }
         try await benchmark.run(
-          report: { name, perSecond in say(Help.pad(name, 60) + "\(Int(perSecond)) a second\n") }, on: reactor)
+          report: { name, figure in say(Help.pad(name, 60) + text(figure) + "\n") }, on: reactor)
         outcome = .success(())
       } catch {
         outcome = .failure(error)
@@ -80,6 +80,14 @@ enum Bench {
       return try SignalWatcher(Interruption.signals, receiver: interruption, on: reactor)
     } catch {
       throw .system(error)
+    }
+  }
+
+  private static func text(_ figure: QueueBenchmark.Figure) -> String {
+    switch figure {
+    case .perSecond(let rate): return "\(Int(rate)) a second"
+    case .milliseconds(let p50, let p99):
+      return "p50 \((p50 * 100).rounded() / 100) ms, p99 \((p99 * 100).rounded() / 100) ms"
     }
   }
 
