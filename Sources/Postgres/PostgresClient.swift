@@ -24,6 +24,13 @@ public final class PostgresClient {
     self.log = log
     reconnects = metrics.counter(
       "millrace_postgres_connects_total", "Connections to PostgreSQL that were established.")
+    let limiter = configuration.limiter
+    metrics.observed("millrace_postgres_connections", "Connections to PostgreSQL that are held.") {
+      Double(limiter.count)
+    }
+    metrics.observed("millrace_postgres_connections_max", "Connections to PostgreSQL that may be held.") {
+      Double(limiter.max)
+    }
   }
 
   /// Whether at least one connection is open.

@@ -166,6 +166,7 @@ extension WorkerProcess: QueueListener {
   public func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {
     switch wakeUp {
     case .tasks(let words):
+      room.metrics.notifications.increment()
       for gate in gates {
         for word in words where word.group == gate.slots.group { gate.notified(word, on: reactor) }
       }

@@ -11,6 +11,7 @@ struct WorkerCounters {
   let failed: Counter
   let stale: Counter
   let released: Counter
+  let notifications: Counter
   let sweepFinds: Counter
   let maintenanceFailures: Counter
   let waitSeconds: Histogram
@@ -38,6 +39,8 @@ struct WorkerCounters {
     stale = metrics.counter(
       "millrace_worker_stale_completions_total", "Completions refused because the lease had been taken away.")
     released = metrics.counter("millrace_worker_released_tasks_total", "Tasks given back unbegun.")
+    notifications = metrics.counter(
+      "millrace_worker_notifications_total", "Notifications that told this worker of tasks.")
     sweepFinds = metrics.counter(
       "millrace_worker_safety_sweep_finds_total", "Tasks that no notification had told of: this should stay 0.")
     maintenanceFailures = metrics.counter(

@@ -61,6 +61,10 @@ import Testing
     for place in places {
       let limit = try await numbers(of: "millrace_memory_limit_bytes", at: place.2)[""]
       #expect(limit == Double((place.1 == "worker" ? 228 : 128) << 20), "\(place.0)")
+      let held = try await numbers(of: "millrace_postgres_connections", at: place.2)
+      #expect(place.1 == "balancer" || 1...(held["_max"] ?? 0) ~= held[""] ?? 0, "\(held)")
+      let told = try await numbers(of: "millrace_worker_notifications_total", at: place.2)
+      #expect(place.1 != "worker" || told[""] ?? 0 > 0, "\(told)")
       let parts = try await numbers(of: "millrace_memory_bytes", at: place.2)
       let (resident, allocated) = (parts[#"{part="resident"}"#] ?? 0, parts[#"{part="allocated"}"#] ?? 0)
       #expect(resident > 1e6 && resident < 128e6 && allocated > 1e5 && allocated < 128e6, "\(parts)")
