@@ -154,8 +154,8 @@ public final class QueueBenchmark {
     return tally
   }
 
-  /// How long it takes until a worker that sleeps has a task, from its submission on; and what it costs to tell one of
-  /// every batch.
+  /// How long it takes until a worker that sleeps has a task, from its submission on; and what it costs those who
+  /// submit that one is told.
   private func measureWakeUps(
     halfLoad: Double, report: (String, Figure) -> Void, on reactor: isolated Reactor
   ) async throws(BenchmarkDatabase.Failure) {
@@ -171,32 +171,36 @@ public final class QueueBenchmark {
     report("submit to a worker that sleeps, idle", try await wakeUps(sleeper, lane, on: reactor))
     // Others are kept busy meanwhile with half of what they can do.
     let load = try begin(Tally(perSecond: halfLoad, width: options.submissionsAtOnce), drains: 512, on: reactor)
+    let began = MonotonicTime.current()
     let figure = try await wakeUps(sleeper, lane, on: reactor)
+    let rate = Int(Double(load.submitted) / MonotonicTime.current().since(began).seconds)
     load.end()
     while !load.isDone { await reactor.sleep(for: .milliseconds(1)) }
     if let failure = load.failure { throw failure }
-    report("the same while others do half of what they can", figure)
+    report("the same while others do \(rate) a second, half of what they can", figure)
     try await measureTelling(sleeper, report: report, on: reactor)
     sleeper.stop()
     await over.wait(until: .never, on: reactor)
   }
 
   /// What is submitted is for the sleeper's group, or for one in which nobody sleeps, in turns, and stands where
-  /// neither looks: of each batch the one is told and the other not.
+  /// neither looks: the one is told of each batch that comes while it sleeps, wakes, looks and sleeps again.
   private func measureTelling(
     _ sleeper: Sleeper, report: (String, Figure) -> Void, on reactor: isolated Reactor
   ) async throws(BenchmarkDatabase.Failure) {
     var seconds: [Int16: Double] = [:]
     let tasks = min(options.tasks, Limits.tasksMax) / 4
-    for _ in 0..<4 {
-      for group in [2, 1] as [Int16] {
-        await sleeper.sleeps(on: reactor)
-        let tally = Tally(toSubmit: tasks, toComplete: 0, lane: Lane(line: 2, priority: .normal), group: group)
-        seconds[group, default: 0] += Double(tasks) / (try await rate(tally, drains: nil, tasks, on: reactor))
-      }
+    var told = 0
+    // The line grows from one to the next, so each comes first as often as last.
+    for group in [2, 1, 1, 2, 2, 1, 1, 2] as [Int16] {
+      await sleeper.sleeps(on: reactor)
+      let before = sleeper.notifications
+      let tally = Tally(toSubmit: tasks, toComplete: 0, lane: Lane(line: 2, priority: .normal), group: group)
+      seconds[group, default: 0] += Double(tasks) / (try await rate(tally, drains: nil, tasks, on: reactor))
+      told += sleeper.notifications - before
     }
     report("submit, nobody sleeps", .perSecond(4 * Double(tasks) / seconds[2]!))
-    report("submit, a worker that sleeps is told again and again", .perSecond(4 * Double(tasks) / seconds[1]!))
+    report("submit, with \(told) notifications of one that sleeps", .perSecond(4 * Double(tasks) / seconds[1]!))
   }
 
   private func wakeUps(
@@ -236,6 +240,8 @@ private final class Deaf: QueueListener {
 /// What is left to do in one measurement, and those who do it.
 private final class Tally {
   private var toSubmit: Int
+  /// How many were submitted.
+  private(set) var submitted = 0
   private var submissionsUnderWay = 0
   private var drainsUnderWay = 0
   private var toComplete: Int
@@ -278,6 +284,12 @@ private final class Tally {
   }
 
   func submit(to client: QueueClient, on reactor: isolated Reactor) async {
+    var due = reactor.now
+    if let pause {
+      // Not all in step.
+      due = due + .seconds(Double.random(in: 0...pause.seconds, using: &random))
+      await reactor.sleep(for: due.since(reactor.now))
+    }
     while toSubmit > 0, failure == nil {
       toSubmit -= 1
       submissionsUnderWay += 1
@@ -290,7 +302,11 @@ private final class Tally {
         failure = failure ?? .queue(error)
       }
       submissionsUnderWay -= 1
-      if let pause { await reactor.sleep(for: pause) }
+      submitted += 1
+      if let pause {
+        due = due + pause
+        await reactor.sleep(for: due > reactor.now ? due.since(reactor.now) : .milliseconds(0))
+      }
     }
   }
 

@@ -16,6 +16,8 @@ final class Sleeper: QueueListener {
   private var isAsleep = false
   private var isStopped = false
   private(set) var failure: QueueError?
+  /// How often it was told of tasks.
+  private(set) var notifications = 0
 
   /// One for the tasks of `group` that stand in `lane`.
   init(_ queue: QueueWorker, group: Int16, lane: Lane) {
@@ -100,6 +102,7 @@ final class Sleeper: QueueListener {
   func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {
     switch wakeUp {
     case .tasks(let words):
+      notifications += 1
       for word in words where word.group == group {
         perform(wake.notified(tasks: word.tasks, row: word.row), on: reactor)
       }

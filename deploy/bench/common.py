@@ -73,12 +73,21 @@ def memory_kib(pid):
 
 def wrk(url, connections=64, seconds=5, script=None, threads=1, core=None):
     """Runs wrk; returns requests, requests a second, the p99 as text, and a line about errors, empty if none."""
+    return read_wrk(run_wrk(url, connections, seconds, script, threads, core))
+
+
+def run_wrk(url, connections=64, seconds=5, script=None, threads=1, core=None):
+    """What wrk prints."""
     command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--latency"]
     if script:
         command += ["-s", str(HERE / script)]
     if core is not None:
         command = ["taskset", "-c", str(core)] + command
-    out = subprocess.run(command + [url], capture_output=True, text=True, timeout=seconds + 60).stdout
+    return subprocess.run(command + [url], capture_output=True, text=True, timeout=seconds + 60).stdout
+
+
+def read_wrk(out):
+    """Requests, requests a second, the p99 as text, and a line about errors, empty if none."""
     errors = " ".join(re.findall(r"(Non-2xx.*|Socket errors.*)", out))
     return (int(re.search(r"(\d+) requests in", out)[1]), float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]),
             re.search(r"^\s+99%\s+(\S+)", out, re.MULTILINE)[1], errors)
