@@ -51,7 +51,7 @@ public enum Limits {
   static let unavailableCode: Int32 = 75
   /// The first versions that will do: statements were measured and tested on PostgreSQL 15, and Redis 6 does not know a
   /// line of `redis.conf`.
-  static let postgresMajorMin = 15
+  public static let postgresMajorMin = 15
   static let redisMajorMin = 7
   /// How long a start waits for the PostgreSQL of an earlier one to end, in seconds: it may have much to write.
   static let formerServerSeconds: UInt64 = 120

@@ -37,6 +37,6 @@ public struct ServerSettings: Sendable {
     "server_settings",
     """
     select name, setting from pg_settings where name in ('server_version', 'fsync', 'synchronous_commit',
-      'full_page_writes', 'autovacuum', 'min_wal_size', 'max_connections', 'wal_segment_size')
+      'full_page_writes', 'autovacuum', 'min_wal_size', 'wal_init_zero')
     """)
 }

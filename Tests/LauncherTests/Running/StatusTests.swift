@@ -23,11 +23,18 @@ import Testing
     let careless = ServerSettings(
       version: "16.1",
       [
-        "fsync": "off", "synchronous_commit": "local", "full_page_writes": "on", "autovacuum": "on",
-        "min_wal_size": "80",
+        "fsync": "off", "synchronous_commit": "off", "full_page_writes": "on", "autovacuum": "on",
+        "min_wal_size": "80", "wal_init_zero": "on",
       ])
     let findings = Doctor.database(careless)
-    #expect(findings.filter { $0.remedy != nil }.map(\.weight) == [.missing, .missing, .advice])
+    #expect(findings.filter { $0.remedy != nil }.map(\.weight) == [.missing, .missing, .advice, .advice])
+    #expect(Doctor.database(ServerSettings(version: "14.2", [:])).map(\.remedy) == ["upgrade it to 15 or later"])
+    // One that was killed leaves its socket behind, and does not keep the next from starting.
+    let left = TemporaryFolder()
+    try FileManager.default.createDirectory(atPath: left.path + "/run", withIntermediateDirectories: true)
+    try "".write(toFile: left.path + "/run/.s.PGSQL.5432", atomically: false, encoding: .utf8)
+    let quiet = try await run(["doctor", "--data", left.path]).output
+    #expect(!quiet.contains("database"), "\(quiet)")
     #expect(findings[3].remedy?.contains("alter system set min_wal_size = '1GB'") == true)
   }
 

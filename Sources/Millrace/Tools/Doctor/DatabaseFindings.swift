@@ -1,4 +1,5 @@
 import Glibc
+import Launcher
 import TaskQueue
 import Telemetry
 
@@ -14,6 +15,9 @@ extension Doctor {
     }
     switch answer {
     case .success(let settings): return database(settings)
+    case .failure where !configuration.namesQueue:
+      // The system that ran here does not, and its socket was left behind.
+      return []
     case .failure(let error):
       return [Finding(what: "database", detail: "\(error)", remedy: "pg_isready, and see DB_HOST and DB_USER")]
     }
@@ -21,7 +25,13 @@ extension Doctor {
 
   /// The same of `settings`.
   static func database(_ settings: ServerSettings) -> [Finding] {
-    var findings = [Finding(what: "database", detail: "PostgreSQL \(settings.version) answers", remedy: nil)]
+    let major = Int(settings.version.prefix { $0.isNumber }) ?? 0
+    let isOld = major < Launcher.Limits.postgresMajorMin
+    var findings = [
+      Finding(
+        what: "database", detail: "PostgreSQL \(settings.version) answers" + (isOld ? ", which is too old" : ""),
+        remedy: isOld ? "upgrade it to \(Launcher.Limits.postgresMajorMin) or later" : nil)
+    ]
     func expect(_ name: String, _ isGood: Bool, _ value: String, _ why: String, _ weight: Finding.Weight) {
       guard let found = settings[name], !isGood else { return }
       findings.append(
@@ -31,16 +41,15 @@ extension Doctor {
     }
     let lost = "tasks that were acknowledged are lost when the machine fails"
     expect("fsync", settings["fsync"] == "on", "on", lost, .missing)
-    expect(
-      "synchronous_commit", !["off", "local"].contains(settings["synchronous_commit"] ?? ""), "on", lost, .missing)
+    expect("synchronous_commit", settings["synchronous_commit"] != "off", "on", lost, .missing)
     expect(
       "full_page_writes", settings["full_page_writes"] == "on", "on", "a page that is torn in a crash stays so",
       .missing)
     expect("autovacuum", settings["autovacuum"] == "on", "on", "tables grow and claims slow down without end", .missing)
-    // In MiB. Segments that are kept are written over; new ones are filled with zeros while all commits wait.
-    expect(
-      "min_wal_size", Int(settings["min_wal_size"] ?? "") ?? 0 >= 1024, "1GB",
-      "MiB; each 16 MB of new log keep all commits waiting, about 50 ms every 1.5 s under load", .advice)
+    // Segments that are kept are written over; new ones are filled with zeros while all commits wait.
+    let waits = "under load commits wait for each new segment of the log, about 50 ms"
+    expect("min_wal_size", Int(settings["min_wal_size"] ?? "") ?? 0 >= 1024, "1GB", "MiB, \(waits)", .advice)
+    expect("wal_init_zero", settings["wal_init_zero"] == "off", "off", waits, .advice)
     return findings
   }
 }

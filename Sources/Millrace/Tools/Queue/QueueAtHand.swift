@@ -17,8 +17,11 @@ extension Configuration {
     return queue
   }
 
+  /// Whether somebody has said where the queue is.
+  var namesQueue: Bool { source(of: .databaseHost) != .byDefault }
+
   /// Whether there is any such queue.
-  var hasQueueAtHand: Bool { source(of: .databaseHost) != .byDefault || ownServer != nil }
+  var hasQueueAtHand: Bool { namesQueue || ownServer != nil }
 
   /// The folder with the socket of the server that `up` has started, nil if there is none.
   private var ownServer: String? {
