@@ -34,7 +34,7 @@ enum Command: String, CaseIterable {
     case .healthcheck: ["[URL]"]
     case .tasks: [TasksAction.allCases.map(\.rawValue).joined(separator: "|"), "[ID]..."]
     case .queue: [QueueAction.allCases.map(\.rawValue).joined(separator: "|"), "[KIND]", "[NUMBER|off]"]
-    case .workers: [WorkersAction.allCases.map(\.rawValue).joined(separator: "|"), "[NAME|ID]", "[N|off]"]
+    case .workers: [WorkersAction.allCases.map(\.rawValue).joined(separator: "|"), "[NAME|ID]", "[NUMBER|off]"]
     case .token: [TokenAction.allCases.map(\.rawValue).joined(separator: "|"), "[TOKEN]"]
     default: []
     }

@@ -33,14 +33,14 @@ struct QueueTool<Action: RawRepresentable<String> & CaseIterable & Sendable>: Se
     queue = configuration.queueAtHand
   }
 
-  /// The numbers of tasks that the arguments are.
+  /// The numbers of tasks that the arguments are, each once.
   /// - Throws: `CommandError`: 2 if there are none or one is no number.
   func ids() throws(CommandError) -> [Int64] {
     guard !arguments.isEmpty else { throw .usage("'\(action.rawValue)' needs the number of a task") }
     var ids: [Int64] = []
     for argument in arguments {
       guard let id = Int64(argument), id > 0 else { throw .usage("'\(argument)' is no number of a task") }
-      ids.append(id)
+      if !ids.contains(id) { ids.append(id) }
     }
     return ids
   }

@@ -47,7 +47,12 @@ enum WorkersTool {
       throw .usage("'limit' needs the name or number of a worker, and a number or 'off'")
     }
     let slotsMax = try QueueTool<WorkersAction>.limit(tool.arguments[1])
-    let meaning = slotsMax.map { "runs at most \($0) long and \($0) heavy tasks at once" } ?? "runs as many as it can"
+    let meaning =
+      slotsMax.map { most in
+        let suspect = most > 0 ? ", and one whose worker was lost" : ""
+        return "runs at most \(most) long and \(most) heavy tasks at once" + suspect
+      }
+      ?? "runs as many as it can"
     return try tell(tool.arguments[0], tool, meaning) { (queue, ids, reactor) throws(QueueError) in
       try await queue.limit(workers: ids, to: slotsMax, on: reactor)
     }
