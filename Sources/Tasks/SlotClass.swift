@@ -27,11 +27,14 @@ public struct SlotClass: Sendable, Equatable {
   public static let long = SlotClass(
     group: 3, name: "long", slots: 8, claimMax: 1, tasksPerWakeUp: 1, isInFlows: false)
 
-  /// Tasks of any kind whose worker was lost. One at a time in a worker: should one of them be what ended it, it ends
-  /// it alone.
+  /// Tasks of any size whose worker was lost. One at a time in a worker: should one of them be what ended it, it ends
+  /// it alone. That has a price: behind a long one others wait, unless another worker takes them.
   public static let suspect = SlotClass(
     group: 4, name: "suspect", slots: 1, claimMax: 1, tasksPerWakeUp: 1, isInFlows: false)
 
-  /// All there are.
+  /// Whether its tasks are those whose worker was lost, and not those of a size.
+  public var isForSuspects: Bool { self == .suspect }
+
+  /// All there are, the shortest tasks first.
   public static let all = [quick, bulky, heavy, long, suspect]
 }

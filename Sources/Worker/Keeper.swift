@@ -21,6 +21,7 @@ final class Keeper {
   private let alarm = Pause()
   /// How many tasks had been claimed at the last beat.
   private var claimedAtBeat: UInt64 = 0
+  private var beatsSent = 0
   private var random = SeededRandom.fromSystem()
   private let promotion = Pause()
   /// When the next scheduled task is due, as far as this worker knows.
@@ -128,6 +129,10 @@ final class Keeper {
   /// Returns how soon to look again, nil for the usual time.
   private func beatOnce(on reactor: isolated Reactor) async throws(QueueError) -> TimeSpan? {
     let asleep = gates.filter { $0.sleeperCount > 0 }
+    // Of lines that others are busy with only suspects can be waiting: that is asked for now and then, because all of
+    // those lines is looked at for it.
+    beatsSent += 1
+    let asked = beatsSent.isMultiple(of: Limits.suspectBeats) ? asleep : asleep.filter { !$0.slots.isForSuspects }
     let wasAtRest = isAtRest
     policy.sent(sendable: room.beats.sendable(isAtRest: wasAtRest), at: reactor.now)
     room.beats.sent(share: Double.random(in: 0...1, using: &random), at: reactor.now)
@@ -136,7 +141,7 @@ final class Keeper {
     do {
       beat = try await room.queue.beat(
         held: Array(room.heldLeases), leaseSeconds: configuration.leaseSeconds,
-        idleLines: Set(asleep.flatMap(\.lines)).subtracting(room.orders.paused).sorted(),
+        idleLines: Set(asked.flatMap(\.lines)).subtracting(room.orders.paused).sorted(),
         schedule: room.beats, isAtRest: wasAtRest, testAfter: configuration.selfTest, on: reactor)
     } catch {
       policy.failed()

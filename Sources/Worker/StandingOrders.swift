@@ -31,7 +31,14 @@ struct StandingOrders: Equatable {
 
   /// Whether the slot with that number, from 0 on, claims nothing for the present.
   func keep(_ number: Int, of slots: SlotClass) -> Bool {
-    isQuiet || slots.claimMax == 1 && slots != .suspect && number >= slotsMax ?? .max
+    isQuiet || slots.claimMax == 1 && !slots.isForSuspects && number >= slotsMax ?? .max
+  }
+
+  /// Lines of which `slots` begin nothing: those that are paused, and where the worker is to run nothing that takes
+  /// long, suspects that do.
+  func closed(to slots: SlotClass) -> Set<Int16> {
+    guard slots.isForSuspects, slotsMax == 0 else { return paused }
+    return paused.union(SlotClass.all.filter { $0.claimMax == 1 && !$0.isForSuspects }.flatMap(TaskKind.lines))
   }
 
   /// Whether tasks of `line` may wait although slots sleep.

@@ -104,6 +104,8 @@ public enum Limits {
   static let progressPause = TimeSpan.seconds(1 as UInt64)
   /// How long before the end of a stop's patience tasks that wait are broken off, so that they can be given back.
   static let abandonTime = TimeSpan.seconds(1 as UInt64)
+  /// At each of so many beats a worker looks for tasks whose worker was lost and that nobody was told of.
+  static let suspectBeats = 6
   /// How often one worker looks what is in the queue.
   static let measurePause = TimeSpan.seconds(15 as UInt64)
   /// The shortest pause between two looks for scheduled tasks.

@@ -135,7 +135,7 @@ final class APIHarness: QueueListener {
 
   /// A claim of everything that `slots` run.
   private static func wish(_ slots: SlotClass, count: Int, announces row: WakeProtocol.Rows? = nil) -> ClaimWish {
-    var lanes = LaneOrder(lines: TaskKind.lines(of: slots), isForSuspects: slots == .suspect)
+    var lanes = LaneOrder(lines: TaskKind.lines(of: slots))
     let places = lanes.next().map { ClaimWish.Place($0, floor: 0) }
     return ClaimWish(group: slots.group, places: places, count: count, announces: row)
   }
@@ -155,7 +155,7 @@ final class APIHarness: QueueListener {
   /// Does what workers do with everything that is ready.
   func work(on reactor: isolated Reactor) async throws {
     var over: [Int64] = []
-    for slots in SlotClass.all {
+    for slots in SlotClass.all where !slots.isForSuspects {
       let wish = APIHarness.wish(slots, count: 512)
       let tasks = try await worker.turn(completing: [], isRepeated: false, claiming: wish, on: reactor).claimed
       var completions: [Completion] = []

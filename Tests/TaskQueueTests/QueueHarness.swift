@@ -166,13 +166,14 @@ final class TestWorker: QueueListener {
     while heard.count < count { await news.wait(until: .never, on: reactor) }
   }
 
-  /// Claims `count` tasks from the start of the line, those first whose worker was lost, and puts the idle row `row` in
-  /// place before.
+  /// Claims one task whose worker was lost, or else `count` tasks from the start of the line, and puts the idle row
+  /// `row` in place before that.
   func claim(_ count: Int, row: Int? = nil, on reactor: isolated Reactor) async throws -> [ClaimedTask] {
+    let suspect = ClaimWish(group: 0, places: [.init(.suspects(of: 0), floor: 0)], count: 1, announces: nil)
+    let turn = try await queue.turn(completing: [], isRepeated: false, claiming: suspect, on: reactor)
+    if !turn.claimed.isEmpty { return turn.claimed }
     let wish = ClaimWish(
-      group: 0,
-      places: [Lane.suspects(of: 0), Lane(line: 0, priority: .normal)].map { ClaimWish.Place($0, floor: 0) },
-      count: count,
+      group: 0, places: [.init(Lane(line: 0, priority: .normal), floor: 0)], count: count,
       announces: row.map { WakeProtocol.Rows(above: 0, upTo: $0) })
     return try await queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor).claimed
   }

@@ -239,6 +239,30 @@ import Testing
     }
   }
 
+  @Test func `where few may run, a place is kept for a task whose worker was lost`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("kept_place", on: reactor)
+      let (lost, worker) = (await queue.worker("lost", on: reactor), await queue.worker(on: reactor))
+      let first = try await queue.queue(queue.submission("suspect"), on: reactor)
+      _ = try await lost.claim(1, on: reactor)
+      try await queue.run("select millrace.rescue(array(select id from millrace.lease))", on: reactor)
+      let other = try await queue.queue(queue.submission("other"), on: reactor)
+      func claim(_ lane: Lane, on reactor: isolated Reactor) async throws -> [Int64] {
+        let place = ClaimWish.Place(lane, floor: 0, runningMax: 1)
+        let wish = ClaimWish(group: 0, places: [place], count: 1, announces: nil)
+        let turn = try await worker.queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor)
+        return turn.claimed.map(\.id)
+      }
+      let normal = Lane(line: 0, priority: .normal)
+      #expect(try await claim(normal, on: reactor) == [])
+      #expect(try await claim(.suspects(of: 0), on: reactor) == [first])
+      #expect(try await claim(normal, on: reactor) == [])
+      try await queue.run("delete from millrace.lease", on: reactor)
+      #expect(try await claim(normal, on: reactor) == [other])
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `orders are read, and how far a task is is stored as long as its lease stands`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("ordered", on: reactor)

@@ -9,7 +9,7 @@ public struct QueueStats: Sendable {
   public struct Depth: Sendable {
     /// The line that they stand in.
     public let line: Int16
-    /// How urgent they are; nil for those whose worker was lost, which are run alone and first.
+    /// How urgent they are; nil for those whose worker was lost, of which a worker runs one at a time.
     public let priority: Priority?
     /// How many there are.
     public let tasks: Int64

@@ -10,7 +10,7 @@ public enum QueueSchema {
       partsByAge + wakeUps + lives),
     Migration(4, "turns at rest, leaving for good, maintenance in short transactions", rest),
     Migration(5, "sleepers in a line", sleepers), Migration(6, "several lanes in a claim, orders from people", ways),
-    Migration(7, "orders that outlast a worker's row", orders),
+    Migration(7, "orders that outlast a worker's row, suspects", orders),
   ]
 
   /// Session settings of connections that claim and complete. Each plan was chosen by measurement and must not drift

@@ -15,7 +15,8 @@ public struct Lane: Hashable, Sendable {
   /// The line that it is part of.
   public var line: Int16 { number / 8 }
 
-  /// The lane of those tasks of `line` whose worker was lost, whatever their priority; each of them is run alone.
+  /// The lane of those tasks of `line` whose worker was lost, whatever their priority; a worker runs
+  /// one at a time.
   public static func suspects(of line: Int16) -> Lane { Lane(number: line * 8 + 7) }
 
   /// Whether it is that of tasks whose worker was lost.

@@ -92,8 +92,8 @@ public struct WakeProtocol: Sendable {
   private let slots: Int
   private var asleep = 0
   private var busy = 0
-  /// Slots that have left, for the worker stops, or are kept from claiming.
-  private var gone = 0
+  /// Slots that have left, for the worker stops, or are held back from claiming.
+  public private(set) var absent = 0
   /// The newest row that was sent, that is known to have been committed, that must not be relied on any more, and that
   /// is known to be away: never `rowGone > rowDoubted`.
   private var rowSent = 0
@@ -122,7 +122,7 @@ public struct WakeProtocol: Sendable {
   public var sleepers: Int { asleep }
 
   /// Whether an idle row of this process may stand although none of its slots sleeps or is about to.
-  var leavesRowBehind: Bool { busy + gone == slots && rowSent > rowGone }
+  var leavesRowBehind: Bool { busy + absent == slots && rowSent > rowGone }
 
   /// A slot is awake and has nothing to do: at its start, after computing, after a rest, after it was woken.
   public mutating func slotFree() -> Step {
@@ -168,10 +168,10 @@ public struct WakeProtocol: Sendable {
     return isStopping ? settled(Step()) : Step()
   }
 
-  /// A slot that is awake claims nothing until it is let go, because people want that. What it was to look for is for
-  /// others.
-  public mutating func kept() -> Step {
-    gone += 1
+  /// A slot that is awake claims nothing until it is admitted again, because people want that. What it was to look for
+  /// is for others.
+  public mutating func heldBack() -> Step {
+    absent += 1
     // It may have been woken by another one whose claim came back full.
     owed += 1
     var step = Step()
@@ -179,8 +179,8 @@ public struct WakeProtocol: Sendable {
     return settled(step)
   }
 
-  /// A slot that was kept may claim again; it asks for an order next.
-  public mutating func letGo() { gone -= 1 }
+  /// A slot that was held back may claim again; it asks for an order next.
+  public mutating func admitted() { absent -= 1 }
 
   /// Somebody took the idle row `row` away because `tasks` tasks wait for this group.
   public mutating func notified(tasks: Int, row: Int) -> Step {
@@ -260,7 +260,7 @@ public struct WakeProtocol: Sendable {
   }
 
   private mutating func leave() -> Step {
-    gone += 1
+    absent += 1
     return settled(Step(order: .leave))
   }
 
@@ -287,7 +287,7 @@ public struct WakeProtocol: Sendable {
   /// If nobody here will claim soon, what is owed goes to others, and no row stays behind.
   private mutating func settled(_ step: Step) -> Step {
     var step = step
-    let isNobodyComing = isStopping || busy + gone == slots
+    let isNobodyComing = isStopping || busy + absent == slots
     if owed > 0, isNobodyComing {
       step.relays = max(step.relays, owed)
       owed = 0

@@ -11,6 +11,8 @@ enum ClaimStatements {
 
   /// The steps of a claim, of which the last one brings it.
   static func steps(_ wish: ClaimWish, worker: Int64) -> [(PostgresStatement, PostgresParameters)] {
+    let suspects = wish.places.count { $0.lane.isOfSuspects }
+    precondition(suspects == 0 || suspects == wish.places.count && wish.count == 1, "a suspect is claimed alone")
     let limited = Set(wish.places.filter { $0.runningMax != nil }.map(\.lane.line)).sorted()
     var parameters = PostgresParameters()
     parameters.add(worker)

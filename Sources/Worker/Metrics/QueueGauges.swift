@@ -32,7 +32,8 @@ struct QueueGauges {
           [("type", kind.name)])
       )
     }
-    suspects = metrics.gauge("millrace_queue_suspect_tasks", "Tasks whose worker was lost, which are run alone.")
+    suspects = metrics.gauge(
+      "millrace_queue_suspect_tasks", "Tasks whose worker was lost: a worker runs one at a time.")
     scheduled = metrics.gauge("millrace_queue_scheduled_tasks", "Tasks to be run later, or tried again.")
     running = metrics.gauge("millrace_queue_running_tasks", "Tasks that workers hold.")
   }

@@ -23,6 +23,8 @@ final class Slot {
   private var tasksSinceSleep = 0
   private var rests = 0
   private var claimed: [ClaimedTask] = []
+  /// Lines of tasks that have ended and whose room nobody was told of, of those that can be limited.
+  private var limitedLines: Set<Int16> = []
   /// Bytes of inputs and results that are held.
   private var heldBytes = 0 {
     didSet { work.metrics.taskBytes.add(heldBytes - oldValue) }
@@ -33,7 +35,7 @@ final class Slot {
     self.gate = gate
     self.number = number
     self.work = work
-    lanes = LaneOrder(lines: gate.lines, isForSuspects: gate.slots == .suspect)
+    lanes = LaneOrder(lines: gate.lines, isForSuspects: gate.slots.isForSuspects)
   }
 
   /// Runs until the worker stops and nothing of this slot's is left to report.
@@ -64,13 +66,14 @@ final class Slot {
   /// Completes what there is, and claims; returns what comes next, nil if the turn failed.
   private func turn(_ claim: WakeProtocol.Claim?, on reactor: isolated Reactor) async -> WakeProtocol.Order? {
     if let claim, !work.isStopping {
-      if isKept { return await turnAfterOrders(claim, on: reactor) }
+      if isHeldBack { return await turnAfterOrders(claim, on: reactor) }
       if !work.beats.mayClaim(at: reactor.now) { return await turnAfterBeat(claim, on: reactor) }
     }
     var fromStart = claim?.fromStart == true
     let wish = claim.map { claim in
       let places = floors.places(
-        lanes.next(without: work.orders.paused), runningMax: work.orders.runningMax, findsAll: fromStart,
+        lanes.next(without: work.orders.closed(to: gate.slots)), runningMax: work.orders.runningMax,
+        findsAll: fromStart,
         at: reactor.now)
       fromStart = fromStart || floors.sweepDue == nil
       return ClaimWish(
@@ -93,7 +96,7 @@ final class Slot {
     }
     waits(false, at: reactor.now)
     if turn.isAnnounced { backoff.reset() }
-    tellOfRoom(turn, on: reactor)
+    if !limitedLines.isEmpty { tellOfRoom(turn, on: reactor) }
     report(turn, on: reactor)
     guard let claim else { return nil }
     guard turn.isAnnounced || !turn.claimed.isEmpty else {
@@ -135,32 +138,22 @@ final class Slot {
     gate.claimFailed(claim, on: reactor)
     // Nobody waits for ever for what is done.
     while !completions.isEmpty { _ = await turn(nil, on: reactor) }
-    gate.kept(on: reactor)
-    while isKept, !work.isStopping { await work.waitForOrders(on: reactor) }
-    gate.letGo()
+    gate.heldBack(on: reactor)
+    while isHeldBack, !work.isStopping { await work.waitForOrders(on: reactor) }
+    gate.admitted()
     return nil
   }
 
   /// Whether people want it to claim nothing for the present.
-  private var isKept: Bool { work.orders.keep(number, of: gate.slots) }
+  private var isHeldBack: Bool { work.orders.keep(number, of: gate.slots) }
 
   /// Where no more tasks of a line may run than so many, one that has ended makes room: for this slot if it has claimed
-  /// another of that line, and otherwise for one that sleeps elsewhere.
+  /// another of that line, and otherwise for one that sleeps elsewhere, be it one for suspects or for others.
   private func tellOfRoom(_ turn: Turn, on reactor: isolated Reactor) {
-    guard !limitedLines.isEmpty, !completions.isEmpty else { return }
-    let goesOn = turn.claimed.contains { task in
-      TaskKind.named(task.kind)?.lines.contains { limitedLines.contains($0.number) } ?? false
-    }
-    if !goesOn { passOnRoom(on: reactor) }
-  }
-
-  /// Those of its lines of which no more than so many tasks may run.
-  private var limitedLines: [Int16] { gate.lines.filter { work.orders.runningMax[$0] != nil } }
-
-  /// Others may run a task of a line that is limited, be it one whose worker was lost or another.
-  private func passOnRoom(on reactor: isolated Reactor) {
-    let limited = limitedLines
-    for slots in SlotClass.all where !limited.allSatisfy({ !TaskKind.lines(of: slots).contains($0) }) {
+    let taken = Set(turn.claimed.compactMap(\.limitedLine))
+    let freed = limitedLines.filter { work.orders.runningMax[$0] != nil && !taken.contains($0) }
+    limitedLines.removeAll()
+    for slots in SlotClass.all where TaskKind.lines(of: slots).contains(where: freed.contains) {
       gate.passOn(1, for: slots, on: reactor)
     }
   }
@@ -233,10 +226,11 @@ final class Slot {
       let mean = MonotonicTime.current().since(began).nanoseconds / UInt64(part.count)
       for _ in part { work.metrics.runSeconds.observe(TimeSpan(nanoseconds: mean)) }
       let brokenOff = zip(part, attempts).filter { $0.1.outcome == nil }.map(\.0)
+      limitedLines.formUnion(part.compactMap(\.limitedLine))
       if let first = brokenOff.first {
         await giveBack(brokenOff, on: reactor)
         if brokenOff.count == claimed.count { work.letGo(first.lease) }
-        passOnRoom(on: reactor)
+        if !limitedLines.isEmpty { tellOfRoom(Turn(), on: reactor) }
       }
       for (task, attempt) in zip(part, attempts) {
         guard let outcome = attempt.outcome else { continue }
@@ -262,6 +256,14 @@ final class Slot {
       work.log.warning("results could not be stored yet", [("slots", gate.slots.name), ("reason", "\(error)")])
       isRepeated = true
     }
+  }
+}
+
+extension ClaimedTask {
+  /// The line that it stood in, if its tasks are claimed one by one: only of such can be said how many run.
+  fileprivate var limitedLine: Int16? {
+    guard let line = TaskKind.named(kind)?.line(payload.count), line.slots.claimMax == 1 else { return nil }
+    return line.number
   }
 }
 

@@ -28,14 +28,14 @@ final class SlotGate: EventHandler {
 
   /// Whether its slots run `task`.
   func runs(_ task: QueueWorker.WaitingTask) -> Bool {
-    lines.contains(task.line) && task.isSuspect == (slots == .suspect)
+    lines.contains(task.line) && task.isSuspect == slots.isForSuspects
   }
 
   /// How many slots sleep.
   var sleeperCount: Int { wake.sleepers }
 
-  /// Whether all slots sleep.
-  var isAsleep: Bool { wake.sleepers == count }
+  /// Whether all slots sleep, or have nothing to do for the present.
+  var isAsleep: Bool { wake.sleepers + wake.absent == count }
 
   /// What a slot does next that is awake and has nothing to do.
   func slotFree(on reactor: isolated Reactor) -> WakeProtocol.Order {
@@ -60,11 +60,11 @@ final class SlotGate: EventHandler {
     perform(wake.claimFailed(claim), on: reactor)
   }
 
-  /// A slot claims nothing until it is let go, as people want it.
-  func kept(on reactor: isolated Reactor) { perform(wake.kept(), on: reactor) }
+  /// A slot claims nothing until it is admitted, as people want it.
+  func heldBack(on reactor: isolated Reactor) { perform(wake.heldBack(), on: reactor) }
 
-  /// A slot that was kept asks for an order next.
-  func letGo() { wake.letGo() }
+  /// A slot that was held back asks for an order next.
+  func admitted() { wake.admitted() }
 
   /// Suspends a slot that was told to sleep until it is woken, at `due` at the latest.
   func sleep(lookingAt due: MonotonicTime?, on reactor: isolated Reactor) async {

@@ -94,15 +94,15 @@ extension QueueSimulation {
       return pending.append(.look(worker, slot: slot))
     }
     let step = workers[worker].gates[group].slotFree()
-    guard isKept(worker, slot), case .claim(let claim) = step.order else { return obey(step, worker, slot) }
+    guard isHeldBack(worker, slot), case .claim(let claim) = step.order else { return obey(step, worker, slot) }
     follow(step, worker, group)
     follow(workers[worker].gates[group].claimFailed(claim), worker, group)
     guard workers[worker].slots[slot].held == nil else {
       workers[worker].slots[slot].claim = nil
       return pending.append(.look(worker, slot: slot))
     }
-    workers[worker].slots[slot].isKept = true
-    follow(workers[worker].gates[group].kept(), worker, group)
+    workers[worker].slots[slot].isHeldBack = true
+    follow(workers[worker].gates[group].heldBack(), worker, group)
   }
 
   /// Performs a step that is about a slot.

@@ -64,7 +64,7 @@ struct QueueSimulation {
     var tasks = 0
     var rests = 0
     var isAsleep = false
-    var isKept = false
+    var isHeldBack = false
     var isOver = false
   }
 
@@ -198,32 +198,33 @@ struct QueueSimulation {
     if table.tell(worker, note) { pending.append(.deliver(worker)) }
   }
 
-  /// So many slots of the worker may claim from now on; those that were kept look whether they may.
+  /// So many slots of the worker may claim from now on; those that were held back look whether they may.
   private mutating func order(_ worker: Int, slotsMax: Int) {
     if workers[worker].isDead || workers[worker].isFrozen { return }
     if isTold { print("orders: \(worker), \(slotsMax)") }
     workers[worker].slotsMax = slotsMax
-    letGo(worker)
+    admit(worker)
     for group in 0..<2 { follow(workers[worker].gates[group].lookOrdered(), worker, group) }
   }
 
-  private mutating func letGo(_ worker: Int) {
-    for slot in workers[worker].slots.indices where workers[worker].slots[slot].isKept && !isKept(worker, slot) {
-      workers[worker].slots[slot].isKept = false
-      workers[worker].gates[workers[worker].slots[slot].group].letGo()
+  private mutating func admit(_ worker: Int) {
+    for slot in workers[worker].slots.indices where workers[worker].slots[slot].isHeldBack && !isHeldBack(worker, slot)
+    {
+      workers[worker].slots[slot].isHeldBack = false
+      workers[worker].gates[workers[worker].slots[slot].group].admitted()
       pending.append(.begin(worker, slot: slot))
     }
   }
 
   /// Whether people want a slot to claim nothing.
-  func isKept(_ worker: Int, _ slot: Int) -> Bool {
+  func isHeldBack(_ worker: Int, _ slot: Int) -> Bool {
     slot >= workers[worker].slotsMax && !workers[worker].isStopping
   }
 
   private mutating func stop(_ worker: Int) {
     if isTold { print("stops: \(worker)") }
     workers[worker].isStopping = true
-    letGo(worker)
+    admit(worker)
     for group in 0..<2 { follow(workers[worker].gates[group].stopOrdered(), worker, group) }
   }
 
