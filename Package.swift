@@ -131,6 +131,12 @@ let package = Package(
         "Basics", "HTTP", "Hashing", "Launcher", "Millrace", "Reactor", "Redis", "TaskQueue", "Telemetry",
         "TestSupport",
       ]),
+    tests(
+      "HistoryTests",
+      [
+        "Basics", "HTTP", "HTTPSyntax", "Millrace", "Postgres", "Reactor", "TaskQueue", "Tasks", "Telemetry",
+        "TestSupport",
+      ]),
     tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis", "TestSupport"]),
   ]
 )
