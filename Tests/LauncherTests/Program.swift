@@ -3,12 +3,6 @@ import Glibc
 import TestSupport
 import Testing
 
-/// The real program: `MILLRACE_EXECUTABLE`, or the one that was built beside the tests.
-let executable: String = {
-  if let path = ProcessInfo.processInfo.environment["MILLRACE_EXECUTABLE"] { return path }
-  return URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appending(path: "millrace").path
-}()
-
 /// Runs the program to its end.
 func run(
   _ arguments: [String], environment: [String: String] = [:]

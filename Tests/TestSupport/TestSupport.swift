@@ -9,8 +9,10 @@ import Foundation
 public final class TestServer: Sendable {
   /// Where the server keeps its files and its socket.
   public let directory: String
-  /// The server's process id.
+  /// The process id that the server had when it was ready first.
   public let processId: Int32
+  /// The process that stands for the server: what it sees as files the server sees, too.
+  public var keeperId: Int32 { shell }
   private let lifeline: CInt
   private let shell: pid_t
 
@@ -22,7 +24,14 @@ public final class TestServer: Sendable {
 
   /// Makes a folder, runs `prepare` (a shell line) in it, starts `command` and waits until `isReady` (a shell line)
   /// succeeds. As root everything runs as the unprivileged user `postgres`, because PostgreSQL refuses root.
-  public init(prepare: String, command: String, isReady: String, stopSignal: String) throws {
+  /// - Parameters:
+  ///   - isKeptUp: whether it is started again as often as it ends before `stop`.
+  ///   - hasOwnMounts: whether what `prepare` mounts is there for the server alone, and goes with it.
+  /// - Throws: `Failure`.
+  public init(
+    prepare: String, command: String, isReady: String, stopSignal: String, isKeptUp: Bool = false,
+    hasOwnMounts: Bool = false
+  ) throws {
     let directory = String(cString: mkdtemp(strdup("/tmp/millrace-test-XXXXXX")))
     self.directory = directory
     let privileges = getuid() == 0 ? "setpriv --reuid=postgres --regid=postgres --clear-groups" : ""
@@ -32,15 +41,27 @@ public final class TestServer: Sendable {
     guard pipe(&ends) == 0 else { throw Failure(description: "no pipe") }
     for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     lifeline = ends[1]
+    // Of what runs in the background a shell can only be sure when it says so itself.
     let script = """
       cd \(directory) && { \(prepare.replacingOccurrences(of: "RUN", with: privileges)); } >prepare.log 2>&1 || exit 1
-      \(privileges) \(command) >server.log 2>&1 &
-      echo $! >server.pid
+      serve() {
+        while [ ! -e ended ]; do
+          \(privileges) \(command) >>server.log 2>&1 &
+          echo $! >server.new; mv server.new server.pid; wait $!
+          \(isKeptUp ? "sleep 0.1" : "break")
+        done
+        touch over
+      }
+      serve &
       cat >/dev/null
-      kill -\(stopSignal) $(cat server.pid); wait; rm -rf \(directory)
+      touch ended
+      while [ ! -e over ]; do kill -\(stopSignal) $(cat server.pid); sleep 0.02; done
+      wait; cd /; rm -rf \(directory)
       """
     // It outlives this process for a moment, to stop the server in good order.
-    shell = try ChildProcess.start("/bin/sh", ["-c", script], input: ends[0], diesWithRunner: false)
+    shell = try ChildProcess.start(
+      hasOwnMounts ? "unshare" : "/bin/sh", (hasOwnMounts ? ["-m", "/bin/sh"] : []) + ["-c", script], input: ends[0],
+      diesWithRunner: false)
     close(ends[0])
     let ready =
       "cd \(directory); for i in $(seq 500); do [ -s server.pid ] && \(isReady) && exit 0; sleep 0.02; done; exit 1"

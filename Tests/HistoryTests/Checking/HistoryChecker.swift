@@ -60,11 +60,12 @@ struct HistoryChecker {
     // Out of which lease a task was taken, and to whom that was given.
     var released: [Int64: String] = [:]
     var taken: Set<Int64> = []
+    // One statement may do several things, and in which order is its own affair.
+    for case .inserted(let id, let name) in commit.changes { insert(id, name) }
     for change in commit.changes {
       switch change {
-      case .inserted(let id, let name): insert(id, name)
       case .removed(let id): tasks[id] = nil
-      case .updated: break
+      case .inserted, .updated: break
       case .placed(let id, _, _): tasks[id]?.inLine += 1
       case .taken(let id, _, _):
         tasks[id]?.inLine -= 1
