@@ -76,6 +76,14 @@ public final class TestServer: Sendable {
     processId = id
   }
 
+  /// The process id that the server has now, if it is kept up.
+  /// - Throws: while it is being started.
+  public func currentId() throws -> Int32 {
+    let text = try String(contentsOfFile: directory + "/server.pid", encoding: .utf8)
+    guard let id = Int32(text.dropLast()) else { throw Failure(description: "no process id: \(text)") }
+    return id
+  }
+
   /// Stops the server and removes its folder.
   public func stop() {
     close(lifeline)

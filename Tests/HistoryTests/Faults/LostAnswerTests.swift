@@ -1,0 +1,108 @@
+import Basics
+import HTTP
+import Reactor
+import Testing
+
+/// What PostgreSQL has committed and nobody was told of, because the connection or the process was gone by then.
+@Suite(.timeLimit(.minutes(5))) struct LostAnswerTests {
+  @Test func `I2 I3 completions whose answers are lost are told again and count once`() async throws {
+    try await Stage.run { stage, reactor in
+      let relay = try stage.relay(on: reactor)
+      let worker = try await stage.worker("worker", via: relay, on: reactor)
+      try await stage.api(on: reactor)
+      for round in 0..<5 {
+        relay.loseAnswers(to: "queue_complete", count: 1)
+        try await stage.clients.submitTogether((0..<20).map { "\(round)-\($0)" }, on: reactor)
+        try await stage.within(10, "an answer is lost", on: reactor) { relay.answersLost == round + 1 }
+        try await stage.allOver(within: 10, on: reactor)
+      }
+      // The worker has learned that they were accepted.
+      try await stage.within(10, "all completions are counted", on: reactor) {
+        await worker.metric("millrace_worker_completed_tasks_total", on: reactor) == 100
+      }
+      let late = await worker.metric("millrace_worker_stale_completions_total", on: reactor)
+      try stage.expect(late == 0, "its own completions were refused")
+      await stage.clients.lookAtAll(on: reactor)
+    }
+  }
+
+  @Test func `I2 I3 a worker that dies between the commit of its results and the answer leaves nothing to do twice`()
+    async throws
+  {
+    try await Stage.run { stage, reactor in
+      let relay = try stage.relay(on: reactor)
+      let worker = try await stage.worker("worker", via: relay, on: reactor)
+      try await stage.api(on: reactor)
+      relay.loseAnswers(to: "queue_complete", count: 1) { worker.kill() }
+      try await stage.clients.submitTogether((0..<50).map { "done-\($0)" }, on: reactor)
+      try await stage.within(10, "it is dead", on: reactor) { relay.answersLost == 1 }
+      let done = try await stage.number("select count(*) from millrace.task where state = 2", on: reactor)
+      try stage.expect(done > 0, "nothing was committed")
+      try await stage.worker("again", on: reactor)
+      try await stage.allOver(within: 31, on: reactor)
+      let attempts = try await stage.number("select count(*) from millrace.task where attempt = 1", on: reactor)
+      try stage.expect(attempts >= done, "what was done was done again")
+      await stage.clients.lookAtAll(on: reactor)
+    }
+  }
+
+  /// Nobody knows of what was claimed: the worker that lives finds the lease in its own name when its time is over.
+  @Test func `I1 I3 tasks of a claim whose answer is lost are done when the lease is over`() async throws {
+    try await Stage.run { stage, reactor in
+      let relay = try stage.relay(on: reactor)
+      try await stage.worker("worker", via: relay, on: reactor)
+      try await stage.api(on: reactor)
+      relay.loseAnswers(to: "queue_claim", count: 1)
+      try await stage.clients.submitTogether((0..<20).map { "unseen-\($0)" }, on: reactor)
+      try await stage.within(10, "a claim is lost", on: reactor) { relay.answersLost == 1 }
+      let held = try await stage.number("select count(*) from millrace.lease", on: reactor)
+      try stage.expect(held == 1, "there are \(held) leases")
+      try await stage.allOver(within: 60, on: reactor)
+      await stage.clients.lookAtAll(on: reactor)
+    }
+  }
+
+  @Test func `I1 I3 a submission whose answer is lost is the same task when it is sent again`() async throws {
+    try await Stage.run { stage, reactor in
+      let relay = try stage.relay(on: reactor)
+      try await stage.worker("worker", on: reactor)
+      try await stage.api(via: relay, on: reactor)
+      let client = HTTPClient()
+      for number in 0..<10 {
+        relay.loseAnswers(to: "queue_submit", count: 1)
+        let request = HTTPClientRequest(
+          .post, "/hash/sha256", fields: [("Idempotency-Key", "key-\(number)")],
+          body: Array("{\"string\":\"lost-\(number)\"}".utf8))
+        let isAcknowledged = await stage.clients.ask(request, "lost-\(number)", client, on: reactor)
+        try stage.expect(!isAcknowledged && relay.answersLost == number + 1, "the answer was not lost")
+        let before = try await stage.number("select count(*) from millrace.task", on: reactor)
+        try stage.expect(before == number + 1, "\(before) tasks are stored after \(number + 1)")
+        try await stage.within(10, "it is acknowledged when it is sent again", on: reactor) {
+          await stage.clients.ask(request, "lost-\(number)", client, on: reactor)
+        }
+      }
+      client.closeIdle(on: reactor)
+      let told = stage.clients.statuses
+      try stage.expect(told[503] == 10 && told[202] == 10, "\(told)")
+      try await stage.allOver(within: 20, on: reactor)
+      await stage.clients.lookAtAll(on: reactor)
+    }
+  }
+
+  @Test func `I1 I2 I3 under load now and then an answer is lost on every side`() async throws {
+    try await Stage.run { stage, reactor in
+      let (front, back) = (try stage.relay(on: reactor), try stage.relay(on: reactor))
+      try await stage.worker("first", via: back, on: reactor)
+      try await stage.worker("second", on: reactor)
+      try await stage.api(via: front, on: reactor)
+      for _ in 0..<6 {
+        front.loseAnswers(to: "queue_submit", count: 1)
+        back.loseAnswers(to: "queue_complete", count: 1)
+        try await stage.clients.submit(60, on: reactor)
+      }
+      try stage.expect(front.answersLost > 1, "\(front.answersLost) answers were lost")
+      try await stage.allOver(within: 60, on: reactor)
+      await stage.clients.lookAtAll(on: reactor)
+    }
+  }
+}
