@@ -4,7 +4,7 @@ import Reactor
 import Testing
 
 /// What PostgreSQL has committed and nobody was told of, because the connection or the process was gone by then.
-@Suite(.timeLimit(.minutes(5))) struct LostAnswerTests {
+@Suite(.timeLimit(.minutes(15))) struct LostAnswerTests {
   @Test func `I2 I3 completions whose answers are lost are told again and count once`() async throws {
     try await Stage.run { stage, reactor in
       let relay = try stage.relay(on: reactor)

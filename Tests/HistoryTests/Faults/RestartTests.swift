@@ -4,7 +4,7 @@ import Reactor
 import Testing
 
 /// PostgreSQL goes away under load and comes back, or has no session left. Nobody does anything about it.
-@Suite(.timeLimit(.minutes(5))) struct RestartTests {
+@Suite(.timeLimit(.minutes(15))) struct RestartTests {
   private static func restart(with signal: Int32, times: Int) async throws {
     try await Stage.run { stage, reactor in
       for name in ["first", "second"] { try await stage.worker(name, on: reactor) }

@@ -3,10 +3,10 @@ import Reactor
 import Testing
 
 /// Connections over which nothing comes any more, and of which nobody is told.
-@Suite(.timeLimit(.minutes(5))) struct SilenceTests {
-  /// A network that forgets a connection tells neither side. What is submitted then is found by the sweep that goes with
-  /// a beat, and the worker finds out that it is deaf, and listens anew. Meanwhile PostgreSQL finds the session gone by
-  /// its keepalives, which here, on a Unix socket, the relay plays.
+@Suite(.timeLimit(.minutes(15))) struct SilenceTests {
+  /// A network that forgets a connection tells neither side. What is submitted then is found by the sweep that goes
+  /// with a beat, and the worker finds out that it is deaf, and listens anew. Meanwhile PostgreSQL finds the session
+  /// gone by its keepalives, which here, on a Unix socket, the relay plays.
   @Test func `I1 a worker whose notifications cease without a word finds tasks by looking, and listens anew`()
     async throws
   {

@@ -3,12 +3,12 @@ import Glibc
 import Reactor
 import Testing
 
-@Suite(.timeLimit(.minutes(5))) struct StoppedWorkerTests {
+@Suite(.timeLimit(.minutes(15))) struct StoppedWorkerTests {
   /// It takes three times the 30 seconds of a lease, in which it does nothing but wait.
   @Test func `I3 I4 what a worker brings after it was stopped for three leases changes nothing and is counted`()
     async throws
   {
-    try await Stage.run { stage, reactor in
+    try await Stage.run(isIdle: true) { stage, reactor in
       let relay = try stage.relay(on: reactor)
       relay.hold("queue_complete")
       let stopped = try await stage.worker("stopped", via: relay, on: reactor)

@@ -7,7 +7,7 @@ import Testing
 ///
 /// What they held others take over within the time of a lease and a second: in truth much sooner, because the session
 /// of a process that was killed is gone.
-@Suite(.timeLimit(.minutes(5))) struct WorkerLossTests {
+@Suite(.timeLimit(.minutes(15))) struct WorkerLossTests {
   /// The time of a lease as workers have it unless somebody says otherwise.
   private static let leaseSeconds = 30.0
 

@@ -102,12 +102,14 @@ final class Clients {
   }
 
   /// `names` in one request; they are queued together.
-  func submitTogether(_ names: [String], on reactor: isolated Reactor) async throws {
+  func submitTogether(
+    _ names: [String], priority: String = "normal", on reactor: isolated Reactor
+  ) async throws {
     let client = HTTPClient()
     defer { client.closeIdle(on: reactor) }
     let strings = names.map { "\"\($0)\"" }.joined(separator: ",")
     let request = HTTPClientRequest(
-      .post, "/hash/batch", body: Array("{\"algorithm\":\"md5\",\"strings\":[\(strings)]}".utf8))
+      .post, "/hash/batch?priority=\(priority)", body: Array("{\"algorithm\":\"md5\",\"strings\":[\(strings)]}".utf8))
     let answer = try await client.send(
       request, to: address, until: reactor.now + .seconds(20 as UInt64), on: reactor)
     let body = String(decoding: answer.body, as: UTF8.self)

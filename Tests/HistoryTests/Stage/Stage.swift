@@ -9,6 +9,22 @@ import Testing
 private let helpers = PostgresConnection.Helpers(pool: try! ComputePool(width: 2))
 private let silent = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .error)
 
+/// Lets so many stages stand at a time: all at once they would take the processors from each other, and from all other
+/// tests, and what is measured in seconds here would say nothing.
+private actor Theatre {
+  static let shared = Theatre()
+  private var free = 5
+  private var waiting: [CheckedContinuation<Void, Never>] = []
+
+  func enter() async {
+    if free > 0 { free -= 1 } else { await withCheckedContinuation { waiting.append($0) } }
+  }
+
+  func leave() {
+    if waiting.isEmpty { free += 1 } else { waiting.removeFirst().resume() }
+  }
+}
+
 /// What one test has to itself: a PostgreSQL, processes, relays between them, clients, and what all of them have seen.
 final class Stage {
   let server: TestServer
@@ -25,12 +41,25 @@ final class Stage {
   ///   - settings: of PostgreSQL, `name=value`.
   ///   - diskMiB: the size of the disk under PostgreSQL; nil for one that does not end.
   ///   - isRecorded: false if what happens is too much to be written down.
+  ///   - isIdle: whether it does almost nothing but wait, and need not wait for its turn.
   static func run(
-    settings: [String] = [], diskMiB: Int? = nil, isRecorded: Bool = true,
+    settings: [String] = [], diskMiB: Int? = nil, isRecorded: Bool = true, isIdle: Bool = false,
     _ location: SourceLocation = #_sourceLocation,
     _ body: @escaping @Sendable (Stage, isolated Reactor) async throws -> Void
   ) async throws {
-    let failure = try await onReactor { reactor -> String? in
+    if !isIdle { await Theatre.shared.enter() }
+    let failure: String?
+    do { failure = try await play(settings, diskMiB, isRecorded, body) } catch { failure = "\(error)" }
+    if !isIdle { await Theatre.shared.leave() }
+    // On the test's own task, or nobody would know whose it is.
+    if let failure { Issue.record("\(failure)", sourceLocation: location) }
+  }
+
+  private static func play(
+    _ settings: [String], _ diskMiB: Int?, _ isRecorded: Bool,
+    _ body: @escaping @Sendable (Stage, isolated Reactor) async throws -> Void
+  ) async throws -> String? {
+    try await onReactor { reactor -> String? in
       let stage = try Stage(try Database.start(settings: settings, diskMiB: diskMiB))
       var failure: String?
       do {
@@ -43,8 +72,6 @@ final class Stage {
       stage.close(on: reactor)
       return failure
     }
-    // On the test's own task, or nobody would know whose it is.
-    if let failure { Issue.record("\(failure)", sourceLocation: location) }
   }
 
   private init(_ server: TestServer) throws {
@@ -111,7 +138,7 @@ final class Stage {
 
   private func begin(_ program: Program, on reactor: isolated Reactor) async throws -> Program {
     programs.append(program)
-    try await within(30, "\(program.name) is ready", on: reactor) { await program.isReady(on: reactor) }
+    try await within(60, "\(program.name) is ready", on: reactor) { await program.isReady(on: reactor) }
     if program.output.contains("gateway") || program.name.hasPrefix("api") { clients.address = program.address }
     return program
   }

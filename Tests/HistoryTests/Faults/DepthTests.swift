@@ -1,0 +1,104 @@
+import Basics
+import Postgres
+import Reactor
+import Testing
+
+@testable import TaskQueue
+
+/// Lines that are long, or full of what is dead: a claim looks only at what it takes.
+@Suite(.timeLimit(.minutes(15))) struct DepthTests {
+  /// The plan of a claim of sixteen, as a worker's session makes it.
+  private func plan(_ stage: Stage, on reactor: isolated Reactor) async throws -> String {
+    let places = Priority.allCases.map { ClaimWish.Place(Lane(line: 0, priority: $0), floor: 0) }
+    let wish = ClaimWish(group: 0, places: places, count: 16, announces: nil)
+    guard let claim = ClaimStatements.steps(wish, worker: 1).last?.0 else { throw StageError("no claim") }
+    for setting in QueueSchema.workerSettings {
+      try await stage.run("set \(setting.name) = \(setting.value)", on: reactor)
+    }
+    try await stage.run("prepare claim as \(claim.sql)", on: reactor)
+    let lanes = "array[0, 1, 2]::smallint[], array[0, 0, 0]::bigint[]"
+    return try await stage.texts("explain (costs off) execute claim(1, \(lanes))", on: reactor).joined(separator: "\n")
+  }
+
+  @Test func `I5 with a million tasks in line a claim takes what it takes with ten`() async throws {
+    try await Stage.run(settings: ["max_wal_size=2GB"], isRecorded: false) { stage, reactor in
+      try await stage.timeClaims(on: reactor)
+      for _ in 0..<10 { try await stage.fillLine(100_000, priority: 1, on: reactor) }
+      let plan = try await plan(stage, on: reactor)
+      try stage.expect(
+        plan.contains("Index Scan using ready_pkey on ready r") && !plan.contains("Seq Scan on ready")
+          && !plan.contains("Sort"), plan)
+      try await stage.worker("worker", on: reactor)
+      // Others use this machine, too: so the best of several hundred is what counts, and a look at all of a million
+      // rows would be in none of them.
+      var tried = 0
+      try await stage.within(60, "99 of 100 claims take less than 20 ms", on: reactor) {
+        let claims = try await stage.claims(after: tried, on: reactor)
+        guard claims.count >= 100 else { return false }
+        tried += claims.count
+        return claims.percentile(0.99) < 20
+      }
+      let left = try await stage.number("select count(*) from millrace.ready", on: reactor)
+      try stage.expect(left > 100_000, "only \(left) tasks were left in line")
+    }
+  }
+
+  @Test func `I5 ten urgent tasks behind fifty thousand others are claimed next`() async throws {
+    try await Stage.run(isRecorded: false) { stage, reactor in
+      try await stage.timeClaims(on: reactor)
+      try await stage.fillLine(50_000, priority: 2, on: reactor)
+      try await stage.api(on: reactor)
+      try await stage.worker("worker", on: reactor)
+      try await stage.within(20, "it is busy", on: reactor) {
+        try await stage.claims(after: 0, on: reactor).count > 3
+      }
+      try await stage.clients.submitTogether((0..<10).map { "urgent-\($0)" }, priority: "high", on: reactor)
+      // When they were acknowledged they stood in line.
+      let before = try await stage.claims(after: 0, on: reactor)
+      try await stage.within(20, "they are claimed", on: reactor) {
+        try await stage.number("select count(*) from millrace.ready where lane = 0", on: reactor) == 0
+      }
+      let left = try await stage.number("select count(*) from millrace.ready where lane = 2", on: reactor)
+      try stage.expect(left > 0 || before.contains { $0.lane == 0 }, "all others came before them")
+      let claims = try await stage.claims(after: 0, on: reactor)
+      let passedBy = claims.dropFirst(before.count).prefix { $0.lane != 0 }.count
+      try stage.expect(passedBy <= 3 || before.contains { $0.lane == 0 }, "\(passedBy) batches came before them")
+    }
+  }
+
+  /// Two minutes at 1,000 tasks a second: what they leave behind, dead rows that the snapshot keeps, is made at once,
+  /// and then a few seconds of them follow.
+  @Test func `while an old snapshot keeps all that is dead, claims do not look at it`() async throws {
+    try await Stage.run(isRecorded: false) { stage, reactor in
+      try await stage.timeClaims(on: reactor)
+      try await stage.api(on: reactor)
+      let old = try await stage.session(on: reactor)
+      for sql in ["begin isolation level repeatable read", "select count(*) from millrace.task"] {
+        _ = try await old.execute(PostgresStatement(sql, sql), on: reactor)
+      }
+      try await stage.run(
+        """
+        insert into millrace.ready (lane, seq, id)
+        select 1, nextval('millrace.task_id'), 0 from generate_series(1, 120000)
+        """, on: reactor)
+      try await stage.run("delete from millrace.ready", on: reactor)
+      try await stage.worker("worker", on: reactor)
+      let began = MonotonicTime.current()
+      for round in 0..<50 {
+        try await stage.clients.submitTogether((0..<100).map { "\(round)-\($0)" }, on: reactor)
+        let next = began + .milliseconds(UInt64(round + 1) * 100)
+        if next > .current() { await reactor.sleep(for: next.since(.current())) }
+      }
+      try await stage.allOver(within: 30, on: reactor)
+      let look = "select seq from millrace.ready where lane = 1 and seq >= 0 order by lane, seq limit 16"
+      let analysis = try await stage.texts("explain (analyze, timing off, format text) \(look)", on: reactor)
+      let whole = analysis.last.flatMap { $0.firstMatch(of: /Execution Time: ([0-9.]+)/) }.flatMap { Double($0.1) } ?? 0
+      let claims = try await stage.claims(after: 0, on: reactor)
+      try stage.expect(claims.count >= 40, "only \(claims.count) claims")
+      try stage.expect(whole > 8, "a look at all that is dead takes \(whole) ms, too little to be told from a claim")
+      let median = claims.percentile(0.5)
+      try stage.expect(median < whole / 3, "a claim takes \(median) ms, and a look at all that is dead \(whole)")
+      old.close(on: reactor)
+    }
+  }
+}
