@@ -52,21 +52,41 @@ import Testing
       try await stage.within(20, "it is busy", on: reactor) {
         try await stage.claims(after: 0, on: reactor).count > 3
       }
-      try await stage.clients.submitTogether((0..<10).map { "urgent-\($0)" }, priority: "high", on: reactor)
-      // When they were acknowledged they stood in line.
-      let before = try await stage.claims(after: 0, on: reactor)
-      try await stage.within(20, "they are claimed", on: reactor) {
-        try await stage.number("select count(*) from millrace.ready where lane = 0", on: reactor) == 0
+      var passedBy: Int64 = 0
+      for round in 0..<4 {
+        let ids = try await stage.clients.submitTogether(
+          (0..<10).map { "urgent-\(round)-\($0)" }, priority: "high", on: reactor)
+        let list = ids.map(String.init).joined(separator: ",")
+        try await stage.within(20, "they are claimed", on: reactor) {
+          try await stage.number("select count(*) from millrace.ready where id in (\(list))", on: reactor) == 0
+        }
+        let later = "timing.claim where began > (select max(created_at) from millrace.task where id in (\(list)))"
+        passedBy += try await stage.number(
+          "select count(*) from \(later) and n < (select min(n) from \(later) and lane = 0)", on: reactor)
       }
       let left = try await stage.number("select count(*) from millrace.ready where lane = 2", on: reactor)
-      try stage.expect(left > 0 || before.contains { $0.lane == 0 }, "all others came before them")
-      let claims = try await stage.claims(after: 0, on: reactor)
-      let passedBy = claims.dropFirst(before.count).prefix { $0.lane != 0 }.count
-      try stage.expect(passedBy <= 3 || before.contains { $0.lane == 0 }, "\(passedBy) batches came before them")
+      try stage.expect(left > 0, "all others came before the last of them")
+      // A claim may have been on its way, and one of sixteen begins with the others.
+      try stage.expect(passedBy <= 8, "\(passedBy) batches came before the ten, in four times")
     }
   }
 
-  /// Two minutes at 1,000 tasks a second: what they leave behind, dead rows that the snapshot keeps, is made at once,
+  /// With little memory a worker claims an eighth of what it may otherwise, so there are claims enough to judge.
+  @Test func `I1 I3 I5 of six thousand tasks of three priorities each gets its turn, the most urgent first`()
+    async throws
+  {
+    try await Stage.run { stage, reactor in
+      for _ in 0..<4 {
+        for priority in [2, 0, 1] { try await stage.fillLine(500, priority: priority, on: reactor) }
+      }
+      try await stage.worker("worker", flags: ["--memory-mib", "64"], on: reactor)
+      try await stage.allOver(within: 60, on: reactor)
+      let claims = try await stage.number("select count(*) from history.change where what = 'leased'", on: reactor)
+      try stage.expect(claims >= 40, "there were only \(claims) claims")
+    }
+  }
+
+  /// Four minutes at 1,000 tasks a second: what they leave behind, dead rows that the snapshot keeps, is made at once,
   /// and then a few seconds of them follow.
   @Test func `while an old snapshot keeps all that is dead, claims do not look at it`() async throws {
     try await Stage.run(isRecorded: false) { stage, reactor in
@@ -79,7 +99,7 @@ import Testing
       try await stage.run(
         """
         insert into millrace.ready (lane, seq, id)
-        select 1, nextval('millrace.task_id'), 0 from generate_series(1, 120000)
+        select 1, nextval('millrace.task_id'), 0 from generate_series(1, 240000)
         """, on: reactor)
       try await stage.run("delete from millrace.ready", on: reactor)
       try await stage.worker("worker", on: reactor)
@@ -95,7 +115,7 @@ import Testing
       let whole = analysis.last.flatMap { $0.firstMatch(of: /Execution Time: ([0-9.]+)/) }.flatMap { Double($0.1) } ?? 0
       let claims = try await stage.claims(after: 0, on: reactor)
       try stage.expect(claims.count >= 40, "only \(claims.count) claims")
-      try stage.expect(whole > 8, "a look at all that is dead takes \(whole) ms, too little to be told from a claim")
+      try stage.expect(whole > 3, "a look at all that is dead takes \(whole) ms, too little to be told from a claim")
       let median = claims.percentile(0.5)
       try stage.expect(median < whole / 3, "a claim takes \(median) ms, and a look at all that is dead \(whole)")
       old.close(on: reactor)

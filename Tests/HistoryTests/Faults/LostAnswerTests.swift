@@ -89,6 +89,30 @@ import Testing
     }
   }
 
+  @Test func `I1 I3 a submission whose API dies before it could answer is the same task for another API`() async throws
+  {
+    try await Stage.run { stage, reactor in
+      let relay = try stage.relay(on: reactor)
+      try await stage.worker("worker", on: reactor)
+      let api = try await stage.api(via: relay, on: reactor)
+      let client = HTTPClient()
+      let request = HTTPClientRequest(
+        .post, "/hash/sha256", fields: [("Idempotency-Key", "mine")], body: Array(#"{"string":"lost"}"#.utf8))
+      relay.loseAnswers(to: "queue_submit", count: 1) { api.kill() }
+      let isAcknowledged = await stage.clients.ask(request, "lost", client, on: reactor)
+      try stage.expect(!isAcknowledged && stage.clients.statuses[0] == 1, "\(stage.clients.statuses)")
+      // It is done although nobody was told that it was taken.
+      try await stage.within(20, "it is done", on: reactor) {
+        try await stage.number("select count(*) from millrace.task where state = 2", on: reactor) == 1
+      }
+      try await stage.api("api-2", on: reactor)
+      let isFound = await stage.clients.ask(request, "lost", client, on: reactor)
+      try stage.expect(isFound, "\(stage.clients.statuses)")
+      client.closeIdle(on: reactor)
+      await stage.clients.lookAtAll(on: reactor)
+    }
+  }
+
   @Test func `I1 I2 I3 under load now and then an answer is lost on every side`() async throws {
     try await Stage.run { stage, reactor in
       let (front, back) = (try stage.relay(on: reactor), try stage.relay(on: reactor))

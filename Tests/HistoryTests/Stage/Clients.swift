@@ -101,10 +101,11 @@ final class Clients {
     }
   }
 
-  /// `names` in one request; they are queued together.
+  /// `names` in one request; they are queued together. Returns their tasks.
+  @discardableResult
   func submitTogether(
     _ names: [String], priority: String = "normal", on reactor: isolated Reactor
-  ) async throws {
+  ) async throws -> [Int64] {
     let client = HTTPClient()
     defer { client.closeIdle(on: reactor) }
     let strings = names.map { "\"\($0)\"" }.joined(separator: ",")
@@ -119,6 +120,7 @@ final class Clients {
       ids[name] = id
       history.submissions.append(History.Submission(name: name, answer: .acknowledged(task: id)))
     }
+    return found
   }
 
   /// All acknowledged tasks as their clients see them now.

@@ -13,7 +13,10 @@ extension Stage {
   func timeClaims(on reactor: isolated Reactor) async throws {
     let steps = [
       "create schema timing",
-      "create table timing.claim (n bigserial primary key, lane smallint, tasks integer, took float8)",
+      """
+      create table timing.claim (n bigserial primary key, lane smallint, tasks integer, took float8,
+        began timestamptz not null default statement_timestamp())
+      """,
       """
       create function timing.of_lease() returns trigger language plpgsql as $$
       begin
@@ -44,8 +47,8 @@ extension Stage {
       """
       with fresh as (
         insert into millrace.task (id, kind, lane, payload)
-        select nextval('millrace.task_id'), 'md5', \(priority), convert_to('filled ' || i, 'UTF8')
-        from generate_series(1, \(count)) i returning id
+        select id, 'md5', \(priority), convert_to('filled ' || id, 'UTF8')
+        from (select nextval('millrace.task_id') as id from generate_series(1, \(count))) i returning id
       )
       insert into millrace.ready (lane, seq, id) select \(priority), id, id from fresh
       """, on: reactor)

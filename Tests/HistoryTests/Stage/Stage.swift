@@ -127,12 +127,12 @@ final class Stage {
   /// Starts a worker, likewise.
   @discardableResult
   func worker(
-    _ name: String, called workerName: String? = nil, via relay: Relay? = nil, environment: [String: String] = [:],
-    on reactor: isolated Reactor
+    _ name: String, called workerName: String? = nil, via relay: Relay? = nil, flags: [String] = [],
+    environment: [String: String] = [:], on reactor: isolated Reactor
   ) async throws -> Program {
     let program = try Program(
       "worker", name, host: relay?.folder ?? server.directory, folder: server.directory,
-      flags: ["--worker-name", workerName ?? name], environment: environment)
+      flags: ["--worker-name", workerName ?? name] + flags, environment: environment)
     return try await begin(program, on: reactor)
   }
 
