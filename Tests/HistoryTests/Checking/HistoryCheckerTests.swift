@@ -41,7 +41,7 @@ import Testing
     }
     task(passed, at: committed, seq: 1_000_000)
     for (index, priority) in priorities.enumerated() {
-      let at = 2000 + Int64(index) * 100
+      let at = 400_000 + Int64(index) * 100
       task(priority, at: at)
       let change = History.Change.taken(task: id - 1, lane: priority, seq: id - 1)
       history.commits.append(

@@ -9,6 +9,8 @@ struct OrderChecker {
   /// Where a look into a line starts is at most so old, in microseconds: what took longer to be committed than others
   /// behind it may be passed over until then.
   private static let blindness: Int64 = 1_500_000
+  /// A commit has its time before it is on the disk and seen by others, which takes no longer than this.
+  private static let flushing: Int64 = 250_000
   /// Looks until all priorities had their turn.
   private static let round = 16
 
@@ -102,7 +104,7 @@ struct OrderChecker {
     for (lane, tasks) in waiting where OrderChecker.slots(ofLane: lane).group == claim.group {
       let floor = lastTaken[lane] ?? 0
       let isSeen = tasks.values.contains { task in
-        task.takenFrom > claim.at && task.since < claim.began
+        task.takenFrom > claim.at && task.since < claim.began - OrderChecker.flushing
           && (task.seq > floor || task.since < claim.began - OrderChecker.blindness)
       }
       if isSeen { passed.insert(lane % 8) }

@@ -29,7 +29,10 @@ private actor Theatre {
 final class Stage {
   let server: TestServer
   let clients: Clients
+  /// Random numbers that follow from the seed.
+  var random: SeededRandom { SeededRandom(seed: seed &+ 1) }
   private let seed: UInt64
+  private var notes: [String] = []
   private(set) var programs: [Program] = []
   private var relays: [Relay] = []
   private var spareSessions: [PostgresConnection] = []
@@ -88,12 +91,16 @@ final class Stage {
     server.stop()
   }
 
+  /// Has a failure tell what came before it.
+  func note(_ text: String) { notes.append(text) }
+
   /// The last lines of all processes.
   private var logs: String {
-    programs.map { program in
-      let lines = program.output.split(separator: "\n")
-      return "--- \(program.name)\n" + lines.suffix(12).map { $0.prefix(300) }.joined(separator: "\n")
-    }.joined(separator: "\n")
+    notes.joined(separator: ", ") + "\n"
+      + programs.map { program in
+        let lines = program.output.split(separator: "\n")
+        return "--- \(program.name)\n" + lines.suffix(12).map { $0.prefix(300) }.joined(separator: "\n")
+      }.joined(separator: "\n")
   }
 
   /// The history until now.
@@ -139,7 +146,7 @@ final class Stage {
   private func begin(_ program: Program, on reactor: isolated Reactor) async throws -> Program {
     programs.append(program)
     try await within(60, "\(program.name) is ready", on: reactor) { await program.isReady(on: reactor) }
-    if program.output.contains("gateway") || program.name.hasPrefix("api") { clients.address = program.address }
+    if program.name.hasPrefix("api") { clients.address = program.address }
     return program
   }
 
