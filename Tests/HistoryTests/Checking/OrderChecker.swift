@@ -3,8 +3,8 @@ import Tasks
 /// I5 over a history: a free worker takes the most urgent first, and what is less urgent does not starve.
 ///
 /// A worker's slot begins one look of sixteen with the least urgent and one with those between. Looks that find nothing
-/// are not seen here and count as well, so twice as much is allowed. What was lost by another worker is claimed alone
-/// and before all else, and is left out.
+/// are not seen here and count as well, so twice as much is allowed. What was lost by another worker is claimed by
+/// itself, and is left out.
 struct OrderChecker {
   /// Where a look into a line starts is at most so old, in microseconds: what took longer to be committed than others
   /// behind it may be passed over until then.

@@ -54,13 +54,14 @@ import Testing
   @Test func `I1 I2 I3 I4 I5 a storm of faults under load leaves every promise as it was`() async throws {
     try await Stage.run { stage, reactor in
       var random = stage.random
+      stage.clients.areFickle = true
       let (front, back) = (try stage.relay(on: reactor), try stage.relay(on: reactor))
       try await stage.worker("steady", on: reactor)
       var field = Field(
         front: front, back: back, worker: try await stage.worker("worker-1", via: back, on: reactor),
         api: try await stage.api("api-1", via: front, on: reactor))
       let load = Task.immediate(executorPreference: reactor.queue) {
-        try await stage.clients.submit(2500, width: 6, within: 120, on: reactor)
+        while !stage.clients.haveEnough { try await stage.clients.submit(200, width: 6, within: 90, on: reactor) }
       }
       for _ in 0..<10 {
         let fault = Fault.allCases.randomElement(using: &random)!
@@ -68,6 +69,7 @@ import Testing
         try await strike(fault, &field, &random, stage, on: reactor)
         await reactor.sleep(for: .milliseconds(UInt64.random(in: 0...700, using: &random)))
       }
+      stage.clients.haveEnough = true
       try await load.value
       try await stage.allOver(within: 90, on: reactor)
       await stage.clients.lookAtAll(on: reactor)

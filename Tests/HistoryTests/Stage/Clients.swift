@@ -11,7 +11,10 @@ final class Clients {
   var address = SocketAddress("127.0.0.1:1")!
   /// How often each status was answered; 0 stands for none.
   private(set) var statuses: [Int: Int] = [:]
-  /// Whether what a client sends again is sent under the same key.
+  /// Whether they cancel some tasks, and want some of them later.
+  var areFickle = false
+  /// Whether they are to come to an end.
+  var haveEnough = false
   private var random: SeededRandom
   private var tick = 0
   private var ids: [String: Int64] = [:]
@@ -37,8 +40,11 @@ final class Clients {
         while next < self.count {
           next += 1
           guard await submit(number: next, client, until: deadline, on: reactor) else { return false }
-          if Int.random(in: 0..<4, using: &random) == 0, let id = ids.values.sorted().randomElement(using: &random) {
+          if chance(4), let id = ids.values.sorted().randomElement(using: &random) {
             await look(id, client, on: reactor)
+          }
+          if areFickle, chance(8), let id = ids.values.sorted().suffix(20).randomElement(using: &random) {
+            await cancel(id, client, on: reactor)
           }
         }
         return true
@@ -49,6 +55,9 @@ final class Clients {
     if !isDone { throw StageError("not acknowledged within \(seconds) s: \(statuses)") }
   }
 
+  /// Whether what happens once in `times` is to happen.
+  private func chance(_ times: Int) -> Bool { Int.random(in: 0..<times, using: &random) == 0 }
+
   private func submit(
     number: Int, _ client: HTTPClient, until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async -> Bool {
@@ -56,9 +65,12 @@ final class Clients {
     let kind = Bool.random(using: &random) ? "md5" : "sha256"
     let priority = ["high", "normal", "low"].randomElement(using: &random)!
     // Identical tasks are found as well by what they are.
-    let isNamed = Int.random(in: 0..<3, using: &random) > 0
+    let isNamed = !chance(3)
+    // What has no name of its own and is wanted later is another task each time.
+    let later = areFickle && isNamed && chance(6) ? "&run_at=\(Clients.time(afterMilliseconds: 800))" : ""
     let request = HTTPClientRequest(
-      .post, "/hash/\(kind)?priority=\(priority)", fields: isNamed ? [("Idempotency-Key", "key-\(number)")] : [],
+      .post, "/hash/\(kind)?priority=\(priority)\(later)",
+      fields: isNamed ? [("Idempotency-Key", "key-\(number)")] : [],
       body: Array("{\"string\":\"\(name)\"}".utf8))
     while true {
       let answer = await ask(request, name, client, on: reactor)
@@ -67,6 +79,18 @@ final class Clients {
       // As a client does that was refused; nothing tells it when that is over.
       await reactor.sleep(for: .milliseconds(50))
     }
+  }
+
+  private static func time(afterMilliseconds span: Int64) -> String {
+    let time = Timestamp(microseconds: Timestamp.current().microseconds + span * 1000)
+    return String(decoding: time.rfc3339, as: UTF8.self)
+  }
+
+  /// What comes of it others see.
+  private func cancel(_ id: Int64, _ client: HTTPClient, on reactor: isolated Reactor) async {
+    _ = try? await client.send(
+      HTTPClientRequest(.post, "/task/\(id)/cancel"), to: address, until: reactor.now + .seconds(20 as UInt64),
+      on: reactor)
   }
 
   /// Asks once; true if the task was acknowledged.
