@@ -60,6 +60,7 @@ import Testing
       var field = Field(
         front: front, back: back, worker: try await stage.worker("worker-1", via: back, on: reactor),
         api: try await stage.api("api-1", via: front, on: reactor))
+      try await stage.clients.getToken(on: reactor)
       let load = Task.immediate(executorPreference: reactor.queue) {
         while !stage.clients.haveEnough { try await stage.clients.submit(200, width: 6, within: 90, on: reactor) }
       }
@@ -72,6 +73,11 @@ import Testing
       stage.clients.haveEnough = true
       try await load.value
       try await stage.allOver(within: 90, on: reactor)
+      let kinds = try await stage.texts(
+        "select kind || ' ' || state from millrace.task group by kind, state having count(*) > 2", on: reactor)
+      for kind in ["md5 2", "longtask 2"] {
+        try stage.expect(kinds.contains(kind), "there are \(kinds), and not \(kind)")
+      }
       await stage.clients.lookAtAll(on: reactor)
     }
   }

@@ -13,6 +13,8 @@ final class Clients {
   private(set) var statuses: [Int: Int] = [:]
   /// Whether they cancel some tasks, and want some of them later.
   var areFickle = false
+  /// What they show to be let in; without it they ask for nothing that needs one.
+  private var token: String?
   /// Whether they are to come to an end.
   var haveEnough = false
   private var random: SeededRandom
@@ -61,17 +63,7 @@ final class Clients {
   private func submit(
     number: Int, _ client: HTTPClient, until deadline: MonotonicTime, on reactor: isolated Reactor
   ) async -> Bool {
-    let name = "task-\(number)"
-    let kind = Bool.random(using: &random) ? "md5" : "sha256"
-    let priority = ["high", "normal", "low"].randomElement(using: &random)!
-    // Identical tasks are found as well by what they are.
-    let isNamed = !chance(3)
-    // What has no name of its own and is wanted later is another task each time.
-    let later = areFickle && isNamed && chance(6) ? "&run_at=\(Clients.time(afterMilliseconds: 800))" : ""
-    let request = HTTPClientRequest(
-      .post, "/hash/\(kind)?priority=\(priority)\(later)",
-      fields: isNamed ? [("Idempotency-Key", "key-\(number)")] : [],
-      body: Array("{\"string\":\"\(name)\"}".utf8))
+    let (name, request) = wish(number)
     while true {
       let answer = await ask(request, name, client, on: reactor)
       if answer { return true }
@@ -79,6 +71,35 @@ final class Clients {
       // As a client does that was refused; nothing tells it when that is over.
       await reactor.sleep(for: .milliseconds(50))
     }
+  }
+
+  /// What the task of a number is known by, and how it is asked for.
+  private func wish(_ number: Int) -> (name: String, request: HTTPClientRequest) {
+    let name = "task-\(number)"
+    let priority = ["high", "normal", "low"].randomElement(using: &random)!
+    // Identical hashes are found as well by what they are.
+    let isNamed = !chance(3)
+    let key = (name: "Idempotency-Key", value: "key-\(number)")
+    // What has no name of its own and is wanted later is another task each time.
+    let later = areFickle && isNamed && chance(6) ? "&run_at=\(Clients.time(afterMilliseconds: 800))" : ""
+    if let token, chance(8) {
+      let body = "{\"task\":\"\(name)\",\"duration\":0.3,\"fail\":\(chance(4))}"
+      let fields = [key, ("Authorization", token)]
+      return (body, HTTPClientRequest(.post, "/longtask?priority=\(priority)", fields: fields, body: Array(body.utf8)))
+    }
+    let kind = Bool.random(using: &random) ? "md5" : "sha256"
+    let body = Array("{\"string\":\"\(name)\"}".utf8)
+    let target = "/hash/\(kind)?priority=\(priority)\(later)"
+    return (name, HTTPClientRequest(.post, target, fields: isNamed ? [key] : [], body: body))
+  }
+
+  /// Has them ask for long tasks, too, of which some fail: whoever asks gets a token.
+  func getToken(on reactor: isolated Reactor) async throws {
+    let client = HTTPClient()
+    defer { client.closeIdle(on: reactor) }
+    let answer = try await client.send(
+      HTTPClientRequest(.get, "/token"), to: address, until: reactor.now + .seconds(20 as UInt64), on: reactor)
+    token = Clients.part(of: String(decoding: answer.body, as: UTF8.self), from: "\"token\":\"", to: "\"")
   }
 
   private static func time(afterMilliseconds span: Int64) -> String {

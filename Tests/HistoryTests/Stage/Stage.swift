@@ -127,7 +127,14 @@ final class Stage {
   /// Starts an API process, which reaches PostgreSQL through `relay` if there is one, and waits until it is ready.
   @discardableResult
   func api(_ name: String = "api", via relay: Relay? = nil, on reactor: isolated Reactor) async throws -> Program {
-    let program = try Program("api", name, host: relay?.folder ?? server.directory, folder: server.directory)
+    let keys = server.directory + "/keys"
+    if access(keys, F_OK) != 0 {
+      let rotation = try ChildProcess.start(executable, ["token", "rotate", "--token-keys-file", keys])
+      try expect(ChildProcess.waitForEnd(of: rotation).code == 0, "there is no key for tokens")
+    }
+    let program = try Program(
+      "api", name, host: relay?.folder ?? server.directory, folder: server.directory,
+      flags: ["--token-keys-file", keys, "--token-endpoint", "on"])
     return try await begin(program, on: reactor)
   }
 
