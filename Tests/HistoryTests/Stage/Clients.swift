@@ -93,6 +93,18 @@ final class Clients {
     return (name, HTTPClientRequest(.post, target, fields: isNamed ? [key] : [], body: body))
   }
 
+  /// `count` long tasks that take `seconds` each.
+  func submitLong(_ count: Int, seconds: Double, on reactor: isolated Reactor) async throws {
+    let client = HTTPClient()
+    defer { client.closeIdle(on: reactor) }
+    for number in 0..<count {
+      let body = "{\"task\":\"long-\(number)\",\"duration\":\(seconds)}"
+      let request = HTTPClientRequest(
+        .post, "/longtask", fields: [("Authorization", token ?? "")], body: Array(body.utf8))
+      guard await ask(request, body, client, on: reactor) else { throw StageError("\(statuses)") }
+    }
+  }
+
   /// Has them ask for long tasks, too, of which some fail: whoever asks gets a token.
   func getToken(on reactor: isolated Reactor) async throws {
     let client = HTTPClient()
