@@ -49,7 +49,7 @@ import Testing
       try await stage.fillLine(50_000, priority: 2, on: reactor)
       try await stage.api(on: reactor)
       try await stage.worker("worker", on: reactor)
-      try await stage.within(20, "it is busy", on: reactor) {
+      try await stage.within(30, "it is busy", on: reactor) {
         try await stage.claims(after: 0, on: reactor).count > 3
       }
       var passedBy: Int64 = 0
@@ -57,7 +57,7 @@ import Testing
         let ids = try await stage.clients.submitTogether(
           (0..<10).map { "urgent-\(round)-\($0)" }, priority: "high", on: reactor)
         let list = ids.map(String.init).joined(separator: ",")
-        try await stage.within(20, "they are claimed", on: reactor) {
+        try await stage.within(30, "they are claimed", on: reactor) {
           try await stage.number("select count(*) from millrace.ready where id in (\(list))", on: reactor) == 0
         }
         let later = "timing.claim where began > (select max(created_at) from millrace.task where id in (\(list)))"

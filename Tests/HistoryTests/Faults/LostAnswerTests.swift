@@ -13,11 +13,11 @@ import Testing
       for round in 0..<5 {
         relay.loseAnswers(to: "queue_complete", count: 1)
         try await stage.clients.submitTogether((0..<20).map { "\(round)-\($0)" }, on: reactor)
-        try await stage.within(10, "an answer is lost", on: reactor) { relay.answersLost == round + 1 }
-        try await stage.allOver(within: 10, on: reactor)
+        try await stage.within(30, "an answer is lost", on: reactor) { relay.answersLost == round + 1 }
+        try await stage.allOver(within: 30, on: reactor)
       }
       // The worker has learned that they were accepted.
-      try await stage.within(10, "all completions are counted", on: reactor) {
+      try await stage.within(30, "all completions are counted", on: reactor) {
         await worker.metric("millrace_worker_completed_tasks_total", on: reactor) == 100
       }
       let late = await worker.metric("millrace_worker_stale_completions_total", on: reactor)
@@ -35,7 +35,7 @@ import Testing
       try await stage.api(on: reactor)
       relay.loseAnswers(to: "queue_complete", count: 1) { worker.kill() }
       try await stage.clients.submitTogether((0..<50).map { "done-\($0)" }, on: reactor)
-      try await stage.within(10, "it is dead", on: reactor) { relay.answersLost == 1 }
+      try await stage.within(30, "it is dead", on: reactor) { relay.answersLost == 1 }
       let done = try await stage.number("select count(*) from millrace.task where state = 2", on: reactor)
       try stage.expect(done > 0, "nothing was committed")
       try await stage.worker("again", on: reactor)
@@ -54,7 +54,7 @@ import Testing
       try await stage.api(on: reactor)
       relay.loseAnswers(to: "queue_claim", count: 1)
       try await stage.clients.submitTogether((0..<20).map { "unseen-\($0)" }, on: reactor)
-      try await stage.within(10, "a claim is lost", on: reactor) { relay.answersLost == 1 }
+      try await stage.within(30, "a claim is lost", on: reactor) { relay.answersLost == 1 }
       let held = try await stage.number("select count(*) from millrace.lease", on: reactor)
       try stage.expect(held == 1, "there are \(held) leases")
       try await stage.allOver(within: 60, on: reactor)
@@ -77,14 +77,14 @@ import Testing
         try stage.expect(!isAcknowledged && relay.answersLost == number + 1, "the answer was not lost")
         let before = try await stage.number("select count(*) from millrace.task", on: reactor)
         try stage.expect(before == number + 1, "\(before) tasks are stored after \(number + 1)")
-        try await stage.within(10, "it is acknowledged when it is sent again", on: reactor) {
+        try await stage.within(30, "it is acknowledged when it is sent again", on: reactor) {
           await stage.clients.ask(request, "lost-\(number)", client, on: reactor)
         }
       }
       client.closeIdle(on: reactor)
       let told = stage.clients.statuses
       try stage.expect(told[503] == 10 && told[202] == 10, "\(told)")
-      try await stage.allOver(within: 20, on: reactor)
+      try await stage.allOver(within: 30, on: reactor)
       await stage.clients.lookAtAll(on: reactor)
     }
   }
@@ -102,7 +102,7 @@ import Testing
       let isAcknowledged = await stage.clients.ask(request, "lost", client, on: reactor)
       try stage.expect(!isAcknowledged && stage.clients.statuses[0] == 1, "\(stage.clients.statuses)")
       // It is done although nobody was told that it was taken.
-      try await stage.within(20, "it is done", on: reactor) {
+      try await stage.within(30, "it is done", on: reactor) {
         try await stage.number("select count(*) from millrace.task where state = 2", on: reactor) == 1
       }
       try await stage.api("api-2", on: reactor)

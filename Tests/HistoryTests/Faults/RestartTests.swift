@@ -25,6 +25,7 @@ import Testing
       let told = stage.clients.statuses
       try stage.expect(told.keys.allSatisfy { [200, 202, 503].contains($0) }, "\(told)")
       try stage.expect(told[503] ?? 0 > 0, "nobody has noticed")
+      try stage.expect(stage.clients.leftAlone == 0, "\(stage.clients.leftAlone) were not told when to come again")
       try await stage.allOver(within: 45, on: reactor)
       await stage.clients.lookAtAll(on: reactor)
     }
@@ -47,7 +48,7 @@ import Testing
       try await stage.clients.submit(50, on: reactor)
       // All of theirs are ended, and all places are taken before they come back.
       let theirs = "application_name in ('worker', 'api')"
-      try await stage.within(20, "they have no session", on: reactor) {
+      try await stage.within(30, "they have no session", on: reactor) {
         try await stage.run("select pg_terminate_backend(pid) from pg_stat_activity where \(theirs)", on: reactor)
         _ = await stage.takeAllSessions(on: reactor)
         return try await stage.number("select count(*) from pg_stat_activity where \(theirs)", on: reactor) == 0
@@ -55,8 +56,8 @@ import Testing
       let load = Task.immediate(executorPreference: reactor.queue) {
         try await stage.clients.submit(100, width: 4, on: reactor)
       }
-      try await stage.within(20, "the worker is told so", on: reactor) { worker.output.contains("too many clients") }
-      try await stage.within(20, "clients are told so", on: reactor) { stage.clients.statuses[503] ?? 0 > 4 }
+      try await stage.within(30, "the worker is told so", on: reactor) { worker.output.contains("too many clients") }
+      try await stage.within(30, "clients are told so", on: reactor) { stage.clients.statuses[503] ?? 0 > 4 }
       try stage.expect(stage.clients.acknowledged.count <= 50, "something was stored without a session")
       stage.giveSessionsBack(on: reactor)
       try await load.value

@@ -15,9 +15,9 @@ import Testing
       let worker = try await stage.worker("worker", via: relay, on: reactor)
       try await stage.api(on: reactor)
       try await stage.clients.submit(50, on: reactor)
-      try await stage.allOver(within: 10, on: reactor)
+      try await stage.allOver(within: 30, on: reactor)
       // All slots sleep, and nothing but a notification would wake them.
-      try await stage.within(20, "it sleeps", on: reactor) {
+      try await stage.within(30, "it sleeps", on: reactor) {
         try await stage.number("select count(*) from millrace.sleeper", on: reactor) >= 4
       }
       try stage.expect(relay.listenerCount == 1, "there are \(relay.listenerCount) listeners")
@@ -25,17 +25,17 @@ import Testing
       let began = reactor.now
       try await stage.clients.submit(20, on: reactor)
       // A worker at rest beats every 15 s.
-      try await stage.allOver(within: 20, on: reactor)
+      try await stage.allOver(within: 30, on: reactor)
       await reactor.sleep(for: .seconds(max(0, 30 - reactor.now.since(began).seconds)))
       relay.heal(on: reactor)
       try await stage.within(60, "it listens again", on: reactor) { relay.listenerCount == 1 }
-      try await stage.within(10, "it says so", on: reactor) { await worker.isReady(on: reactor) }
-      try await stage.within(20, "it sleeps", on: reactor) {
+      try await stage.within(30, "it says so", on: reactor) { await worker.isReady(on: reactor) }
+      try await stage.within(30, "it sleeps", on: reactor) {
         try await stage.number("select count(*) from millrace.sleeper", on: reactor) >= 4
       }
       let finds = await worker.metric("millrace_worker_safety_sweep_finds_total", on: reactor)
       try await stage.clients.submit(20, on: reactor)
-      try await stage.allOver(within: 5, on: reactor)
+      try await stage.allOver(within: 15, on: reactor)
       let later = await worker.metric("millrace_worker_safety_sweep_finds_total", on: reactor)
       try stage.expect(finds == later, "it hears again, and has found tasks by looking")
     }
@@ -54,7 +54,7 @@ import Testing
       let load = Task.immediate(executorPreference: reactor.queue) {
         try await stage.clients.submit(400, width: 4, within: 70, on: reactor)
       }
-      try await stage.within(20, "they are busy", on: reactor) { stage.clients.acknowledged.count > 150 }
+      try await stage.within(30, "they are busy", on: reactor) { stage.clients.acknowledged.count > 150 }
       relay.fallSilent()
       await reactor.sleep(for: .seconds(20 as UInt64))
       let before = stage.clients.acknowledged.count
@@ -65,7 +65,7 @@ import Testing
       try await load.value
       try await stage.allOver(within: 60, on: reactor)
       for program in [worker, api] {
-        try await stage.within(20, "\(program.name) is ready again", on: reactor) { await program.isReady(on: reactor) }
+        try await stage.within(30, "\(program.name) is ready again", on: reactor) { await program.isReady(on: reactor) }
       }
       await stage.clients.lookAtAll(on: reactor)
     }

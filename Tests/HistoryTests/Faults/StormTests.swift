@@ -6,8 +6,9 @@ import Testing
 /// Everything that the other tests break alone, one after the other and into each other, as a seed says.
 @Suite(.timeLimit(.minutes(15))) struct StormTests {
   private enum Fault: CaseIterable {
-    case killWorker, killAPI, stopWorker, loseSubmission, loseCompletion, loseClaim, restartFast, restartAtOnce, silence
-    case endSessions
+    case killWorker, killAPI, endWorker, endAPI, stopWorker
+    case loseSubmission, loseCompletion, loseClaim, silence
+    case restartFast, restartAtOnce, endSessions
   }
 
   /// What the storm goes over.
@@ -23,11 +24,13 @@ import Testing
     _ fault: Fault, _ field: inout Field, _ random: inout SeededRandom, _ stage: Stage, on reactor: isolated Reactor
   ) async throws {
     switch fault {
-    case .killWorker:
+    case .killWorker, .endWorker:
+      if fault == .endWorker { try await end(field.worker, stage, on: reactor) }
       field.worker.kill()
       field.number += 1
       field.worker = try await stage.worker("worker-\(field.number)", via: field.back, on: reactor)
-    case .killAPI:
+    case .killAPI, .endAPI:
+      if fault == .endAPI { try await end(field.api, stage, on: reactor) }
       field.api.kill()
       field.number += 1
       field.api = try await stage.api("api-\(field.number)", via: field.front, on: reactor)
@@ -49,6 +52,12 @@ import Testing
       try? await stage.run(
         "select pg_terminate_backend(pid) from pg_stat_activity where application_name ~ '^(api|worker)'", on: reactor)
     }
+  }
+
+  /// Asks it to end, and gives it the time that it takes to give back what it holds.
+  private func end(_ program: Program, _ stage: Stage, on reactor: isolated Reactor) async throws {
+    program.signal(SIGTERM)
+    try await stage.within(40, "\(program.name) has ended", on: reactor) { program.hasEnded }
   }
 
   @Test func `I1 I2 I3 I4 I5 a storm of faults under load leaves every promise as it was`() async throws {

@@ -18,7 +18,7 @@ import Testing
     let worker = try await stage.worker("first", via: relay, on: reactor)
     try await stage.api(on: reactor)
     try await stage.clients.submitTogether((0..<50).map { "held-\($0)" }, on: reactor)
-    try await stage.within(10, "all tasks are held and computed", on: reactor) {
+    try await stage.within(30, "all tasks are held and computed", on: reactor) {
       let held = try await stage.number("select coalesce(sum(cardinality(ids)), 0) from millrace.lease", on: reactor)
       return held == 50 && relay.heldCount > 0
     }
@@ -59,9 +59,9 @@ import Testing
       let load = Task.immediate(executorPreference: reactor.queue) {
         try await stage.clients.submit(300, on: reactor)
       }
-      try await stage.within(20, "some are done", on: reactor) { stage.clients.acknowledged.count > 100 }
+      try await stage.within(30, "some are done", on: reactor) { stage.clients.acknowledged.count > 100 }
       relay.hold("queue_complete")
-      try await stage.within(20, "some are held", on: reactor) { relay.heldCount > 0 }
+      try await stage.within(30, "some are held", on: reactor) { relay.heldCount > 0 }
       for worker in workers { worker.kill() }
       try await load.value
       try await stage.clients.submit(100, on: reactor)

@@ -11,6 +11,8 @@ final class Clients {
   var address = SocketAddress("127.0.0.1:1")!
   /// How often each status was answered; 0 stands for none.
   private(set) var statuses: [Int: Int] = [:]
+  /// How often the answer was 503 and did not say when to come again.
+  private(set) var leftAlone = 0
   /// Whether they cancel some tasks, and want some of them later.
   var areFickle = false
   /// What they show to be let in; without it they ask for nothing that needs one.
@@ -141,6 +143,7 @@ final class Clients {
       note(.unknown)
       return false
     }
+    if answer.status == 503, answer.field("retry-after") == nil { leftAlone += 1 }
     let body = String(decoding: answer.body, as: UTF8.self)
     switch answer.status {
     case 202:

@@ -11,7 +11,7 @@ final class Program {
   let address: SocketAddress
   private let pid: pid_t
   private let log: String
-  private var hasEnded = false
+  private var isReaped = false
 
   /// Starts `role` on the PostgreSQL whose socket is in `host`.
   init(
@@ -38,12 +38,19 @@ final class Program {
   /// Sends it a signal.
   func signal(_ signal: Int32) { if !hasEnded { Glibc.kill(pid, signal) } }
 
+  /// Whether it is gone.
+  var hasEnded: Bool {
+    var status: Int32 = 0
+    if !isReaped, waitpid(pid, &status, WNOHANG) == pid { isReaped = true }
+    return isReaped
+  }
+
   /// Ends it as a machine does that loses its power.
   func kill() {
     if hasEnded { return }
     Glibc.kill(pid, SIGKILL)
     _ = ChildProcess.waitForEnd(of: pid)
-    hasEnded = true
+    isReaped = true
   }
 
   /// Whether it says of itself that it has all it needs.
