@@ -60,6 +60,41 @@ import Testing
     }
   }
 
+  @Test func `a task that comes while a turn that claims it waits for its completions is not begun before it came`()
+    async throws
+  {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("younger", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      _ = try await queue.queue(queue.submission("older"), on: reactor)
+      let held = try await worker.claim(1, on: reactor)
+      try await queue.run("begin", on: reactor)
+      try await queue.run("select from millrace.lease for update", on: reactor)
+      var claimed: [ClaimedTask]?
+      let over = Pause()
+      Task.immediate(executorPreference: reactor.queue) {
+        let places = [ClaimWish.Place(Lane(line: 0, priority: .normal), floor: 0)]
+        let wish = ClaimWish(group: 0, places: places, count: 1, announces: nil)
+        claimed = try? await worker.queue.turn(
+          completing: held.map { $0.completed() }, isRepeated: false, claiming: wish, on: reactor
+        ).claimed
+        over.end()
+      }
+      while try await queue.count(
+        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", on: reactor) == 0
+      {
+        await reactor.sleep(for: .milliseconds(1))
+      }
+      let id = try await queue.queue(queue.submission("younger"), on: reactor)
+      try await queue.run("commit", on: reactor)
+      if claimed == nil { await over.wait(until: .never, on: reactor) }
+      #expect(claimed?.map(\.id) == [id])
+      let task = try #require(try await queue.client.task(id, on: reactor))
+      #expect(try #require(task.startedAt).microseconds > task.createdAt.microseconds)
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `a completion that was stored although its answer was lost is recognised`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("again", on: reactor)

@@ -60,7 +60,8 @@ enum ClaimStatements {
   /// Whether a row is picked is decided by its place alone, and rows that others hold are passed over. Lanes are gone
   /// through in their order, as far as `filter` lets them, and only as long as there is something missing.
   ///
-  /// The lease's lane is one of those that were picked from; those of suspects are asked for by themselves.
+  /// The lease's lane is one of those that were picked from; those of suspects are asked for by themselves. Its time is
+  /// not that of the transaction, which may have waited for completions while tasks came that it claims.
   private static func claim(_ name: String, _ limit: Int, filter: String = "") -> PostgresStatement {
     PostgresStatement(
       name,
@@ -72,8 +73,8 @@ enum ClaimStatements {
             order by r.lane, r.seq limit \(limit) for update skip locked) r
           limit \(limit))) returning id, seq, lane
       ), leased as materialized (
-        insert into millrace.lease (worker_id, lane, ids)
-        select $1::bigint, min(lane), array_agg(id) from picked having count(*) > 0
+        insert into millrace.lease (worker_id, lane, ids, claimed_at)
+        select $1::bigint, min(lane), array_agg(id), clock_timestamp() from picked having count(*) > 0
         returning id, claimed_at
       )
       select l.id, p.seq, p.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, p.lane,
