@@ -123,7 +123,7 @@ public struct QueueStats: Sendable {
   private static let workersStatement = PostgresStatement(
     "queue_workers",
     """
-    select w.id, w.name, w.started_at, extract(epoch from now() - w.heartbeat_at)::float8,
+    select w.id, w.name, w.started_at, greatest(0, extract(epoch from now() - w.heartbeat_at))::float8,
       coalesce(c.wanted, w.wanted),
       (select string_agg(h.id::text, ',') from (
         select u.id from millrace.lease l cross join unnest(l.ids) as u (id) where l.worker_id = w.id limit 8) h),

@@ -63,7 +63,11 @@ extension QueueSchema {
       delete from millrace.ready r where r.lane = its_lane and r.seq = wanted and r.id = wanted;
       if found then return true; end if;
       delete from millrace.ready r where r.lane = (its_lane / 8 * 8 + 7)::smallint and r.id = wanted;
-      if found then return true; end if;
+      if found then
+        -- What was kept for it is free.
+        perform pg_notify('millrace_ready', '');
+        return true;
+      end if;
       delete from millrace.scheduled where id = wanted;
       if found then return true; end if;
       select l.worker_id, l.claimed_at into holder from millrace.lease l where wanted = any(l.ids)

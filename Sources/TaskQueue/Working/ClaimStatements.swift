@@ -87,7 +87,8 @@ enum ClaimStatements {
   private static let plain = sizes.map { size in claim("queue_claim_\(size)", size) }
 
   /// The same for one task, if fewer of its line run than may: `$4` are lines with a bound, and `$5` the bounds. One
-  /// place is kept for a task whose worker was lost as long as one waits: it could otherwise wait for ever.
+  /// place is kept for a task whose worker was lost as long as one waits and some worker runs none: it could otherwise
+  /// wait for ever.
   private static let limited = claim(
     "queue_claim_limited", 1,
     filter: """
@@ -96,7 +97,9 @@ enum ClaimStatements {
         where m.line = l.lane / 8
           and (m.most <= (select count(*) from millrace.lease k where k.lane / 8 = m.line)
               + (l.lane % 8 <> 7 and exists (
-                select from millrace.ready s where s.lane = (m.line * 8 + 7)::smallint))::integer
+                  select from millrace.ready s where s.lane = (m.line * 8 + 7)::smallint)
+                and (select count(*) from millrace.lease k where k.lane % 8 = 7)
+                  < (select count(*) from millrace.worker w where not w.has_left))::integer
             or not exists (select from pg_locks g where g.locktype = 'advisory' and g.classid = 1296649045
               and g.objid = m.line and g.pid = pg_backend_pid() and g.granted)))) m on true
       """)
