@@ -19,7 +19,9 @@ extension Doctor {
       // The system that ran here does not, and its socket was left behind.
       return []
     case .failure(let error):
-      return [Finding(what: "database", detail: "\(error)", remedy: "pg_isready, and see DB_HOST and DB_USER")]
+      return [
+        Finding(what: "database", detail: "\(error)", remedy: "pg_isready, and see DB_HOST, DB_USER, DB_PASSWORD")
+      ]
     }
   }
 
@@ -32,11 +34,13 @@ extension Doctor {
         what: "database", detail: "PostgreSQL \(settings.version) answers" + (isOld ? ", which is too old" : ""),
         remedy: isOld ? "upgrade it to \(Launcher.Limits.postgresMajorMin) or later" : nil)
     ]
-    func expect(_ name: String, _ isGood: Bool, _ value: String, _ why: String, _ weight: Finding.Weight) {
+    func expect(
+      _ name: String, _ isGood: Bool, _ value: String, _ why: String, _ weight: Finding.Weight, unit: String = ""
+    ) {
       guard let found = settings[name], !isGood else { return }
       findings.append(
         Finding(
-          what: "database", detail: "\(name) is \(found): \(why)",
+          what: "database", detail: "\(name) is \(found)\(unit): \(why)",
           remedy: "psql -c \"alter system set \(name) = '\(value)'\" -c 'select pg_reload_conf()'", weight: weight))
     }
     let lost = "tasks that were acknowledged are lost when the machine fails"
@@ -48,7 +52,7 @@ extension Doctor {
     expect("autovacuum", settings["autovacuum"] == "on", "on", "tables grow and claims slow down without end", .missing)
     // Segments that are kept are written over; new ones are filled with zeros while all commits wait.
     let waits = "under load commits wait for each new segment of the log, about 50 ms"
-    expect("min_wal_size", Int(settings["min_wal_size"] ?? "") ?? 0 >= 1024, "1GB", "MiB, \(waits)", .advice)
+    expect("min_wal_size", Int(settings["min_wal_size"] ?? "") ?? 0 >= 1024, "1GB", waits, .advice, unit: " MiB")
     expect("wal_init_zero", settings["wal_init_zero"] == "off", "off", waits, .advice)
     return findings
   }
