@@ -62,13 +62,14 @@ let package = Package(
     room("Tasks", ["Basics", "Telemetry", "Reactor", "Hashing"]),
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"], optimized),
     room("Tokens", ["Basics", "Hashing"]),
+    room("Backends", ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Balancing"]),
     room("Roles", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Tokens"]),
 
     // Floor 4: roles, and the tools that run them.
     room(
       "Balancer",
       [
-        "CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Exchange", "Balancing", "Tokens",
+        "CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Exchange", "Balancing", "Backends", "Tokens",
         "Roles",
       ]),
     room(
@@ -86,7 +87,7 @@ let package = Package(
       name: "Millrace",
       dependencies: [
         "CLinux", "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "Hashing",
-        "Balancing", "Tokens", "Balancer", "API", "Worker", "Launcher", "LoadTest",
+        "Balancing", "Backends", "Tokens", "Balancer", "API", "Worker", "Launcher", "LoadTest",
       ], swiftSettings: settings),
 
     // Tests, a folder for each room and one for the whole.
@@ -108,8 +109,8 @@ let package = Package(
     tests(
       "BalancerTests",
       [
-        "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Exchange", "Balancing", "Balancer", "Tokens",
-        "TestSupport",
+        "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Exchange", "Balancing", "Backends", "Balancer",
+        "Tokens", "TestSupport",
       ]),
     tests("HTTPSyntaxTests", ["Basics", "HTTPSyntax", "TestSupport"]),
     tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTPSyntax", "HTTP", "Roles", "TestSupport"]),

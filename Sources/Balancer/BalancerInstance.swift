@@ -1,3 +1,4 @@
+import Backends
 import Basics
 import Glibc
 import Reactor
@@ -25,7 +26,7 @@ final class BalancerInstance: Sendable {
     configuration.linksMax = min(configuration.linksMax, shares.links)
     let mail = (0..<configuration.reactors).map { _ in ReactorMail() }
     let shared = BalancerShared(configuration, metrics: metrics, log: log, mail: mail)
-    let lookUps = min(configuration.names.count, BalancerLimits.lookUpThreadsMax)
+    let lookUps = min(configuration.names.count, BackendLimits.lookUpThreadsMax)
     let resolvers = lookUps > 0 ? try ComputePool(width: lookUps, name: "resolver") : nil
     let listening = try BalancerInstance.listen(configuration)
     address = Socket.localAddress(listening[0])
@@ -57,8 +58,8 @@ final class BalancerInstance: Sendable {
   }
 
   /// Puts other backends in the place of the present ones; requests in progress go on where they are.
-  func replaceBackends(by backends: [BalancerConfiguration.BackendAddress]) {
-    shared.replaceBackends(by: backends)
+  func replaceBackends(by backends: [BackendAddress]) {
+    shared.register.replaceBackends(by: backends)
   }
 
   /// Takes no new connections, lets requests in progress end within `span`, and then ends the threads.
@@ -123,9 +124,9 @@ final class BalancerInstance: Sendable {
 
   /// The balancer's own endpoints, the health checks, and the look-ups of names.
   private static func operate(_ shared: BalancerShared, _ resolvers: ComputePool?, on reactor: isolated Reactor) {
-    let health = HealthChecker(shared)
+    let health = HealthChecker(shared.register)
     health.start(on: reactor)
-    let names = resolvers.map { NameWatcher(shared, pool: $0) }
+    let names = resolvers.map { NameWatcher(shared.register, pool: $0) }
     names?.start(on: reactor)
     Task.immediate(executorPreference: reactor.queue) {
       await shared.operations.serve(shared, on: reactor)

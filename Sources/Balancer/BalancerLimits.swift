@@ -25,10 +25,6 @@ public enum BalancerLimits {
   static let waitingMax = 1024
   /// How often those that wait look for a backend again, unless one has told of room before.
   static let waitingRetry = TimeSpan.milliseconds(20)
-  /// Names that lead to backends, servers behind one of them, and threads that look names up.
-  public static let namesMax = 16
-  static let addressesPerNameMax = 256
-  static let lookUpThreadsMax = 4
   /// Idle connections kept for one backend on one reactor.
   static let idlePerBackendMax = 256
   /// Requests for the balancer itself that one address may send while there is a rate limit,

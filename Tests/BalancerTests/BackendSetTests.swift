@@ -1,3 +1,4 @@
+@testable import Backends
 @testable import Balancer
 import Basics
 import HTTP
@@ -48,9 +49,9 @@ import Testing
       "e\r\nX-Evil: yes=127.0.0.1:80", "a\"b=127.0.0.1:80", "a b=127.0.0.1:80", "a\\b=127.0.0.1:80", "x=127.0.0.1:0",
       "x=unix:relative", "=127.0.0.1:80", String(repeating: "n", count: 256) + "=127.0.0.1:80",
     ] {
-      #expect(BalancerConfiguration.BackendAddress(text) == nil, "\(text)")
+      #expect(BackendAddress(text) == nil, "\(text)")
     }
-    let full = BalancerConfiguration.BackendAddress("api-1=unix:/run/a.sock*3?resets=unread")
+    let full = BackendAddress("api-1=unix:/run/a.sock*3?resets=unread")
     #expect(full?.name == "api-1" && full?.weight == 3 && full?.vouchesForResets == true)
   }
 
@@ -79,7 +80,7 @@ import Testing
       $0.reactors = 2
     } run: { fixture, reactor in
       let all = fixture.addresses.enumerated().map {
-        BalancerConfiguration.BackendAddress(name: "b\($0 + 1)", address: $1)
+        BackendAddress(name: "b\($0 + 1)", address: $1)
       }
       let clients = (0..<6).map { _ in
         Task.immediate(executorPreference: reactor.queue) { () -> [String] in

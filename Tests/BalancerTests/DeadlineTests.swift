@@ -1,3 +1,4 @@
+import Backends
 @testable import Balancer
 import Basics
 import Exchange

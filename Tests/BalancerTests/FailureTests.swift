@@ -1,3 +1,4 @@
+import Backends
 @testable import Balancer
 import Basics
 import Glibc
@@ -114,7 +115,7 @@ import Testing
     } run: { fixture, reactor in
       await fixture.servers[0].drain(until: reactor.now, on: reactor)
       var answers = [await fixture.ask(request("GET /p"), on: reactor)]
-      let nowhere = BalancerConfiguration.BackendAddress(name: "none", address: SocketAddress("127.0.0.1:1")!)
+      let nowhere = BackendAddress(name: "none", address: SocketAddress("127.0.0.1:1")!)
       let lonely = try BalancerInstance(
         BalancerConfiguration(listen: SocketAddress("127.0.0.1:0")!, backends: [nowhere]),
         log: silentLog, metrics: sharedMetrics)

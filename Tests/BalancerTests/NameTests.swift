@@ -1,3 +1,4 @@
+@testable import Backends
 @testable import Balancer
 import Balancing
 import Basics
@@ -102,15 +103,17 @@ import Testing
   }
 
   @Test("one more server behind a name that has some is no reason to be not ready") func readiness() throws {
-    var one = BalancerConfiguration.BackendAddress(name: "a-1", address: SocketAddress("127.0.0.1:1")!)
-    var two = BalancerConfiguration.BackendAddress(name: "a-2", address: SocketAddress("127.0.0.1:2")!)
+    var one = BackendAddress(name: "a-1", address: SocketAddress("127.0.0.1:1")!)
+    var two = BackendAddress(name: "a-2", address: SocketAddress("127.0.0.1:2")!)
     (one.origin, two.origin) = ("a", "a")
-    let set = BackendSet.first([one], names: ["a"], inFlightMax: .max, metrics: sharedMetrics)
+    let names = [try #require(BackendName("a=dns:app:80"))]
+    let plan = BackendPlan([one], names: names, agent: "test", metricsPrefix: "millrace_test")
+    let set = BackendSet.first(plan, sharedMetrics)
     #expect(set.unchecked == ["a"])
     set.entries[0].backend.checkPassed(at: 1)
     #expect(set.unchecked == [])
-    let grown = set.replaced(by: [one, two], inFlightMax: .max, metrics: sharedMetrics)
+    let grown = set.replaced(by: [one, two], plan, sharedMetrics)
     #expect(grown.unchecked == [])
-    #expect(grown.replaced(by: [two], inFlightMax: .max, metrics: sharedMetrics).unchecked == ["a"])
+    #expect(grown.replaced(by: [two], plan, sharedMetrics).unchecked == ["a"])
   }
 }

@@ -1,3 +1,4 @@
+import Backends
 import Balancing
 import Basics
 import HTTP
@@ -16,7 +17,7 @@ enum AdminRoutes {
       adminToken: configuration.adminToken, tokens: configuration.tokens, trustsLoopback: configuration.trustsLoopback)
     let router = Router(context, door: door)
     router.addOperatorEndpoints(metrics: context.shared.registry) { (context, _) in
-      RoleState(missing: context.shared.backends.unchecked)
+      RoleState(missing: context.shared.register.backends.unchecked)
     }
     router.on(.get, "/", .open) { (context, _, reactor) throws(Problem) in overview(context.shared, nowMs(reactor)) }
     router.on(.get, "/lb/health", .open) { (_, _, _) throws(Problem) in
@@ -42,7 +43,7 @@ enum AdminRoutes {
       json.field("status", "running")
       json.key("gateways")
       json.object { json in
-        for entry in shared.backends.entries {
+        for entry in shared.register.backends.entries {
           json.key(entry.backend.name)
           json.object {
             $0.field("address", entry.address.description)
@@ -67,7 +68,7 @@ enum AdminRoutes {
       }
       json.key("backends")
       json.array { json in
-        for entry in shared.backends.entries { write(entry, nowMs, to: &json) }
+        for entry in shared.register.backends.entries { write(entry, nowMs, to: &json) }
       }
     }
     return .json(200, json.bytes)

@@ -1,3 +1,4 @@
+import Backends
 import Balancing
 import Basics
 import HTTP
@@ -27,38 +28,40 @@ enum BackendRoutes {
     let text = try read(request, newFields) { (scanner: inout JSONScanner, _, text: inout String?) throws(JSONError) in
       text = String(decoding: try scanner.string(), as: UTF8.self)
     }
-    guard let text, let given = BalancerConfiguration.BackendAddress(text) else {
+    guard let text, let given = BackendAddress(text) else {
       throw Problem(
         422, "A backend is [NAME=]ADDRESS:PORT[*WEIGHT] or [NAME=]unix:/path, an address and no host name.",
         errors: [Problem.FieldError("backend", "it is missing or malformed")])
     }
-    var backends = shared.backends.given
+    var backends = shared.register.backends.given
     guard !backends.contains(where: { $0.name == given.name }) else {
       throw Problem(409, "There is a backend of this name already.")
     }
-    guard shared.mayKnow(given.name) else {
+    guard shared.register.mayKnow(given.name) else {
       throw Problem(409, "This process has known \(Limits.backendsMax) backends, the most that it keeps figures of.")
     }
     guard backends.count < Limits.backendsMax else { throw Problem(409, "There are \(Limits.backendsMax) backends.") }
     backends.append(given)
-    shared.replaceBackends(by: backends)
+    shared.register.replaceBackends(by: backends)
     return answer(201, given.name, "joined")
   }
 
   private static func leave(_ shared: BalancerShared, _ name: String) throws(Problem) -> HTTPResponse {
-    var backends = shared.backends.given
+    var backends = shared.register.backends.given
     guard let index = backends.firstIndex(where: { $0.name == name }) else { throw unknown(shared) }
     if let origin = backends[index].origin {
       throw Problem(409, "The name '\(origin)' leads to this backend, and would again: order it to drain.")
     }
     backends.remove(at: index)
-    shared.replaceBackends(by: backends)
+    shared.register.replaceBackends(by: backends)
     return answer(200, name, "left")
   }
 
   private static func change(_ shared: BalancerShared, _ request: HTTPRequest) throws(Problem) -> HTTPResponse {
     let name = request.parameter("name")
-    guard let entry = shared.backends.entries.first(where: { $0.backend.name == name }) else { throw unknown(shared) }
+    guard let entry = shared.register.backends.entries.first(where: { $0.backend.name == name }) else {
+      throw unknown(shared)
+    }
     let wish = try read(request, changeFields) {
       (scanner: inout JSONScanner, field, wish: inout Wish?) throws(JSONError) in
       var found = wish ?? Wish()
@@ -83,9 +86,9 @@ enum BackendRoutes {
     }
     if let weight = wish.weight {
       guard Limits.weights.contains(weight) else { throw Problem(400, "A weight is 1 to 256.") }
-      var backends = shared.backends.given
+      var backends = shared.register.backends.given
       for index in backends.indices where backends[index].name == name { backends[index].weight = weight }
-      shared.replaceBackends(by: backends)
+      shared.register.replaceBackends(by: backends)
     }
     // A change of weight keeps the backend, so the order is given to the one that requests go to.
     if let order { entry.backend.order(order) }
@@ -101,7 +104,7 @@ enum BackendRoutes {
   }
 
   private static func unknown(_ shared: BalancerShared) -> Problem {
-    let names = shared.backends.entries.map(\.backend.name).joined(separator: ", ")
+    let names = shared.register.backends.entries.map(\.backend.name).joined(separator: ", ")
     return Problem(404, "There is no such backend; there are \(names).")
   }
 

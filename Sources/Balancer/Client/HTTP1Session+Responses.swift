@@ -1,3 +1,4 @@
+import Backends
 import Balancing
 import Basics
 import Exchange

@@ -1,3 +1,4 @@
+import Backends
 import Balancing
 import Basics
 import Exchange
@@ -188,7 +189,9 @@ extension HTTP1Session {
         let isCredited: Void? = uncounted(link) { credit(entry, for: $0, proxy, on: reactor) }
         precondition(isCredited != nil, "a backend has answered and there is no link to it")
       }
-      if step.contains(.blame) { proxy.blame(entry, isLost: step.contains(.lost), on: reactor) }
+      if step.contains(.blame) {
+        proxy.shared.register.blame(entry, isLost: step.contains(.lost), at: reactor.now.milliseconds)
+      }
       if step.contains(.excuse) { entry.backend.requestAbandoned() }
       if step.contains(.exclude) { tried |= entry.backend.bit }
     }

@@ -1,3 +1,4 @@
+import Backends
 import HTTP
 import HTTPSyntax
 import Basics

@@ -1,3 +1,4 @@
+import Backends
 import Balancing
 import Basics
 import CLinux
@@ -63,7 +64,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     held = HeldBytes(
       limit: shared.configuration.memoryBytes / 4 / shared.configuration.reactors, metrics: shared.metrics.buffers)
     exposesBackend = shared.configuration.exposesBackend
-    backends = shared.backends
+    backends = shared.register.backends
   }
 
   /// Starts to take connections from `listening`, a listening socket.
@@ -181,22 +182,6 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   }
 
   // MARK: Backends
-
-  /// A backend has failed a request. An ejection is told at once.
-  func blame(_ entry: BackendEntry, isLost: Bool, on reactor: isolated Reactor) {
-    let nowMs = reactor.now.milliseconds
-    let change = entry.backend.requestFailed(at: nowMs, isLost: isLost)
-    let policy = entry.backend.policy
-    let (old, new) = (change.old.state(at: nowMs, policy: policy), change.new.state(at: nowMs, policy: policy))
-    guard old != new else { return }
-    shared.checkBell.ring()
-    shared.log.warning(
-      "a backend changed its state",
-      [
-        ("backend", entry.backend.name), ("old", old.rawValue), ("new", new.rawValue),
-        ("reason", isLost ? "requests lost their connections to it" : "requests failed"),
-      ])
-  }
 
   /// Lets `session` wait for a backend.
   func wait(_ session: HTTP1Session, on reactor: isolated Reactor) {

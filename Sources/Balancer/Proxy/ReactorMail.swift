@@ -1,3 +1,4 @@
+import Backends
 import Basics
 
 /// What is told to a reactor from another thread.

@@ -21,20 +21,9 @@ enum BalancerRole {
   /// - Throws: `CommandError` if it cannot do that.
   static func plan(_ configuration: Configuration, _ log: Logger? = nil) throws(CommandError) -> BalancerConfiguration {
     let listen = try HostName.listening(configuration.text(.host) ?? "", port: UInt16(configuration.integer(.port)))
-    var backends: [BalancerConfiguration.BackendAddress] = []
-    var names: [BackendName] = []
-    for text in configuration.list(.backends) {
-      if let name = BackendName(text) { names.append(name) } else { backends.append(try backend(text)) }
-    }
+    let (backends, names) = try configuration.backends(.backends)
     guard !backends.isEmpty || !names.isEmpty else {
       throw .configuration("no server to send requests to: --backend HOST:PORT")
-    }
-    try check(names, beside: backends)
-    guard backends.count <= Balancing.Limits.backendsMax else {
-      throw .configuration("\(backends.count) servers are more than \(Balancing.Limits.backendsMax)")
-    }
-    if let twice = backends.map(\.name).first(where: { name in backends.filter { $0.name == name }.count > 1 }) {
-      throw .configuration("two servers are called '\(twice)'")
     }
     var balancer = BalancerConfiguration(listen: listen, backends: backends)
     balancer.names = names
@@ -54,40 +43,5 @@ enum BalancerRole {
     return balancer
   }
 
-  /// Servers behind a name are called after it, with a number: nobody else may come to be called so.
-  private static func check(
-    _ names: [BackendName], beside backends: [BalancerConfiguration.BackendAddress]
-  ) throws(CommandError) {
-    guard names.count <= BalancerLimits.namesMax else {
-      throw .configuration("\(names.count) names of servers are more than \(BalancerLimits.namesMax)")
-    }
-    for (index, name) in names.enumerated() {
-      if names[..<index].contains(where: { $0.name == name.name }) {
-        throw .configuration("two names of servers are called '\(name.name)'")
-      }
-      if let taken = backends.first(where: { name.mayName($0.name) }) {
-        throw .configuration("'\(taken.name)' is what a server behind the name '\(name.name)' may come to be called")
-      }
-    }
-  }
-
   private static var processors: Int { Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
-
-  /// Reads `[NAME=]HOST:PORT[*WEIGHT]`; a host name is looked up once, here. One with `dns:` before it that is no
-  /// `BackendName` ends here too.
-  static func backend(_ text: String) throws(CommandError) -> BalancerConfiguration.BackendAddress {
-    if let backend = BalancerConfiguration.BackendAddress(text) { return backend }
-    let afterName = text.firstIndex(of: "=").map { text.index(after: $0) } ?? text.startIndex
-    let address = text[afterName...].prefix { $0 != "*" && $0 != "?" }
-    let name = afterName == text.startIndex ? "\(address)=" : String(text[..<afterName])
-    guard let colon = address.lastIndex(of: ":"), let port = UInt16(address[address.index(after: colon)...]),
-      let found = try HostName.addresses(of: String(address[..<colon]), port: port).first,
-      let backend = BalancerConfiguration.BackendAddress(name + found.description + text[address.endIndex...])
-    else {
-      throw .configuration(
-        "'\(text)' is neither [NAME=]HOST:PORT[*WEIGHT] with a host that can be found nor "
-          + "[NAME=]dns:HOST:PORT[*WEIGHT]")
-    }
-    return backend
-  }
 }

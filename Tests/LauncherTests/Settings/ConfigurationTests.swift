@@ -174,13 +174,13 @@ private func configuration(
   }
 
   @Test func backendsAreUnderstoodWithNamesWeightsAndHostNames() throws {
-    #expect(try BalancerRole.backend("10.0.0.1:80").name == "10.0.0.1:80")
-    let weighted = try BalancerRole.backend("big=10.0.0.1:80*3")
+    #expect(try Configuration.backend("10.0.0.1:80").name == "10.0.0.1:80")
+    let weighted = try Configuration.backend("big=10.0.0.1:80*3")
     #expect(weighted.name == "big" && weighted.weight == 3 && weighted.address.description == "10.0.0.1:80")
-    let local = try BalancerRole.backend("localhost:8080*2")
+    let local = try Configuration.backend("localhost:8080*2")
     #expect(local.name.hasPrefix("localhost:8080") && local.address.isLoopback && local.weight == 2)
     for wrong in ["", "a", "a:", "a=:80", "10.0.0.1:80*0", "no.such.host.invalid:80"] {
-      #expect(throws: CommandError.self) { try BalancerRole.backend(wrong) }
+      #expect(throws: CommandError.self) { try Configuration.backend(wrong) }
     }
   }
 }

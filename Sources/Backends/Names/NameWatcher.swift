@@ -1,25 +1,26 @@
 import Basics
-import Reactor
+public import Reactor
 import Telemetry
 
 /// Looks the names up that lead to backends, again and again, and puts what they lead to into the set. Whoever comes
 /// gets nothing before a check has found it well, and whoever leaves finishes what it has: so it is with each set that
 /// takes the place of another. A look-up that fails leaves everything as it is, for a name server that is away says
 /// nothing of the servers.
-final class NameWatcher {
-  private let shared: BalancerShared
+public final class NameWatcher {
+  private let register: BackendRegister
   private let resolver: Resolver
   private var isStopped = false
   private var pauses: [Pause] = []
 
   /// Looks up on threads of `pool`, which a silent name server holds up.
-  init(_ shared: BalancerShared, pool: ComputePool) {
-    self.shared = shared
+  public init(_ register: BackendRegister, pool: ComputePool) {
+    self.register = register
     resolver = Resolver(pool: pool)
   }
 
-  func start(on reactor: isolated Reactor) {
-    for name in shared.configuration.names {
+  /// Begins to look all names up.
+  public func start(on reactor: isolated Reactor) {
+    for name in register.plan.names {
       let pause = Pause()
       pauses.append(pause)
       Task.immediate(executorPreference: reactor.queue) { await follow(name, pause, on: reactor) }
@@ -27,7 +28,7 @@ final class NameWatcher {
   }
 
   /// Looks up no more. A look-up that is under way is not waited for.
-  func stop() {
+  public func stop() {
     isStopped = true
     for pause in pauses { pause.end() }
   }
@@ -36,16 +37,16 @@ final class NameWatcher {
     var members = NameMembers(name)
     var isFailing = false
     while !isStopped {
-      let next = reactor.now + shared.configuration.lookUpInterval
+      let next = reactor.now + register.plan.lookUpInterval
       do throws(Resolver.Failure) {
         let addresses = try await resolver.addresses(of: name.host, port: name.port, on: reactor)
         if isStopped { return }
-        if isFailing { shared.log.info("a name is found again", [("name", name.host)]) }
+        if isFailing { register.log.info("a name is found again", [("name", name.host)]) }
         isFailing = false
         if let change = members.lookedUp(addresses) { adopt(members, change, name) }
       } catch {
         if !isFailing, !isStopped {
-          shared.log.warning(
+          register.log.warning(
             "a name is not found; its backends stay as they are", [("name", name.host), ("reason", error.reason)])
         }
         isFailing = true
@@ -55,16 +56,16 @@ final class NameWatcher {
   }
 
   private func adopt(_ members: NameMembers, _ change: NameMembers.Change, _ name: BackendName) {
-    shared.log.info(
+    register.log.info(
       "a name leads elsewhere",
       [
         ("name", name.host), ("joined", change.joined.joined(separator: ",")),
         ("left", change.left.joined(separator: ",")),
       ])
-    let kept = shared.replaceMembers(of: name.name, by: members.backends)
+    let kept = register.replaceMembers(of: name.name, by: members.backends)
     let refused = change.refused + members.backends.count - kept
     if refused > 0 {
-      shared.log.warning("some servers are left out", [("name", name.host), ("servers", "\(refused)")])
+      register.log.warning("some servers are left out", [("name", name.host), ("servers", "\(refused)")])
     }
   }
 }

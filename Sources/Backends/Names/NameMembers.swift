@@ -18,7 +18,7 @@ struct NameMembers {
   private var members: [Int: SocketAddress] = [:]
 
   /// Nobody yet, and never more than `most`.
-  init(_ name: BackendName, most: Int = BalancerLimits.addressesPerNameMax) {
+  init(_ name: BackendName, most: Int = BackendLimits.addressesPerNameMax) {
     self.name = name
     self.most = most
   }
@@ -47,9 +47,9 @@ struct NameMembers {
   }
 
   /// The servers, by number.
-  var backends: [BalancerConfiguration.BackendAddress] {
+  var backends: [BackendAddress] {
     members.sorted { $0.key < $1.key }.map { number, address in
-      var backend = BalancerConfiguration.BackendAddress(
+      var backend = BackendAddress(
         name: "\(name.name)-\(number)", address: address, weight: name.weight)
       backend.vouchesForResets = name.vouchesForResets
       backend.origin = name.name

@@ -2,12 +2,12 @@ import Balancing
 import Basics
 import HTTP
 import HTTPSyntax
-import Reactor
+public import Reactor
 import Telemetry
 
 /// Asks every backend in turn whether it is well, and writes the result where all reactors see it: one long-lived task
 /// a backend, for as long as the backend is in the set.
-final class HealthChecker {
+public final class HealthChecker {
   /// How often a backend that takes no traffic is asked: a start or a restart should not wait for the usual interval.
   private static let eagerInterval = TimeSpan.milliseconds(100)
   /// How long checks may fail before somebody is told: backends that start together with us need a moment.
@@ -25,32 +25,34 @@ final class HealthChecker {
     case unknown
   }
 
-  private let shared: BalancerShared
+  private let register: BackendRegister
   private let client = HTTPClient(bodyBytesMax: 64 << 10)
   private var isStopped = false
   private var tasks: [Task<Void, Never>] = []
   private var watched: [BackendEntry] = []
   private var pauses: [Pause] = []
 
-  init(_ shared: BalancerShared) {
-    self.shared = shared
+  /// One for the backends of `register`.
+  public init(_ register: BackendRegister) {
+    self.register = register
   }
 
-  func start(on reactor: isolated Reactor) {
-    watchNew(in: shared.backends, on: reactor)
+  /// Begins to ask all that there are, and asks all that come.
+  public func start(on reactor: isolated Reactor) {
+    watchNew(in: register.backends, on: reactor)
     tasks.append(
       Task.immediate(executorPreference: reactor.queue) {
-        for await _ in shared.checkBell.rings where !isStopped {
-          watchNew(in: shared.backends, on: reactor)
+        for await _ in register.checkBell.rings where !isStopped {
+          watchNew(in: register.backends, on: reactor)
           for pause in pauses { pause.end() }
         }
       })
   }
 
   /// Ends the checks; one that is under way is waited for, at most its timeout.
-  func stop(on reactor: isolated Reactor) async {
+  public func stop(on reactor: isolated Reactor) async {
     isStopped = true
-    shared.checkBell.end()
+    register.checkBell.end()
     for pause in pauses { pause.end() }
     for task in tasks { await task.value }
     client.closeIdle(on: reactor)
@@ -81,15 +83,15 @@ final class HealthChecker {
       if case .ill(let problem) = finding {
         if !isTold, reactor.now.since(wellUntil) >= HealthChecker.patience {
           isTold = true
-          shared.log.warning(
+          register.log.warning(
             "a backend fails its health checks",
-            [("backend", entry.backend.name), ("path", shared.configuration.healthPath), ("reason", problem)])
+            [("backend", entry.backend.name), ("path", register.plan.healthPath), ("reason", problem)])
         }
       } else if case .well = finding {
         wellUntil = reactor.now
         isTold = false
       }
-      var next = askedAt + shared.configuration.healthInterval
+      var next = askedAt + register.plan.healthInterval
       // One that is ejected meanwhile is asked soon: a restart is over before the usual time has come.
       repeat {
         let isWell = entry.backend.health.isEligible(at: reactor.now.milliseconds)
@@ -115,15 +117,15 @@ final class HealthChecker {
     entry.lastCheck.ms = nowMs
     let (old, new) = (change.old.state(at: nowMs, policy: backend.policy), backend.state(at: nowMs))
     guard old != new else { return }
-    shared.log.info(
+    register.log.info(
       "a backend changed its state", [("backend", backend.name), ("old", old.rawValue), ("new", new.rawValue)])
   }
 
   /// Whether the backend answers 200 to 399 in time.
   private func check(_ entry: BackendEntry, on reactor: isolated Reactor) async -> Finding {
     let request = HTTPClientRequest(
-      .get, shared.configuration.healthPath, host: "localhost", fields: [("User-Agent", "millrace-balancer")])
-    let deadline = reactor.now + shared.configuration.healthTimeout
+      .get, register.plan.healthPath, host: "localhost", fields: [("User-Agent", register.plan.agent)])
+    let deadline = reactor.now + register.plan.healthTimeout
     do throws(HTTPClientError) {
       let response = try await client.send(request, to: entry.address, until: deadline, on: reactor)
       return 200..<400 ~= response.status ? .well : .ill("it answers \(response.status), not 200 to 399")
