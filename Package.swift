@@ -75,10 +75,11 @@ let package = Package(
     room(
       "API",
       [
-        "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Redis", "Caching", "Hashing", "Tasks", "TaskQueue",
-        "Tokens", "Roles",
+        "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Redis", "Balancing", "Caching", "Hashing", "Tasks",
+        "TaskQueue", "Backends", "Tokens", "Roles",
       ]),
     room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Redis", "Hashing", "Tasks", "TaskQueue", "Roles"]),
+    room("ComputeService", ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Roles"]),
     room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),
     room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor", "Hashing", "Tokens", "Roles"]),
 
@@ -87,7 +88,8 @@ let package = Package(
       name: "Millrace",
       dependencies: [
         "CLinux", "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "Hashing",
-        "Balancing", "Backends", "Tokens", "Balancer", "API", "Worker", "Launcher", "LoadTest",
+        "Balancing", "Backends", "Tokens", "Balancer", "API", "Worker", "ComputeService",
+        "Launcher", "LoadTest",
       ], swiftSettings: settings),
 
     // Tests, a folder for each room and one for the whole.
@@ -97,7 +99,8 @@ let package = Package(
     tests(
       "APITests",
       [
-        "API", "Basics", "HTTP", "Hashing", "Postgres", "Reactor", "Redis", "TaskQueue", "Tasks", "Telemetry",
+        "API", "Backends", "Basics", "ComputeService", "HTTP", "Hashing", "Postgres", "Reactor", "Redis", "TaskQueue",
+        "Tasks", "Telemetry",
         "TestSupport", "Tokens",
       ]),
     tests("TasksTests", ["Basics", "Hashing", "Reactor", "Tasks", "Telemetry", "TestSupport"]),

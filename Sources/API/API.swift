@@ -2,16 +2,19 @@
 //
 // The executable starts one `APIProcess`; the balancer and people call its routes. It calls Caching for memory, Redis
 // for the shared cache and for news of completed tasks, TaskQueue for everything that must last, Tasks for what there
-// is to run, and Tokens for `GET /token`. It is stateless but for its L1 cache, so it may be killed at any moment.
+// is to run, Backends for the compute services behind it, and Tokens for `GET /token`. It is stateless but for its L1
+// cache, so it may be killed at any moment.
 //
 //   APIProcess        start and stop
 //   APIService        what all routes share; routes stand in `APIService+….swift`, one file a group of paths
 //   ResultCache       L1 (memory) and L2 (Redis) of immutable results
 //   CompletionBoard   clients that wait for a task
+//   ComputeServices   the compute services, and requests to them
 //   Readiness         whether a task that is submitted now would be stored, and run soon
 //
 // A route is one line in `APIService.routes` and a method; a new kind of task needs nothing here.
 
+public import Backends
 public import Basics
 public import Hashing
 public import Reactor
@@ -49,6 +52,10 @@ public struct APIConfiguration: Sendable {
   public var memoryBytes = 256 << 20
   /// Clients that may wait for a task at a time; further ones get their answer at once.
   public var waitersMax = 4000
+  /// The compute services; nil knows none.
+  public var services: BackendPlan?
+  /// How long an answer of theirs may take.
+  public var servicePatience = TimeSpan.seconds(5 as UInt64)
   /// The token that allows admin calls; nil allows none by it.
   public var adminToken: String?
   /// What believes the tokens of users, and of admins; nil believes none.
@@ -102,6 +109,20 @@ public enum Limits {
   static let eventsComment = TimeSpan.seconds(15 as UInt64)
   /// The longest pause between two looks at a watched task although nobody said that there is something new.
   static let eventsCheckMax = TimeSpan.seconds(60 as UInt64)
+  /// Requests that one compute service may have in flight.
+  public static let serviceInFlightMax = 256
+  /// Idle connections kept for one of them.
+  static let serviceConnectionsKept = 64
+  /// Bytes of an answer of theirs.
+  static let serviceAnswerBytesMax = 64 << 10
+  /// How often a request is sent again that one of them may have seen.
+  static let serviceRetriesMax = 2
+  /// How long a request waits for a compute service that can be reached,
+  static let serviceWait = TimeSpan.seconds(1 as UInt64)
+  /// how often it looks for one,
+  static let serviceWaitStep = TimeSpan.milliseconds(20)
+  /// and how many may do so.
+  static let serviceWaitersMax = 1024
   /// Bytes of a string to be hashed.
   static let stringBytesMax = 1 << 20
 }

@@ -1,3 +1,4 @@
+import Backends
 import Basics
 import Glibc
 import HTTP
@@ -23,16 +24,19 @@ public final class APIProcess: Role {
     let pool = try ComputePool(width: 2, name: "helper")
     // Not those that look names up, for these may be held up by a name server that is silent.
     let digests = try ComputePool(width: 1, name: "digest")
+    let names = min(configuration.services?.names.count ?? 0, BackendLimits.lookUpThreadsMax)
+    let resolvers = names > 0 ? try ComputePool(width: names, name: "resolver") : nil
     try RoleProcess.run(holdsSecrets: true) { (reactor) throws(SystemError) in
-      let process = APIProcess(configuration, pool: pool, digests: digests, log: log, metrics: metrics, on: reactor)
+      let process = APIProcess(
+        configuration, pool: pool, digests: digests, resolvers: resolvers, log: log, metrics: metrics, on: reactor)
       try process.start(pool: pool, on: reactor)
       return process
     }
   }
 
   private init(
-    _ configuration: APIConfiguration, pool: ComputePool, digests: ComputePool, log: Logger, metrics: Metrics,
-    on reactor: isolated Reactor
+    _ configuration: APIConfiguration, pool: ComputePool, digests: ComputePool, resolvers: ComputePool?, log: Logger,
+    metrics: Metrics, on reactor: isolated Reactor
   ) {
     self.configuration = configuration
     self.log = log
@@ -41,7 +45,8 @@ public final class APIProcess: Role {
     let redis = configuration.redis.map {
       RedisClient($0, resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), on: reactor)
     }
-    service = APIService(configuration, queue: queue, redis: redis, pool: digests, log: log, metrics: metrics)
+    service = APIService(
+      configuration, queue: queue, redis: redis, pool: digests, resolvers: resolvers, log: log, metrics: metrics)
     MemoryMetrics.register(in: metrics, limitBytes: configuration.memoryBytes)
     let serverMetrics = HTTPServerMetrics(metrics)
     server = HTTPServer(
@@ -51,6 +56,7 @@ public final class APIProcess: Role {
 
   private func start(pool: ComputePool, on reactor: isolated Reactor) throws(SystemError) {
     service.queue.start(on: reactor)
+    service.services?.start(on: reactor)
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     if let redis = configuration.redis {
       subscriber = RedisSubscriber(
@@ -67,6 +73,7 @@ public final class APIProcess: Role {
   public func stop(on reactor: isolated Reactor) async {
     log.info("stopping")
     await service.end(server, within: configuration.drain, on: reactor)
+    await service.services?.stop(on: reactor)
     subscriber?.close(on: reactor)
     service.redis?.close(on: reactor)
     service.queue.close(on: reactor)

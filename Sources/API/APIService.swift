@@ -21,6 +21,8 @@ final class APIService {
   let sealer: Sealer
   let taskKeys: HMACSHA256
   let pool: ComputePool
+  /// The compute services, nil if this process was told of none.
+  let services: ComputeServices?
   private let door: Admission
   var flights = SingleFlight<TaskIdentity, FlightWaiter>()
   /// Clients that wait for a task to be over.
@@ -28,8 +30,8 @@ final class APIService {
   private let readiness: Readiness
 
   init(
-    _ configuration: APIConfiguration, queue: QueueClient, redis: RedisClient?, pool: ComputePool, log: Logger,
-    metrics: Metrics
+    _ configuration: APIConfiguration, queue: QueueClient, redis: RedisClient?, pool: ComputePool,
+    resolvers: ComputePool? = nil, log: Logger, metrics: Metrics
   ) {
     self.configuration = configuration
     self.log = log
@@ -39,6 +41,10 @@ final class APIService {
     cache = ResultCache(
       entriesMax: configuration.l1EntriesMax, bytesMax: configuration.l1BytesMax, ttl: configuration.cacheTTL,
       redis: redis, log: log.named("cache"), metrics: metrics)
+    services = configuration.services.map {
+      ComputeServices(
+        $0, patience: configuration.servicePatience, resolvers: resolvers, log: log.named("services"), metrics: metrics)
+    }
     let waiting = metrics.gauge("millrace_api_waiting_clients", "Clients that wait for a task to be over.")
     board = CompletionBoard { waiting.set($0) }
     readiness = Readiness(queue)
@@ -87,6 +93,9 @@ final class APIService {
     router.on(.get, "/hashes", .open) { (service, request, reactor) throws(Problem) in
       try await service.listHashes(request, on: reactor)
     }
+    router.on(.get, "/process", .user) { (service, request, reactor) throws(Problem) in
+      try await service.process(request, on: reactor)
+    }
     router.on(.get, "/health", .open) { (service, _, _) throws(Problem) in try service.health() }
     router.on(.get, "/cache/stats", .open) { (service, _, reactor) throws(Problem) in
       await service.cacheStatistics(on: reactor)
@@ -97,8 +106,15 @@ final class APIService {
     if let tokens = service.configuration.tokens, service.configuration.issuesTokens {
       router.on(.get, "/token", .open) { (service, _, _) throws(Problem) in try service.issueToken(by: tokens) }
     }
-    router.addOperatorEndpoints(metrics: metrics) { (service, reactor) in await service.readiness.state(on: reactor) }
+    router.addOperatorEndpoints(metrics: metrics) { (service, reactor) in await service.state(on: reactor) }
     return router
+  }
+
+  /// What is missing, and what is done without: hashes do without compute services.
+  private func state(on reactor: isolated Reactor) async -> RoleState {
+    var state = await readiness.state(on: reactor)
+    if services?.isAnyFit(at: reactor.now) == false { state.degraded.append("a compute service") }
+    return state
   }
 
   /// Lets the requests that `server` has in progress end. Those that wait for a task end at once.

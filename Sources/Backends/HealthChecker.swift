@@ -60,6 +60,7 @@ public final class HealthChecker {
 
   private func watchNew(in set: BackendSet, on reactor: isolated Reactor) {
     watched.removeAll { old in !set.entries.contains { $0 === old } }
+    client.closeIdle(but: set.entries.map(\.address), on: reactor)
     for entry in set.entries where !watched.contains(where: { $0 === entry }) {
       watched.append(entry)
       let pause = Pause()

@@ -124,7 +124,7 @@ public final class Launch: Role {
     let stores = [keep(stack.postgres, on: reactor), keep(stack.redis, on: reactor)]
     try await untilReady(stores, on: reactor)
     try await runErrand(stack.migration, "migrate", on: reactor)
-    let roles = (stack.apis + stack.workers + [stack.balancer]).map { keep($0, on: reactor) }
+    let roles = (stack.apis + stack.workers + stack.services + [stack.balancer]).map { keep($0, on: reactor) }
     try await untilReady(roles, on: reactor)
   }
 
@@ -235,7 +235,9 @@ public final class Launch: Role {
       isLetGo.end()
     }
     await isLetGo.wait(until: reactor.now + Limits.streamsPatience, on: reactor)
-    for group in [stack.apis, stack.workers, [stack.redis], [stack.postgres]] { await stop(group, on: reactor) }
+    for group in [stack.apis, stack.services, stack.workers, [stack.redis], [stack.postgres]] {
+      await stop(group, on: reactor)
+    }
     await front.value
     unlink(folder.processes)
     printer.settle()

@@ -86,6 +86,8 @@ public struct LauncherConfiguration: Sendable {
   public var apiCount = 3
   /// How many workers, 1 or more.
   public var workerCount = 3
+  /// How many compute services.
+  public var serviceCount = 2
   /// The redis.conf to start Redis with.
   public var redisConfiguration: String
   /// Whether log lines are JSON instead of text.
@@ -94,7 +96,7 @@ public struct LauncherConfiguration: Sendable {
   public var isVerbose = false
   /// Variables for all children, to begin with.
   public var environment: [String: String] = [:]
-  /// Variables for the balancer, the API processes and the workers.
+  /// Variables for the balancer, the API processes, the workers and the compute services.
   public var roleEnvironments: [String: [String: String]] = [:]
 
   /// Looks whether a role could start with this command line and environment; called for each before anything starts.

@@ -8,6 +8,7 @@ struct Stack {
   let migration: ChildStarter.Start
   let apis: [ChildDescription]
   let workers: [ChildDescription]
+  let services: [ChildDescription]
   let balancer: ChildDescription
 
   /// Describes everything; takes a port for each role, the wished one or, if that is taken, a free one.
@@ -25,31 +26,31 @@ struct Stack {
     postgres = server.child(environment: common)
     redis = try Stack.redis(configuration, folder, common)
     migration = role(["migrate"])
-    var apis: [ChildDescription] = []
-    for number in 1...configuration.apiCount {
-      let (name, port) = ("api-\(number)", Stack.port(near: Int(configuration.port) + number))
-      apis.append(
-        ChildDescription(
-          name: name,
-          start: role([
-            "api", "--gateway-id", name, "--listen", "unix:\(folder.run)/\(name).sock", "--listen", "127.0.0.1:\(port)",
-          ]), readiness: .http(try Stack.socket(folder, name)), place: "http://127.0.0.1:\(port)"))
+    // A role that listens at a socket of its own, and for people on the port at this distance from the balancer's.
+    func child(_ name: String, _ distance: Int, _ arguments: [String]) throws(LaunchError) -> ChildDescription {
+      let port = Stack.port(near: Int(configuration.port) + distance)
+      return ChildDescription(
+        name: name,
+        start: role(arguments + ["--listen", Stack.place(folder, name), "--listen", "127.0.0.1:\(port)"]),
+        readiness: .http(try Stack.socket(folder, name)), place: "http://127.0.0.1:\(port)")
     }
-    var workers: [ChildDescription] = []
+    var (apis, workers, services) = ([ChildDescription](), [ChildDescription](), [ChildDescription]())
+    let names = (0..<configuration.serviceCount).map { "service-\($0 + 1)" }
+    // Our own instances read a short request in one go, so a reset means that they have not read it.
+    let known = names.flatMap { ["--service", "\($0)=\(Stack.place(folder, $0))?resets=unread"] }
+    for number in 1...configuration.apiCount {
+      apis.append(try child("api-\(number)", number, ["api", "--gateway-id", "api-\(number)"] + known))
+    }
     for number in 1...configuration.workerCount {
       let name = "worker-\(number)"
-      let port = Stack.port(near: Int(configuration.port) + configuration.apiCount + number)
-      workers.append(
-        ChildDescription(
-          name: name,
-          start: role([
-            "worker", "--worker-name", name, "--listen", "unix:\(folder.run)/\(name).sock", "--listen",
-            "127.0.0.1:\(port)",
-          ]), readiness: .http(try Stack.socket(folder, name)), place: "http://127.0.0.1:\(port)"))
+      workers.append(try child(name, configuration.apiCount + number, ["worker", "--worker-name", name]))
     }
-    (self.apis, self.workers) = (apis, workers)
-    // Our own instances read a short request in one go, so a reset means that they have not read it.
-    let backends = apis.flatMap { ["--backend", "\($0.name)=unix:\(folder.run)/\($0.name).sock?resets=unread"] }
+    for (number, name) in names.enumerated() {
+      let distance = configuration.apiCount + configuration.workerCount + 1 + number
+      services.append(try child(name, distance, ["service", "--service-id", name]))
+    }
+    (self.apis, self.workers, self.services) = (apis, workers, services)
+    let backends = apis.flatMap { ["--backend", "\($0.name)=\(Stack.place(folder, $0.name))?resets=unread"] }
     let reachable = ["0.0.0.0": "127.0.0.1", "::": "::1"][configuration.host] ?? configuration.host
     guard let address = SocketAddress(ip: reachable, port: configuration.port) else {
       throw LaunchError("'\(configuration.host)' is no address to listen on", .configuration)
@@ -62,18 +63,19 @@ struct Stack {
 
   /// The roles' own command lines, without the program, and what each finds in its environment.
   var roles: [(arguments: [String], environment: [String: String])] {
-    ([migration] + (apis + workers + [balancer]).map(\.start)).map {
+    ([migration] + (apis + workers + services + [balancer]).map(\.start)).map {
       (Array($0.arguments.dropFirst()), $0.environment)
     }
   }
 
-  var all: [ChildDescription] { [postgres, redis] + apis + workers + [balancer] }
+  var all: [ChildDescription] { [postgres, redis] + apis + workers + services + [balancer] }
 
   private static func environment(_ configuration: LauncherConfiguration, _ folder: DataFolder) -> [String: String] {
     // What somebody has set for another PostgreSQL or Redis must not lead these processes there.
     // So must not what a service manager has said to the launcher alone.
     let foreign = [
-      "PG", "REDIS_", "SECRET_KEY", "TOKEN_KEYS", "MILLRACE_LISTEN", "BACKENDS", "DB_PASSWORD", "NOTIFY_SOCKET",
+      "PG", "REDIS_", "SECRET_KEY", "TOKEN_KEYS", "MILLRACE_LISTEN", "BACKENDS", "SERVICES", "DB_PASSWORD",
+      "NOTIFY_SOCKET",
       "WATCHDOG_",
       "LISTEN_",
     ]
@@ -106,6 +108,8 @@ struct Stack {
         ], environment: environment, user: nil, deathSignal: SIGKILL),
       readiness: .redis(try socket(folder, "redis")), place: "redis-cli -s \(Shell.quoted(path))")
   }
+
+  private static func place(_ folder: DataFolder, _ name: String) -> String { "unix:\(folder.run)/\(name).sock" }
 
   private static func socket(_ folder: DataFolder, _ name: String) throws(LaunchError) -> SocketAddress {
     guard let address = SocketAddress(unixPath: "\(folder.run)/\(name).sock") else {

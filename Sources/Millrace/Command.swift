@@ -1,6 +1,7 @@
 /// What `millrace` can be told to do, as its first argument.
 enum Command: String, CaseIterable {
-  case up, status, balance, api, worker, tasks, queue, workers, migrate, token, bench, config, doctor, healthcheck,
+  case up, status, balance, api, worker, service, tasks, queue, workers, migrate, token, bench, config, doctor,
+    healthcheck,
     version
 
   /// The version of the program.
@@ -14,6 +15,7 @@ enum Command: String, CaseIterable {
     case .balance: "reverse proxy and load balancer; works alone, in front of any HTTP servers"
     case .api: "the HTTP API for hash tasks"
     case .worker: "computes queued tasks"
+    case .service: "a small compute service, of which the API asks one for GET /process"
     case .tasks: "list, show, watch, cancel, retry and purge tasks"
     case .queue: "show what is in the queue; pause, resume and limit kinds of tasks"
     case .workers: "show who works; quiet, resume, limit and stop workers"
@@ -44,14 +46,14 @@ enum Command: String, CaseIterable {
   var operandsMax: Int { operands.last?.hasSuffix("...") == true ? .max : operands.count }
 
   /// Whether a signal stops it in good order.
-  var watchesSignals: Bool { [.up, .balance, .api, .worker, .bench].contains(self) }
+  var watchesSignals: Bool { [.up, .balance, .api, .worker, .service, .bench].contains(self) }
 
   /// Command lines that show what it is good for.
   var examples: [(line: String, meaning: String)] {
     switch self {
     case .up:
       [
-        ("millrace up", "1 balancer, 3 API processes, 3 workers on http://127.0.0.1:8000"),
+        ("millrace up", "1 balancer, 3 API processes, 3 workers, 2 services on http://127.0.0.1:8000"),
         ("millrace up --port 9000 --workers 8 --data /var/lib/millrace", "elsewhere, with more workers"),
         ("millrace up --rate-limit 0", "without the rate limit, to measure it"),
       ]
@@ -85,6 +87,11 @@ enum Command: String, CaseIterable {
           "DB_HOST=db REDIS_HOST=cache SECRET_KEY_FILE=secret.key millrace worker --worker-name worker-7",
           "one more worker"
         )
+      ]
+    case .service:
+      [
+        ("millrace service --port 8081 --service-id service-1", "one service; --service 127.0.0.1:8081 tells the API"),
+        ("millrace service --port 8082 --process-delay-ms 3000", "a slow one, to see what becomes of requests"),
       ]
     case .tasks:
       [

@@ -13,6 +13,14 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     self.code = code
   }
 
+  /// Whether this process or its machine has run out of something that comes back: nobody else is to blame.
+  public var isShortage: Bool {
+    switch code {
+    case EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, ENOSPC: true
+    default: false
+    }
+  }
+
   /// `connect: Connection refused`
   public var description: String { "\(call): \(String(cString: strerror(code)))" }
 

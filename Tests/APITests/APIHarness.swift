@@ -73,6 +73,7 @@ final class APIHarness: QueueListener {
       await reactor.sleep(for: .milliseconds(1))
     }
     let service = APIService(configuration, queue: queue, redis: redis, pool: pool, log: quiet, metrics: metrics)
+    service.services?.start(on: reactor)
     let server = HTTPServer(
       handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics), log: quiet)
     let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
@@ -178,6 +179,7 @@ final class APIHarness: QueueListener {
   func stop(on reactor: isolated Reactor) async {
     client.closeIdle(on: reactor)
     await service.end(server, within: .seconds(10 as UInt64), on: reactor)
+    await service.services?.stop(on: reactor)
     service.redis?.close(on: reactor)
     service.queue.close(on: reactor)
     worker.close(on: reactor)

@@ -124,3 +124,13 @@ final class SameCrowd {
     for client in clients { await client.value }
   }
 }
+
+/// Looks again and again whether something `isSo`, for what nobody but a process's answers or its log tells of.
+/// - Throws: `CancellationError` if it does not come about in a minute.
+func wait(on reactor: isolated Reactor, until isSo: () throws -> Bool) async throws {
+  let deadline = reactor.now + .seconds(60 as UInt64)
+  while try !isSo() {
+    guard reactor.now < deadline else { throw CancellationError() }
+    await reactor.sleep(for: .milliseconds(10))
+  }
+}

@@ -60,7 +60,8 @@ final class System: @unchecked Sendable {
     let arguments =
       ["-c", preparation + "; exec \"$0\" \"$@\"", executable]
       + [
-        "up", "--data", self.folder + "/data", "--port", "\(port)", "--api", "1", "--workers", "1", "--rate-limit", "0",
+        "up", "--data", self.folder + "/data", "--port", "\(port)", "--api", "1", "--workers", "1", "--services", "1",
+        "--rate-limit", "0",
       ]
       + flags
     pid = try ChildProcess.start("/bin/sh", arguments, output: output)

@@ -156,13 +156,11 @@ extension HTTP1Session {
       fresh.begin(for: self, on: reactor)
       return exchange.backendChosen(isConnected: !fresh.isConnecting, isReused: false)
     } catch {
-      switch error.code {
-      case EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, ENOSPC:
+      if error.isShortage {
         giveUp(entry)
         return exchange.resourcesLacked()
-      case EAGAIN: return exchange.connectDeferred()
-      default: return exchange.connectFailed()
       }
+      return error.code == EAGAIN ? exchange.connectDeferred() : exchange.connectFailed()
     }
   }
 

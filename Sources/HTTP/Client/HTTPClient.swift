@@ -3,17 +3,18 @@ public import Basics
 import HTTPSyntax
 public import Reactor
 
-/// A small client for health checks, tools and tests: one request, one response, connections kept for the next one.
+/// A small client for health checks, compute services, tools and tests: one request, one response, connections kept for
+/// the next one.
 /// The balancer's byte path has its own.
 public final class HTTPClient {
-  /// Idle connections kept for one address.
-  static let idleMax = 8
   private let bodyBytesMax: Int
+  private let idleMax: Int
   private var idle: [String: [Stream]] = [:]
 
-  /// A client that takes bodies up to `bodyBytesMax` bytes.
-  public init(bodyBytesMax: Int = 16 << 20) {
+  /// A client that takes bodies up to `bodyBytesMax` bytes and keeps up to `idleMax` idle connections for one address.
+  public init(bodyBytesMax: Int = 16 << 20, idleMax: Int = 8) {
     self.bodyBytesMax = bodyBytesMax
+    self.idleMax = idleMax
   }
 
   /// Sends `request` to `address` and waits for the response. If a kept connection turns out to have been closed by the
@@ -55,6 +56,15 @@ public final class HTTPClient {
     return nil
   }
 
+  /// Closes the kept connections but for those to `addresses`: for whoever asks servers that come and go.
+  public func closeIdle(but addresses: [SocketAddress], on reactor: isolated Reactor) {
+    let kept = Set(addresses.map(\.description))
+    for (address, streams) in idle where !kept.contains(address) {
+      for stream in streams { stream.close(on: reactor) }
+      idle[address] = nil
+    }
+  }
+
   /// Closes the kept connections.
   public func closeIdle(on reactor: isolated Reactor) {
     for streams in idle.values {
@@ -72,7 +82,7 @@ public final class HTTPClient {
     do throws(HTTPClientError) {
       let reader = ResponseReader(stream: stream, bodyBytesMax: bodyBytesMax)
       let response = try await reader.read(answering: request.method, until: deadline, on: reactor)
-      if reader.keepsAlive, stream.input.isEmpty, idle[key, default: []].count < HTTPClient.idleMax {
+      if reader.keepsAlive, stream.input.isEmpty, idle[key, default: []].count < idleMax {
         stream.releaseMemory()
         idle[key, default: []].append(stream)
       } else {

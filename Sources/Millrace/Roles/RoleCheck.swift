@@ -10,6 +10,7 @@ enum RoleCheck {
     switch command {
     case .balance: _ = try BalancerRole.plan(configuration)
     case .api: _ = try TaskRoles.planAPI(configuration)
+    case .service: _ = try ServiceRole.plan(configuration)
     case .worker: _ = try TaskRoles.planWorker(configuration)
     default: break
     }

@@ -1,4 +1,5 @@
 import API
+import Backends
 import Basics
 import Glibc
 import Hashing
@@ -43,6 +44,13 @@ enum TaskRoles {
     }
     api.waitersMax = configuration.text(.waitersMax).flatMap { Int($0) } ?? waitersMax(apis: 1)
     api.parameters.argon2.memoryKiB = UInt32(configuration.integer(.argon2MemoryKiB))
+    let (services, names) = try configuration.backends(.services)
+    if !services.isEmpty || !names.isEmpty {
+      var plan = BackendPlan(services, names: names, agent: "millrace-api", metricsPrefix: "millrace_services")
+      plan.inFlightMax = API.Limits.serviceInFlightMax
+      api.services = plan
+    }
+    api.servicePatience = .seconds(configuration.decimal(.serviceTimeout))
     api.adminToken = configuration.text(.adminToken)
     api.trustsLoopback = configuration.isOn(.adminTrustLoopback)
     api.tokens = try configuration.tokens(log)

@@ -15,12 +15,13 @@ enum Up {
     launcher.host = try HostName.listening(configuration.text(.host) ?? "", port: launcher.port).host
     launcher.apiCount = configuration.integer(.apiCount)
     launcher.workerCount = configuration.integer(.workerCount)
+    launcher.serviceCount = configuration.integer(.serviceCount)
     // People start it and look at it, also through a pipe: the default is text.
     let logs = configuration.choice(.logs)
     launcher.logsAreJSON = logs == "json" || logs == "auto" && isatty(STDOUT_FILENO) == 0
     launcher.isVerbose = configuration.isOn(.verbose)
     launcher.environment = Files.environment
-    for role in [Command.migrate, .balance, .api, .worker] {
+    for role in [Command.migrate, .balance, .api, .worker, .service] {
       launcher.roleEnvironments[role.rawValue] = configuration.environment(for: role)
     }
     if configuration.text(.waitersMax) == nil {

@@ -5,7 +5,7 @@ import TaskQueue
 import Tasks
 import Tokens
 
-private let roles: Set<Command> = [.balance, .api, .worker]
+private let roles: Set<Command> = [.balance, .api, .worker, .service]
 private let database: Set<Command> = [.api, .worker, .tasks, .queue, .workers, .migrate, .bench, .doctor]
 private let databaseAndUp = database.union([.up])
 private let tasks: Set<Command> = [.api, .worker]
@@ -21,13 +21,15 @@ extension Setting {
 
   // Where to listen.
   static let port = Setting(
-    "port", "MILLRACE_PORT", .integer(1...65535), "8000", [.up, .balance], "the port that everything enters through")
+    "port", "MILLRACE_PORT", .integer(1...65535), "8000", [.up, .balance, .service],
+    "the port that everything enters through; of a service the one it listens on")
   static let host = Setting(
-    "host", "MILLRACE_HOST", .text(.any), "127.0.0.1", [.up, .balance],
+    "host", "MILLRACE_HOST", .text(.any), "127.0.0.1", [.up, .balance, .service],
     "the address to listen on, or a name of one; 0.0.0.0 lets other machines in")
   static let listen = Setting(
-    "listen", "MILLRACE_LISTEN", .list, nil, tasks,
-    "where to listen, HOST:PORT or unix:/path; may be given several times")
+    "listen", "MILLRACE_LISTEN", .list, nil, [.api, .worker, .service],
+    "where to listen, HOST:PORT or unix:/path; may be given several times; of a service in the place of MILLRACE_HOST "
+      + "and MILLRACE_PORT")
   static let reactors = Setting(
     "reactors", "MILLRACE_REACTORS", .integer(1...64), nil, [.up, .balance],
     "the balancer's event-loop threads; one for each processor unless set")
@@ -59,6 +61,21 @@ extension Setting {
   static let healthPath = Setting(
     "health-path", "MILLRACE_HEALTH_PATH", .text(.requestPath), "/health", [.up, .balance],
     "the path that a server answers with 200 to 399 when it is well")
+
+  // Compute services.
+  static let services = Setting(
+    "service", "SERVICES", .list, nil, [.api],
+    "a compute service, [NAME=]HOST:PORT or [NAME=]unix:/path, or all that a name leads to, [NAME=]dns:HOST:PORT, "
+      + "looked up every 2 s; may be given several times")
+  static let serviceTimeout = Setting(
+    "service-timeout", "SERVICE_TIMEOUT", .decimal(0.01...50), "5", [.up, .api],
+    "how long the API waits for an answer of a compute service, in seconds")
+  static let serviceId = Setting(
+    "service-id", "SERVICE_ID", .text(.name), nil, [.service],
+    "this compute service's name in answers; the machine's unless set")
+  static let processDelay = Setting(
+    "process-delay-ms", "PROCESS_DELAY_MS", .integer(0...600_000), "0", [.up, .service],
+    "how long a compute service takes for each answer, in milliseconds, to see what becomes of requests")
 
   // Who is an admin.
   static let adminToken = Setting(
@@ -181,6 +198,8 @@ extension Setting {
     "api", "MILLRACE_API", .integer(1...64), "3", [.up], "how many API processes are started")
   static let workerCount = Setting(
     "workers", "MILLRACE_WORKERS", .integer(1...64), "3", [.up], "how many workers are started")
+  static let serviceCount = Setting(
+    "services", "MILLRACE_SERVICES", .integer(0...64), "2", [.up], "how many compute services are started")
   static let dataFolder = Setting(
     "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up, .status, .token, .tasks, .queue, .workers, .doctor],
     "the folder for everything that is kept")
@@ -194,7 +213,7 @@ extension Setting {
   // Everybody who serves.
   static let memoryMiB = Setting(
     "memory-mib", "MILLRACE_MEMORY_MIB", .integer(64...1_048_576), "256",
-    [.up, .balance, .api, .worker],
+    [.up, .balance, .api, .worker, .service],
     "memory in MiB that one process may take, beside argon2's; the slowest clients are parted with to keep to it")
 
   // Measurements.
@@ -227,8 +246,11 @@ extension Setting {
 
   /// Every setting there is, in the order they are shown.
   static let all: [Setting] = [
-    port, host, listen, reactors, apiCount, workerCount, dataFolder, redisConfiguration, logs, logLevel, verbose,
-    backends, strategy, rateLimit, rateWindow, exposeBackend, backendInFlight, via, healthPath, adminToken,
+    port, host, listen, reactors, apiCount, workerCount, serviceCount, dataFolder, redisConfiguration, logs, logLevel,
+    verbose,
+    backends, strategy, rateLimit, rateWindow, exposeBackend, backendInFlight, via, healthPath, services,
+    serviceTimeout,
+    serviceId, processDelay, adminToken,
     adminTrustLoopback, tokenKeysFile, tokenIssuer, tokenAudience, allowUnexpiring, tokenTTL, tokenEndpoint,
     tokenSubject, tokenScope, tokenAlgorithm, tokenDropFormer, gatewayId, workerName, secretKey, resultRetention,
     cacheTTL, cacheEntries, cacheMiB, waitersMax,

@@ -53,14 +53,6 @@ import Testing
     client.closeIdle(on: reactor)
   }
 
-  private static func wait(on reactor: isolated Reactor, until isSo: () throws -> Bool) async throws {
-    let deadline = reactor.now + .seconds(60 as UInt64)
-    while try !isSo() {
-      guard reactor.now < deadline else { throw CancellationError() }
-      await reactor.sleep(for: .milliseconds(10))
-    }
-  }
-
   @Test func serversComeAndGoWithTheirNameAndNoRequestFails() async throws {
     let folder = TemporaryFolder()
     let (hosts, rules, log) = (folder.path + "/hosts", folder.path + "/rules", folder.path + "/log")
@@ -89,7 +81,7 @@ import Testing
     }
     try await onReactor { reactor in
       let first = try Self.server(Host("1"), "127.1.0.1:\(port + 1)", on: reactor)
-      try await Self.wait(on: reactor) { try says("backend=app-1 old=unchecked new=up") }
+      try await wait(on: reactor) { try says("backend=app-1 old=unchecked new=up") }
       let tally = Tally()
       let address = try #require(SocketAddress("127.0.0.1:\(port)"))
       let clients = (0..<4).map { _ in
@@ -99,23 +91,23 @@ import Testing
       let newcomer = Host("2", isWell: false)
       let second = try Self.server(newcomer, "127.1.0.2:\(port + 1)", on: reactor)
       try lead(to: "127.1.0.1", "127.1.0.2")
-      try await Self.wait(on: reactor) { try says("joined=127.1.0.2:\(port + 1)") }
+      try await wait(on: reactor) { try says("joined=127.1.0.2:\(port + 1)") }
       let seen = tally.answers["1", default: 0] + 50
-      try await Self.wait(on: reactor) { tally.answers["1", default: 0] >= seen }
+      try await wait(on: reactor) { tally.answers["1", default: 0] >= seen }
       #expect(tally.answers["2"] == nil)
       newcomer.isWell = true
-      try await Self.wait(on: reactor) { tally.answers["2"] != nil }
+      try await wait(on: reactor) { tally.answers["2"] != nil }
       // Whoever leaves gets nothing more, though it is still there; what it has it finishes.
       try lead(to: "127.1.0.2")
-      try await Self.wait(on: reactor) { try says("left=127.1.0.1:\(port + 1)") }
+      try await wait(on: reactor) { try says("left=127.1.0.1:\(port + 1)") }
       let some = tally.answers["2", default: 0] + 50
-      try await Self.wait(on: reactor) { tally.answers["2", default: 0] >= some }
+      try await wait(on: reactor) { tally.answers["2", default: 0] >= some }
       let ones = tally.answers["1", default: 0]
       // A name that leads nowhere says nothing of the servers.
       try lead()
-      try await Self.wait(on: reactor) { try says("a name is not found") }
+      try await wait(on: reactor) { try says("a name is not found") }
       let more = tally.answers["2", default: 0] + 50
-      try await Self.wait(on: reactor) { tally.answers["2", default: 0] >= more }
+      try await wait(on: reactor) { tally.answers["2", default: 0] >= more }
       tally.isOver = true
       for client in clients { await client.value }
       #expect(tally.answers["1"] == ones)

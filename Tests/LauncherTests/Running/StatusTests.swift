@@ -45,10 +45,10 @@ import Testing
     let well = try await status(system)
     #expect(well.code == 0, "\(well.output)")
     let rows = well.output.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
-    #expect(rows.map(\.first) == ["up", "postgres", "redis", "api-1", "worker-1", "balancer", "0"])
+    #expect(rows.map(\.first) == ["up", "postgres", "redis", "api-1", "worker-1", "service-1", "balancer", "0"])
     #expect(rows[0][1] == "\(system.pid)")
     for row in rows.dropLast() { #expect(row[2] == "well", "\(row)") }
-    #expect(rows[5][3] == "http://127.0.0.1:\(system.port)")
+    #expect(rows[6][3] == "http://127.0.0.1:\(system.port)")
     #expect(well.output.hasSuffix("  0 queued, 0 to be tried again later, 0 running (worker-1 0)\n"))
 
     // One that answers nobody, with a task that nobody takes.

@@ -56,8 +56,8 @@ import Testing
     try #require(await system.waitFor("Ready"), "\(system.output)")
     let text = String(repeating: "x", count: 1 << 16)
     #expect(try await system.post("/hash/md5?wait=10", #"{"string":"\#(text)"}"#).contains("completed"))
-    let places = system.output.matches(of: /(?m)^ +(balancer|api|worker)\S* +\d+ +(http:\S+)$/)
-    #expect(Set(places.map(\.1)) == ["balancer", "api", "worker"])
+    let places = system.output.matches(of: /(?m)^ +(balancer|api|worker|service)\S* +\d+ +(http:\S+)$/)
+    #expect(Set(places.map(\.1)) == ["balancer", "api", "worker", "service"])
     for place in places {
       let limit = try await numbers(of: "millrace_memory_limit_bytes", at: place.2)[""]
       #expect(limit == Double((place.1 == "worker" ? 228 : 128) << 20), "\(place.0)")

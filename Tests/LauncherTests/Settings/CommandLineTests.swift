@@ -8,7 +8,7 @@ import Testing
     #expect(try await run(["version"]).code == 0)
     #expect(try await run(["--help"]).output.hasPrefix("Millrace: a load balancer"))
     #expect(try await run([]).code == 0)
-    for command in ["up", "balance", "api", "worker", "migrate", "doctor", "healthcheck", "config"] {
+    for command in ["up", "balance", "api", "worker", "service", "migrate", "doctor", "healthcheck", "config"] {
       let (code, output) = try await run([command, "--help"])
       #expect(code == 0 && output.contains("Usage: millrace \(command)"))
     }

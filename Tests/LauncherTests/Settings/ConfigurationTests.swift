@@ -117,7 +117,8 @@ private func configuration(
     let known = Set(Setting.all.map(\.variable))
     let names = """
       DB_NAME DB_USER DB_PASSWORD DB_HOST DB_PORT DB_CONNECTION_RETRIES DB_BASE_BACKOFF DB_USER_CONNECTION_LIMIT \
-      APP_NAME WORKER_NAME LB_STRATEGY RATE_LIMIT_REQUESTS RATE_LIMIT_WINDOW GATEWAY_ID CACHE_TTL BACKENDS ADMIN_TOKEN
+      APP_NAME WORKER_NAME LB_STRATEGY RATE_LIMIT_REQUESTS RATE_LIMIT_WINDOW GATEWAY_ID \
+      SERVICE_ID SERVICES PROCESS_DELAY_MS CACHE_TTL BACKENDS ADMIN_TOKEN
       """
     for name in names.split(separator: " ") { #expect(known.contains(String(name)), "\(name)") }
   }
