@@ -61,6 +61,7 @@ let package = Package(
     room("Caching", ["Basics"]),
     room("Tasks", ["Basics", "Telemetry", "Reactor", "Hashing"]),
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"], optimized),
+    room("DataItems", ["Basics", "Telemetry", "Reactor", "Postgres"]),
     room("Tokens", ["Basics", "Hashing"]),
     room("Backends", ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Balancing"]),
     room("Roles", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Tokens"]),
@@ -76,7 +77,7 @@ let package = Package(
       "API",
       [
         "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Redis", "Balancing", "Caching", "Hashing", "Tasks",
-        "TaskQueue", "Backends", "Tokens", "Roles",
+        "TaskQueue", "DataItems", "Backends", "Tokens", "Roles",
       ]),
     room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Redis", "Hashing", "Tasks", "TaskQueue", "Roles"]),
     room("ComputeService", ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Roles"]),
@@ -87,7 +88,7 @@ let package = Package(
     .executableTarget(
       name: "Millrace",
       dependencies: [
-        "CLinux", "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "Hashing",
+        "CLinux", "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "DataItems", "Hashing",
         "Balancing", "Backends", "Tokens", "Balancer", "API", "Worker", "ComputeService",
         "Launcher", "LoadTest",
       ], swiftSettings: settings),
@@ -99,12 +100,14 @@ let package = Package(
     tests(
       "APITests",
       [
-        "API", "Backends", "Basics", "ComputeService", "HTTP", "Hashing", "Postgres", "Reactor", "Redis", "TaskQueue",
+        "API", "Backends", "Basics", "Caching", "ComputeService", "DataItems", "HTTP", "Hashing", "Postgres", "Reactor",
+        "Redis", "TaskQueue",
         "Tasks", "Telemetry",
         "TestSupport", "Tokens",
       ]),
     tests("TasksTests", ["Basics", "Hashing", "Reactor", "Tasks", "Telemetry", "TestSupport"]),
     tests("TaskQueueTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TaskQueue", "TestSupport"], optimized),
+    tests("DataItemsTests", ["Basics", "DataItems", "Postgres", "Reactor", "Telemetry", "TestSupport"]),
     tests("PostgresTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TestSupport"]),
     tests("BasicsTests", ["Basics"]),
     tests("TelemetryTests", ["Basics", "Telemetry"]),

@@ -1,12 +1,13 @@
 // API: the HTTP interface for hash tasks: validates, answers from the cache, queues, and lets clients wait.
 //
 // The executable starts one `APIProcess`; the balancer and people call its routes. It calls Caching for memory, Redis
-// for the shared cache and for news of completed tasks, TaskQueue for everything that must last, Tasks for what there
-// is to run, Backends for the compute services behind it, and Tokens for `GET /token`. It is stateless but for its L1
-// cache, so it may be killed at any moment.
+// for the shared cache and for news of others, TaskQueue and DataItems for everything that must last, Tasks for what
+// there is to run, Backends for the compute services behind it, and Tokens for `GET /token`. It is stateless but for
+// its L1 caches, so it may be killed at any moment.
 //
 //   APIProcess        start and stop
 //   APIService        what all routes share; routes stand in `APIService+….swift`, one file a group of paths
+//   Data/             the values of `GET /data`, and their cache of three levels
 //   ResultCache       L1 (memory) and L2 (Redis) of immutable results
 //   CompletionBoard   clients that wait for a task
 //   ComputeServices   the compute services, and requests to them
@@ -52,6 +53,8 @@ public struct APIConfiguration: Sendable {
   public var memoryBytes = 256 << 20
   /// Clients that may wait for a task at a time; further ones get their answer at once.
   public var waitersMax = 4000
+  /// How long reading a value of `GET /data` takes on purpose.
+  public var dataDelay = TimeSpan.milliseconds(0)
   /// The compute services; nil knows none.
   public var services: BackendPlan?
   /// How long an answer of theirs may take.
@@ -109,6 +112,32 @@ public enum Limits {
   static let eventsComment = TimeSpan.seconds(15 as UInt64)
   /// The longest pause between two looks at a watched task although nobody said that there is something new.
   static let eventsCheckMax = TimeSpan.seconds(60 as UInt64)
+  /// The key of `GET /data` without one.
+  static let dataKeyUsual = "default"
+  /// The longest that a client may have a value answered from caches, in seconds.
+  static let dataLifetimeSecondsMax = 3600
+  /// Bytes of a request body with a value, each byte of which may be escaped in six.
+  static let dataBodyBytesMax = (256 << 10) + 1024
+  /// Values that a process keeps in memory.
+  static let dataEntriesMax = 50_000
+  /// For how long it is remembered that a value was put into Redis: longer than news of a change are on their way.
+  static let dataRecent = TimeSpan.seconds(5 as UInt64)
+  /// Of how many.
+  static let dataRecentMax = 65_536
+  /// Changes that Redis can be told of later, one by one.
+  static let dataUntoldMax = 1000
+  /// How long others are tried to be told of a change before it is answered that they could not be,
+  static let dataTellPatience = TimeSpan.seconds(10 as UInt64)
+  /// and how often.
+  static let dataTellPause = TimeSpan.milliseconds(50)
+  /// After this time everybody has noticed that Redis is gone: after two seconds of silence and one without an answer.
+  static let dataLossSeen = TimeSpan.seconds(4 as UInt64)
+  /// For so long who hears again does not rely on it: after two seconds at most everybody else tries to do so, too.
+  static let dataTrust = TimeSpan.seconds(5 as UInt64)
+  /// How soon it is tried to tell them later.
+  static let dataTellAgain = TimeSpan.milliseconds(250)
+  /// How often what has expired is removed beside the values, at the least.
+  static let dataPrunePause = TimeSpan.seconds(60 as UInt64)
   /// Requests that one compute service may have in flight.
   public static let serviceInFlightMax = 256
   /// Idle connections kept for one of them.

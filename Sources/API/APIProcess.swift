@@ -56,12 +56,13 @@ public final class APIProcess: Role {
 
   private func start(pool: ComputePool, on reactor: isolated Reactor) throws(SystemError) {
     service.queue.start(on: reactor)
+    service.data.start(on: reactor)
     service.services?.start(on: reactor)
     for address in configuration.endpoints { try server.listen(on: address, on: reactor) }
     if let redis = configuration.redis {
       subscriber = RedisSubscriber(
         redis,
-        channels: [RedisNames.doneChannel, RedisNames.changedChannel, RedisNames.clearChannel].map { Array($0.utf8) },
+        channels: APIService.channels.map { Array($0.utf8) },
         resolver: Resolver(pool: pool), logger: log, metrics: RedisMetrics(metrics), receiver: service, on: reactor)
     }
     log.info(
@@ -75,6 +76,7 @@ public final class APIProcess: Role {
     await service.end(server, within: configuration.drain, on: reactor)
     await service.services?.stop(on: reactor)
     subscriber?.close(on: reactor)
+    service.data.close(on: reactor)
     service.redis?.close(on: reactor)
     service.queue.close(on: reactor)
     log.info("stopped")

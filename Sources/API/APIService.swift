@@ -1,5 +1,6 @@
 import Basics
 import Caching
+import DataItems
 import HTTP
 import HTTPSyntax
 import Hashing
@@ -17,6 +18,7 @@ final class APIService {
   let queue: QueueClient
   let redis: RedisClient?
   let cache: ResultCache
+  let data: DataCache
   let board: CompletionBoard
   let sealer: Sealer
   let taskKeys: HMACSHA256
@@ -41,6 +43,9 @@ final class APIService {
     cache = ResultCache(
       entriesMax: configuration.l1EntriesMax, bytesMax: configuration.l1BytesMax, ttl: configuration.cacheTTL,
       redis: redis, log: log.named("cache"), metrics: metrics)
+    data = DataCache(
+      DataStore(configuration.queue.postgres, pool: pool, log: log.named("data"), metrics: metrics), redis: redis,
+      bytesMax: configuration.l1BytesMax / 4, delay: configuration.dataDelay, log: log.named("data"), metrics: metrics)
     services = configuration.services.map {
       ComputeServices(
         $0, patience: configuration.servicePatience, resolvers: resolvers, log: log.named("services"), metrics: metrics)
@@ -92,6 +97,16 @@ final class APIService {
     }
     router.on(.get, "/hashes", .open) { (service, request, reactor) throws(Problem) in
       try await service.listHashes(request, on: reactor)
+    }
+    router.on(.get, "/data", .user) { (service, request, reactor) throws(Problem) in
+      try await service.showData(request, on: reactor)
+    }
+    router.on(.put, "/data/{key}", .user, bodyBytesMax: Limits.dataBodyBytesMax) {
+      (service, request, reactor) throws(Problem) in
+      try await service.putData(request, on: reactor)
+    }
+    router.on(.post, "/cache/invalidate", .user) { (service, request, reactor) throws(Problem) in
+      try await service.invalidateCache(request, on: reactor)
     }
     router.on(.get, "/process", .user) { (service, request, reactor) throws(Problem) in
       try await service.process(request, on: reactor)

@@ -1,13 +1,16 @@
-// Caching: what decides about cached values: which to keep, how long, and who loads a missing one.
+// Caching: what decides about cached values: which to keep (`S3FIFO`), how long (`LevelTimes`), and who loads a missing
+// one (`SingleFlight`).
 //
 // Called by the roles that answer from memory (API now, the store's servers later); calls nobody but Basics. It holds
 // values but never fetches them: Redis and PostgreSQL are asked by the caller, who tells the outcome. An eviction
-// policy is a file of its own; a new reason to drop entries is a predicate passed to `removeAll(where:)`.
+// policy is a file of its own.
 
 /// The bounds of this room.
 public enum Limits {
   /// How many callers may wait for one load before more are refused.
   static let waitersPerFlightMax = 65_536
+  /// How many callers lead one load: the first one, and one more if that fails.
+  static let leadersPerFlightMax = 2
   /// A hit counter of a cached entry stops here (two bits, after the S3-FIFO paper).
   @usableFromInline static let frequencyMax: UInt8 = 3
   /// Hits that an entry of the small queue needs to move to the main one (after the S3-FIFO paper).

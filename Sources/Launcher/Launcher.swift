@@ -55,7 +55,7 @@ public enum Limits {
   static let redisMajorMin = 7
   /// How long a start waits for the PostgreSQL of an earlier one to end, in seconds: it may have much to write.
   static let formerServerSeconds: UInt64 = 120
-  /// Connections to PostgreSQL that one role keeps open: an API process two, a worker three, and one to spare.
+  /// Connections to PostgreSQL that one role keeps open: an API process three, a worker too, and one to spare.
   static let connectionsPerRole = 4
   /// Connections to PostgreSQL beside those of the roles: for psql, measurements, and what PostgreSQL keeps for its
   /// owner.

@@ -89,7 +89,7 @@ public final class PostgresClient {
   private func use(_ connection: PostgresConnection, on reactor: isolated Reactor) async throws(PostgresError) {
     guard let steps = configuration.schemaSteps else { return }
     do {
-      try await SchemaFit.check(connection, known: steps, on: reactor)
+      try await SchemaFit.check(connection, configuration.schemaLedger, known: steps, on: reactor)
     } catch {
       connection.close(on: reactor)
       throw error

@@ -25,6 +25,8 @@ public struct PostgresConfiguration: Sendable {
   /// How many steps of the schema the program knows: a `PostgresClient` then uses no connection before the tables fit;
   /// nil for one that works on whatever there is.
   public var schemaSteps: Int?
+  /// Where it is written down which of them were run.
+  public var schemaLedger = MigrationLedger.main
   /// Counts the connections of the whole process.
   public var limiter = ConnectionLimiter(max: 20)
 

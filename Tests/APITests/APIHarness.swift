@@ -1,4 +1,5 @@
 import Basics
+import DataItems
 import HTTP
 import Hashing
 import Postgres
@@ -61,6 +62,7 @@ final class APIHarness: QueueListener {
     let inspector = try await PostgresConnection.connectPatiently(
       configuration.queue.postgres, helpers: helpers, log: quiet, on: reactor)
     _ = try await QueueSchema.migrate(configuration.queue, pool: pool, log: quiet, on: reactor)
+    _ = try await DataSchema.migrate(configuration.queue.postgres, pool: pool, log: quiet, on: reactor)
     let metrics = Metrics()
     let queue = QueueClient(configuration.queue, pool: pool, log: quiet, metrics: metrics)
     queue.start(on: reactor)
@@ -73,6 +75,7 @@ final class APIHarness: QueueListener {
       await reactor.sleep(for: .milliseconds(1))
     }
     let service = APIService(configuration, queue: queue, redis: redis, pool: pool, log: quiet, metrics: metrics)
+    service.data.start(on: reactor)
     service.services?.start(on: reactor)
     let server = HTTPServer(
       handler: APIService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics), log: quiet)
@@ -180,6 +183,7 @@ final class APIHarness: QueueListener {
     client.closeIdle(on: reactor)
     await service.end(server, within: .seconds(10 as UInt64), on: reactor)
     await service.services?.stop(on: reactor)
+    service.data.close(on: reactor)
     service.redis?.close(on: reactor)
     service.queue.close(on: reactor)
     worker.close(on: reactor)

@@ -19,7 +19,8 @@ extension APITests {
       "GET /stats admin", "POST /hash/batch open",
       "POST /longtask user", "GET /task/{id:int} open", "POST /task/{id:int}/cancel open",
       "GET /task/{id:int}/events open", "GET /tasks open", "GET /hashes open", "GET /health open",
-      "GET /process user", "GET /cache/stats open", "POST /cache/clear admin",
+      "GET /process user", "GET /data user", "PUT /data/{key} user", "POST /cache/invalidate user",
+      "GET /cache/stats open", "POST /cache/clear admin",
       "GET /token open", "GET /livez open", "GET /readyz open", "GET /metrics open",
     ]
 

@@ -105,12 +105,12 @@ extension APIService {
     _ identity: TaskIdentity, _ kind: TaskKind, _ input: [UInt8], on reactor: isolated Reactor
   ) async -> ResultCache.Hit? {
     switch flights.join(identity) {
-    case .lead:
+    case .lead(let flight):
       let hit = await cache.inRedis(identity, kind, input, on: reactor)
-      for waiter in flights.land(identity) { waiter.resume() }
+      for waiter in flights.land(flight) { waiter.resume() }
       return hit
-    case .follow:
-      await withUnsafeContinuation { flights.wait($0, for: identity) }
+    case .follow(let flight):
+      await withUnsafeContinuation { flights.wait($0, for: flight) }
       return cache.inMemory(identity, at: reactor.now)
     case .refused:
       return nil

@@ -1,5 +1,6 @@
 import Basics
 import Caching
+import DataItems
 import HTTP
 import Reactor
 import Redis
@@ -102,9 +103,13 @@ extension APIService {
   }
 
   /// `POST /cache/clear`: every cached entry of this system, in Redis and in the memory of all API processes. What
-  /// PostgreSQL stores are results, not a cache of them, and stays.
+  /// PostgreSQL stores of tasks are results, not a cache of them, and stays.
   func clearCache(on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
     cache.clearMemory()
+    do throws(DataError) { _ = try await data.invalidateAll(prefix: "", on: reactor) } catch {
+      log.warning("the cache of values could not be cleared", [("reason", "\(error)")])
+      throw Problem(503, "The store of values cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
+    }
     if let redis {
       do {
         _ = try await redis.removeAll(prefix: Array(RedisNames.resultPrefix.utf8), on: reactor)
@@ -122,19 +127,29 @@ extension APIService {
 }
 
 extension APIService: MessageReceiver {
+  /// What API processes listen to.
+  static let channels = [
+    RedisNames.doneChannel, RedisNames.changedChannel, RedisNames.clearChannel, RedisNames.forgetChannel,
+  ]
+
   /// Subscriptions stand or fall, or another process has told something.
   func received(_ event: RedisSubscriber.Event, on reactor: isolated Reactor) {
     switch event {
     case .connected:
       // While nobody listened, somebody may have told to forget.
       cache.clearMemory()
+      data.heardAgain(at: reactor.now)
       board.hasNews = true
-    case .disconnected: board.hasNews = false
+    case .disconnected:
+      data.heardLast(at: reactor.now)
+      board.hasNews = false
     case .message(let channel, let payload):
       if channel.elementsEqual(RedisNames.doneChannel.utf8) {
         board.completed(RedisNames.ids(in: payload))
       } else if channel.elementsEqual(RedisNames.changedChannel.utf8) {
         board.changed(RedisNames.ids(in: payload))
+      } else if channel.elementsEqual(RedisNames.forgetChannel.utf8) {
+        data.heard(payload, on: reactor)
       } else {
         cache.clearMemory()
       }

@@ -50,6 +50,7 @@ enum TaskRoles {
       plan.inFlightMax = API.Limits.serviceInFlightMax
       api.services = plan
     }
+    api.dataDelay = .milliseconds(UInt64(configuration.integer(.dataDelay)))
     api.servicePatience = .seconds(configuration.decimal(.serviceTimeout))
     api.adminToken = configuration.text(.adminToken)
     api.trustsLoopback = configuration.isOn(.adminTrustLoopback)

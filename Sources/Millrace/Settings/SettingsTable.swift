@@ -77,6 +77,10 @@ extension Setting {
     "process-delay-ms", "PROCESS_DELAY_MS", .integer(0...600_000), "0", [.up, .service],
     "how long a compute service takes for each answer, in milliseconds, to see what becomes of requests")
 
+  static let dataDelay = Setting(
+    "data-delay-ms", "DATA_DELAY_MS", .integer(0...60_000), "0", [.up, .api],
+    "how long reading a value of GET /data takes on purpose, in milliseconds, to see what caches are good for")
+
   // Who is an admin.
   static let adminToken = Setting(
     "admin-token", "ADMIN_TOKEN", .text(.token), nil, [.up, .balance, .api], isSecret: true,
@@ -250,7 +254,7 @@ extension Setting {
     verbose,
     backends, strategy, rateLimit, rateWindow, exposeBackend, backendInFlight, via, healthPath, services,
     serviceTimeout,
-    serviceId, processDelay, adminToken,
+    serviceId, processDelay, dataDelay, adminToken,
     adminTrustLoopback, tokenKeysFile, tokenIssuer, tokenAudience, allowUnexpiring, tokenTTL, tokenEndpoint,
     tokenSubject, tokenScope, tokenAlgorithm, tokenDropFormer, gatewayId, workerName, secretKey, resultRetention,
     cacheTTL, cacheEntries, cacheMiB, waitersMax,

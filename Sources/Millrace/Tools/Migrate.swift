@@ -1,3 +1,4 @@
+import DataItems
 import TaskQueue
 import Telemetry
 
@@ -13,7 +14,16 @@ enum Migrate {
     let numbers = try OneTask.runWithQueue { [queue] (pool, reactor) throws(QueueError) in
       try await QueueSchema.migrate(queue, pool: pool, log: log, on: reactor)
     }
-    if numbers.isEmpty { return "The schema is up to date." }
-    return "Ran migrations \(numbers.map { String($0) }.joined(separator: ", "))."
+    let data = try OneTask.run { [queue] (pool, reactor) async throws(DataError) -> [Int32] in
+      try await DataSchema.migrate(queue.postgres, pool: pool, log: log, on: reactor)
+    }
+    let dataNumbers: [Int32]
+    do { dataNumbers = try data.get() } catch {
+      throw CommandError(message: "PostgreSQL: \(error)", exitCode: ExitCode.unavailable)
+    }
+    let done =
+      numbers.map { "\($0) of the queue" } + dataNumbers.map { "\($0) of the data items" }
+    if done.isEmpty { return "The schema is up to date." }
+    return "Ran migrations \(done.joined(separator: ", "))."
   }
 }

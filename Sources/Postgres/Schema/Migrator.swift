@@ -39,14 +39,16 @@ public struct Migration: Sendable {
 /// work and the others find it done.
 public struct Migrator {
   private let migrations: [Migration]
+  private let ledger: MigrationLedger
   private let log: Logger
   /// "MILR" in ASCII: any constant that no other program of the database uses.
   private static let lockKey: Int64 = 0x4D49_4C52
 
-  /// A migrator for `migrations`, numbered from 1 without gaps.
-  public init(_ migrations: [Migration], log: Logger) {
+  /// A migrator for `migrations`, numbered from 1 without gaps, which are written down in `ledger`.
+  public init(_ migrations: [Migration], in ledger: MigrationLedger = .main, log: Logger) {
     precondition(migrations.map { Int($0.number) } == Array(1...migrations.count), "migrations must be 1, 2, 3, …")
     self.migrations = migrations
+    self.ledger = ledger
     self.log = log
   }
 
@@ -87,16 +89,16 @@ public struct Migrator {
     let create = [
       "create schema if not exists millrace",
       """
-      create table if not exists millrace.migration (
+      create table if not exists millrace.\(ledger.table) (
         number integer primary key, name text not null, applied_at timestamptz not null default now())
       """,
-      "alter table millrace.migration add column if not exists oldest_program integer not null default 0",
+      "alter table millrace.\(ledger.table) add column if not exists oldest_program integer not null default 0",
     ]
     for (index, sql) in create.enumerated() {
       _ = try await execute([("migrate_create_\(index)", sql)], connection, on: reactor)
     }
     let latest = try await execute(
-      [("migrate_latest", "select coalesce(max(number), 0) from millrace.migration")], connection, on: reactor
+      [("migrate_latest", "select coalesce(max(number), 0) from millrace.\(ledger.table)")], connection, on: reactor
     ).int32(0, 0)
     guard latest <= migrations.count else {
       throw PostgresError(
@@ -109,7 +111,7 @@ public struct Migrator {
       let steps = migration.statements.enumerated().map { ("migrate_\(migration.number)_\($0)", $1) }
       let name = migration.name.replacing("'", with: "''")
       let record =
-        "insert into millrace.migration (number, name, oldest_program) "
+        "insert into millrace.\(ledger.table) (number, name, oldest_program) "
         + "values (\(migration.number), '\(name)', \(migration.oldestProgram))"
       _ = try await execute(steps + [("migrate_record_\(migration.number)", record)], connection, on: reactor)
       log.info("migrated", [("step", "\(migration.number)"), ("name", migration.name)])
@@ -121,7 +123,7 @@ public struct Migrator {
   /// Ends what sessions there are of programs that the tables have left behind.
   private func endOutgrown(on connection: PostgresConnection, on reactor: isolated Reactor) async {
     do throws(PostgresError) {
-      let ended = try await execute([("migrate_end", SchemaFit.endOutgrown)], connection, on: reactor).int64(0, 0)
+      let ended = try await execute([("migrate_end", ledger.endOutgrown)], connection, on: reactor).int64(0, 0)
       if ended > 0 { log.info("ended sessions of programs that are too old now", [("sessions", "\(ended)")]) }
     } catch {
       log.warning("programs that are too old now go on: stop them", [("reason", error.message)])

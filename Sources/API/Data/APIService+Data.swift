@@ -1,0 +1,148 @@
+import Basics
+import Caching
+import DataItems
+import HTTP
+import HTTPSyntax
+import Reactor
+import Telemetry
+
+extension APIService {
+  private static let valueFields = JSONFields("value")
+  private static let keyFields = JSONFields("key", "prefix")
+
+  /// `GET /data`
+  func showData(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
+    let query = try DataQuery(request)
+    let found: DataCache.Found
+    do throws(DataError) { found = try await data.value(query, on: reactor) } catch { throw problem(error, request) }
+    guard let value = found.value else { throw Problem(404, "There is no value of this key.") }
+    var response = HTTPResponse(304)
+    if !APIService.knows(request, value.tag) {
+      var json = JSONWriter(capacity: value.json.count + 128)
+      json.object { json in
+        json.field("cached", found.level != nil)
+        if let level = found.level { json.field("cache_level", level.name.description) }
+        json.key("data")
+        json.raw(value.json)
+        json.field("gateway_id", configuration.instance)
+        if found.level == nil, !query.isBypass {
+          json.field("cache_ttl", UInt64((query.lifetime ?? data.times.l2).seconds))
+        }
+      }
+      response = .json(200, json.bytes)
+    }
+    response.set("ETag", value.tag)
+    // Each use is to be asked for: a copy elsewhere would not hear of changes.
+    response.set("Cache-Control", "private, no-cache")
+    response.set("Cache-Status", APIService.cacheStatus(found, query))
+    if found.level != nil { response.set("Age", String(Int(value.age(at: reactor.now).seconds))) }
+    return response
+  }
+
+  /// `PUT /data/{key}`
+  func putData(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
+    try APIService.requireJSON(request)
+    let key = try DataQuery.checked(request.parameter("key"))
+    let value: [UInt8]
+    do throws(JSONError) {
+      value = try JSONScanner.read(request.body) { (scanner: inout JSONScanner) throws(JSONError) in
+        var value: ArraySlice<UInt8>?
+        try scanner.object(APIService.valueFields) { (scanner, _) throws(JSONError) in value = try scanner.skip() }
+        return Array(try scanner.required(value, "value"))
+      }
+    } catch {
+      throw Problem(error)
+    }
+    guard value.count <= DataItems.Limits.valueBytesMax else {
+      throw Problem(413, "The value is longer than \(DataItems.Limits.valueBytesMax) bytes.")
+    }
+    let isTold: Bool
+    do throws(DataError) { isTold = try await data.put(key, value, on: reactor) } catch {
+      throw problem(error, request)
+    }
+    guard isTold else { throw APIService.untold }
+    var json = JSONWriter()
+    json.object { json in
+      json.field("status", "Value stored")
+      json.field("key", key)
+      json.field("gateway_id", configuration.instance)
+    }
+    return .json(200, json.bytes)
+  }
+
+  /// `POST /cache/invalidate`
+  func invalidateCache(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
+    try APIService.requireJSON(request)
+    var (key, prefix): (String?, String?)
+    do throws(JSONError) {
+      try JSONScanner.read(request.body) { (scanner: inout JSONScanner) throws(JSONError) in
+        try scanner.object(APIService.keyFields) { (scanner: inout JSONScanner, field) throws(JSONError) in
+          let text = String(decoding: try scanner.string(), as: UTF8.self)
+          if field == 0 { key = text } else { prefix = text }
+        }
+      }
+    } catch {
+      throw Problem(error)
+    }
+    guard (key == nil) != (prefix == nil), let name = key ?? prefix else {
+      throw Problem(
+        422, "Either a key or a prefix is needed.", errors: [Problem.FieldError("key", "it, or prefix, is needed")])
+    }
+    _ = try DataQuery.checked(name)
+    let isTold: Bool
+    do throws(DataError) {
+      isTold =
+        if key != nil {
+          try await data.invalidate(name, on: reactor)
+        } else {
+          try await data.invalidateAll(prefix: name, on: reactor)
+        }
+    } catch {
+      throw problem(error, request)
+    }
+    guard isTold else { throw APIService.untold }
+    var json = JSONWriter()
+    json.object { json in
+      json.field("status", "Cache invalidated")
+      json.field(key == nil ? "prefix" : "key", name)
+    }
+    return .json(200, json.bytes)
+  }
+
+  private static var untold: Problem {
+    Problem(
+      503, "This is done, but other processes could not be told: they may answer as before for a minute.",
+      retryAfterSeconds: 1)
+  }
+
+  /// Whether the client has the value that `tag` stands for (RFC 9110 §13.1.2: weakly compared).
+  private static func knows(_ request: HTTPRequest, _ tag: [UInt8]) -> Bool {
+    guard let known = request.text(of: .ifNoneMatch) else { return false }
+    let opaque = tag.dropFirst(2)
+    return known.split(separator: ",").contains { part in
+      let part = part.drop { $0 == " " || $0 == "\t" }.prefix { $0 != " " && $0 != "\t" }
+      return part == "*" || (part.hasPrefix("W/") ? part.dropFirst(2) : part).utf8.elementsEqual(opaque)
+    }
+  }
+
+  /// RFC 9211 §2.
+  private static func cacheStatus(_ found: DataCache.Found, _ query: DataQuery) -> String {
+    if query.isBypass { return "millrace; fwd=bypass" }
+    guard let level = found.level else { return "millrace; fwd=uri-miss\(found.isShared ? "; collapsed" : "; stored")" }
+    return "millrace; hit; ttl=\(Int(found.remaining.seconds)); detail=\(level.name)"
+  }
+
+  /// What a client is told when PostgreSQL has no answer; the log has the reason under the same request id.
+  private func problem(_ error: DataError, _ request: HTTPRequest) -> Problem {
+    log.warning(
+      "request failed",
+      [("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", "\(error)")])
+    if error.isUnknown {
+      return Problem(503, "The store of values has not answered: what was sent may be stored.", retryAfterSeconds: 1)
+    }
+    if error.isTransient {
+      return Problem(503, "The store of values cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
+    }
+    return Problem(500, "Something went wrong on our side.")
+  }
+}

@@ -1,0 +1,317 @@
+import Basics
+import Caching
+import DataItems
+import Reactor
+import Redis
+import Roles
+import Telemetry
+
+/// The values of `GET /data` in three levels: this process's memory, the shared Redis, and PostgreSQL beside the values
+/// themselves. Unlike results of tasks they change: whoever changes one forgets it in all levels and tells all other
+/// processes, and what was asked for before that is not kept after it.
+///
+/// Who may answer what for how long is decided in `Caching`; here it is performed. Redis may be away, slow or full:
+/// then it is a level that has nothing.
+final class DataCache {
+  /// What there is for a key.
+  struct Found {
+    /// Nil if the key has no value.
+    let value: DataValue?
+    /// Where it was found; nil if it was loaded.
+    let level: CacheLevel?
+    /// How long that level would still have it.
+    var remaining = TimeSpan.milliseconds(0)
+    /// Whether another request had begun to load it.
+    var isShared = false
+  }
+
+  /// What is wanted: who asks one level alone does not wait for those who ask all.
+  private struct Wish: Hashable {
+    let key: String
+    let level: CacheLevel?
+  }
+
+  private struct Entry {
+    /// Nil says that there is none.
+    let value: DataValue?
+    let keptAt: MonotonicTime
+  }
+
+  private enum News {
+    case found(Found)
+    case lead
+    case failed(DataError)
+  }
+
+  private let store: DataStore
+  let times = LevelTimes()
+  private var memory: S3FIFO<String, Entry>
+  private var flights = SingleFlight<Wish, UnsafeContinuation<News, Never>>()
+  private var random = SeededRandom.fromSystem()
+  private let shared: SharedData?
+  private let delay: TimeSpan
+  private let log: Logger
+  private let held: Gauge
+  private let counts: DataCounters
+  private let pruning = Pause()
+  private var isClosed = false
+  private var hearing = Hearing(at: MonotonicTime.current())
+
+  init(
+    _ store: DataStore, redis: RedisClient?, bytesMax: Int, delay: TimeSpan, log: Logger, metrics: Metrics
+  ) {
+    self.store = store
+    self.delay = delay
+    self.log = log
+    shared = redis.map { SharedData($0, log: log) }
+    memory = S3FIFO(entriesMax: Limits.dataEntriesMax, bytesMax: bytesMax)
+    held = MemoryMetrics.part("data", in: metrics)
+    counts = DataCounters(metrics)
+  }
+
+  /// Begins to connect, and to remove what has expired beside the values.
+  func start(on reactor: isolated Reactor) {
+    store.start(on: reactor)
+    Task.immediate(executorPreference: reactor.queue) {
+      while !isClosed {
+        // Not all processes at once.
+        let share = Double.random(in: 0.5...1, using: &random)
+        await pruning.wait(until: reactor.now + .seconds(Limits.dataPrunePause.seconds * share), on: reactor)
+        guard !isClosed else { return }
+        do throws(DataError) {
+          try await store.prune(on: reactor)
+        } catch {
+          log.debug("expired values were not removed", [("reason", "\(error)")])
+        }
+      }
+    }
+  }
+
+  /// Ends all that.
+  func close(on reactor: isolated Reactor) {
+    isClosed = true
+    pruning.end()
+    shared?.close()
+    store.close(on: reactor)
+  }
+
+  // MARK: Looking
+
+  /// The value that `query` asks for, from the nearest level that has it.
+  /// - Throws: `DataError` if PostgreSQL has no answer.
+  func value(_ query: DataQuery, on reactor: isolated Reactor) async throws(DataError) -> Found {
+    if query.isBypass { return try await load(query, nil, on: reactor) }
+    if query.level ?? .l1 == .l1, let found = inMemory(query.key, at: reactor.now) { return counted(found) }
+    switch flights.join(Wish(key: query.key, level: query.level)) {
+    case .lead(let flight): return counted(try await lead(flight, query, on: reactor))
+    case .refused: return try await load(query, nil, on: reactor)
+    case .follow(let flight):
+      switch await withUnsafeContinuation({ flights.wait($0, for: flight) }) {
+      case .found(var found):
+        counts.shared.increment()
+        found.isShared = true
+        return found
+      case .lead: return counted(try await lead(flight, query, on: reactor))
+      case .failed(let error): throw error
+      }
+    }
+  }
+
+  private typealias Flight = SingleFlight<Wish, UnsafeContinuation<News, Never>>.Flight
+
+  private func lead(
+    _ flight: Flight, _ query: DataQuery, on reactor: isolated Reactor
+  ) async throws(DataError) -> Found {
+    do throws(DataError) {
+      let found = try await find(query, flight, on: reactor)
+      for waiter in flights.land(flight) { waiter.resume(returning: .found(found)) }
+      return found
+    } catch {
+      switch flights.fail(flight) {
+      case .elected(let waiter): waiter.resume(returning: .lead)
+      case .over(let waiters): for waiter in waiters { waiter.resume(returning: .failed(error)) }
+      }
+      throw error
+    }
+  }
+
+  private func find(
+    _ query: DataQuery, _ flight: Flight, on reactor: isolated Reactor
+  ) async throws(DataError) -> Found {
+    if query.level ?? .l2 == .l2, hearing.isTrusted(at: reactor.now),
+      let (value, remaining) = await shared?.value(query.key, on: reactor)
+    {
+      climb(value, of: query, from: .l2, remaining, flight, on: reactor)
+      return Found(value: value, level: .l2, remaining: remaining)
+    }
+    if query.level ?? .l3 == .l3, let kept = try await store.kept(query.key, on: reactor) {
+      let value = DataValue(kept.value, age: kept.age, at: reactor.now)
+      climb(value, of: query, from: .l3, kept.remaining, flight, on: reactor)
+      return Found(value: value, level: .l3, remaining: kept.remaining)
+    }
+    return try await load(query, flight, on: reactor)
+  }
+
+  private func inMemory(_ key: String, at now: MonotonicTime) -> Found? {
+    guard let (entry, expiry) = memory.value(for: key, at: now) else { return nil }
+    guard hearing.isTrusted(at: now) || now.since(entry.keptAt) < times.unheard else { return nil }
+    return Found(value: entry.value, level: .l1, remaining: expiry.since(now))
+  }
+
+  /// Reads the value itself, and keeps it if it is loaded for all who want it.
+  private func load(
+    _ query: DataQuery, _ flight: Flight?, on reactor: isolated Reactor
+  ) async throws(DataError) -> Found {
+    counts.loads.increment()
+    if delay.nanoseconds > 0 { await reactor.sleep(for: delay) }
+    let item = try await store.item(query.key, on: reactor)
+    let value = item.map { DataValue($0.value, age: .milliseconds(0), at: reactor.now) }
+    guard let flight, !flights.isOvertaken(flight) else { return Found(value: value, level: nil) }
+    let levels = query.level.map { [$0] } ?? CacheLevel.allCases
+    guard let item, let value else {
+      if levels.contains(.l1) { remember(nil, of: query.key, for: times.negative, at: reactor.now) }
+      return Found(value: nil, level: nil)
+    }
+    for level in levels {
+      let lifetime = times.lifetime(in: level, wish: query.lifetime, using: &random)
+      switch level {
+      case .l1: remember(value, of: query.key, for: lifetime, at: reactor.now)
+      case .l2: shared?.keep(value, of: query.key, for: lifetime, on: reactor)
+      case .l3: keep(item, of: query.key, for: lifetime, on: reactor)
+      }
+    }
+    return Found(value: value, level: nil)
+  }
+
+  // MARK: Keeping
+
+  private func climb(
+    _ value: DataValue, of query: DataQuery, from level: CacheLevel, _ remaining: TimeSpan, _ flight: Flight,
+    on reactor: isolated Reactor
+  ) {
+    guard query.level == nil, !flights.isOvertaken(flight),
+      let next = times.promotion(from: level, remaining: remaining, wish: query.lifetime, using: &random)
+    else { return }
+    if next.level == .l1 {
+      remember(value, of: query.key, for: next.lifetime, at: reactor.now)
+    } else {
+      shared?.keep(value, of: query.key, for: next.lifetime, on: reactor)
+    }
+  }
+
+  private func remember(_ value: DataValue?, of key: String, for lifetime: TimeSpan, at now: MonotonicTime) {
+    memory.set(
+      Entry(value: value, keptAt: now), for: key, bytes: key.utf8.count + (value?.bytes ?? 128), expiry: now + lifetime,
+      at: now)
+    held.set(memory.bytes)
+  }
+
+  /// Keeps `item` beside the values, unless it has changed by then. Nobody waits for that.
+  private func keep(_ item: DataStore.Item, of key: String, for lifetime: TimeSpan, on reactor: isolated Reactor) {
+    let readAt = reactor.now
+    Task.immediate(executorPreference: reactor.queue) {
+      do throws(DataError) {
+        let age = reactor.now.since(readAt)
+        try await store.keep(key, version: item.version, age: age, for: lifetime, on: reactor)
+      } catch {
+        log.debug("a value was not kept beside its source", [("reason", "\(error)")])
+      }
+    }
+  }
+
+  // MARK: Forgetting
+
+  /// Gives `key` another value, and sees to it that nobody is answered with the former one.
+  /// - Returns: whether all other processes have been told, or will be before they believe what they have.
+  /// - Throws: `DataError`; if that is unknown it may have been stored.
+  func put(_ key: String, _ json: [UInt8], on reactor: isolated Reactor) async throws(DataError) -> Bool {
+    let result: Result<Void, DataError>
+    do throws(DataError) {
+      result = .success(try await store.put(key, json, on: reactor))
+    } catch {
+      result = .failure(error)
+    }
+    // Also if it is not known whether it was stored.
+    forget(key)
+    let isTold = await tellOthers(.key(key), on: reactor)
+    try result.get()
+    return isTold
+  }
+
+  /// Forgets what is kept of `key` in all levels, and has all other processes do so.
+  /// - Returns: as `put` does.
+  /// - Throws: `DataError` if PostgreSQL has no answer: its level may still have it.
+  func invalidate(_ key: String, on reactor: isolated Reactor) async throws(DataError) -> Bool {
+    try await store.forget(key, on: reactor)
+    forget(key)
+    return await tellOthers(.key(key), on: reactor)
+  }
+
+  /// Forgets what is kept of all keys that begin with `prefix` in all levels, and has all other processes forget
+  /// whatever they have.
+  /// - Returns: as `put` does.
+  /// - Throws: `DataError` if PostgreSQL has no answer: its level may still have it.
+  func invalidateAll(prefix: String, on reactor: isolated Reactor) async throws(DataError) -> Bool {
+    try await store.forgetAll(prefix: prefix, on: reactor)
+    forgetAll()
+    return await tellOthers(.all(prefix: prefix), on: reactor)
+  }
+
+  /// Tells the other processes, or waits until they do not rely on being told any more: whoever has lost Redis has
+  /// noticed by then that it is gone, and later, when it is back, does not trust it before this process could tell.
+  /// - Returns: whether one of the two has come about.
+  private func tellOthers(_ order: SharedData.Order, on reactor: isolated Reactor) async -> Bool {
+    guard let shared else { return true }
+    let end = reactor.now + Limits.dataTellPatience
+    while await !shared.tell(order, on: reactor) {
+      let isKnown = hearing.hasLost(for: Limits.dataLossSeen, at: reactor.now)
+      if isKnown || reactor.now >= end {
+        shared.tellLater(order, on: reactor)
+        return isKnown
+      }
+      await reactor.sleep(for: Limits.dataTellPause)
+    }
+    return true
+  }
+
+  /// Forgets `key` in memory, and what is on its way there.
+  private func forget(_ key: String) {
+    for level in [nil] + CacheLevel.allCases.map(Optional.some) { flights.overtake(Wish(key: key, level: level)) }
+    memory.remove(key)
+    held.set(memory.bytes)
+  }
+
+  /// Forgets everything in memory, and what is on its way there.
+  func forgetAll() {
+    flights.overtakeAll()
+    memory.removeAll()
+    held.set(memory.bytes)
+  }
+
+  /// This process hears of changes from now on; what it has missed it does not know.
+  func heardAgain(at now: MonotonicTime) {
+    forgetAll()
+    hearing.began(at: now)
+  }
+
+  /// Nobody can tell this process of changes any more.
+  func heardLast(at now: MonotonicTime) {
+    hearing.ended(at: now)
+  }
+
+  /// Another process has sent `message` to the channel of forgetting.
+  func heard(_ message: [UInt8], on reactor: isolated Reactor) {
+    switch shared?.read(message) {
+    case nil: break
+    case .all: forgetAll()
+    case .key(let key):
+      forget(key)
+      shared?.forgetAgain(key, on: reactor)
+    }
+  }
+
+  private func counted(_ found: Found) -> Found {
+    counts.count(found.level)
+    return found
+  }
+}

@@ -1,0 +1,52 @@
+import Basics
+import Caching
+import DataItems
+import HTTP
+
+/// What a client asks of `GET /data`.
+struct DataQuery {
+  let key: String
+  /// Whether no cache is to be looked into or told.
+  let isBypass: Bool
+  /// How long what is loaded now may be answered from caches; nil for as long as usual.
+  let lifetime: TimeSpan?
+  /// The one level to be looked into and told; nil for all.
+  let level: CacheLevel?
+
+  /// - Throws: `Problem` 400 for what cannot be understood.
+  init(_ request: HTTPRequest) throws(Problem) {
+    key = try DataQuery.checked(request.query("key") ?? Limits.dataKeyUsual)
+    isBypass =
+      try DataQuery.value("bypass_cache", of: request, takes: "true or false") {
+        ["true": true, "1": true, "on": true, "false": false, "0": false, "off": false][$0.lowercased()]
+      } ?? false
+    let seconds = try DataQuery.value(
+      "cache_ttl", of: request, takes: "a number of seconds from 1 to \(Limits.dataLifetimeSecondsMax)"
+    ) { text in
+      Int(text).flatMap { 1...Limits.dataLifetimeSecondsMax ~= $0 ? $0 : nil }
+    }
+    lifetime = seconds.map { .seconds(UInt64($0)) }
+    level = try DataQuery.value("cache_level", of: request, takes: "L1, L2 or L3") { CacheLevel(name: $0) }
+  }
+
+  /// A key that PostgreSQL can have and a line of a log can show.
+  /// - Throws: `Problem` 400 for any other.
+  static func checked(_ key: String) throws(Problem) -> String {
+    guard 1...DataItems.Limits.keyBytesMax ~= key.utf8.count, key.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+      throw Problem(
+        400, "A key has 1 to \(DataItems.Limits.keyBytesMax) bytes and no control characters.",
+        errors: [Problem.FieldError("key", "is empty, too long, or holds other characters")])
+    }
+    return key
+  }
+
+  private static func value<V>(
+    _ name: StaticString, of request: HTTPRequest, takes: String, _ read: (String) -> V?
+  ) throws(Problem) -> V? {
+    guard let text = try request.query(name) else { return nil }
+    if let value = read(text) { return value }
+    throw Problem(
+      400, "The query parameter \(name) takes \(takes).",
+      errors: [Problem.FieldError("\(name)", "does not take this value")])
+  }
+}

@@ -1,0 +1,57 @@
+import Basics
+import Caching
+import Hashing
+
+/// A value of `GET /data` as this process has it.
+struct DataValue {
+  /// As a client sees it.
+  let json: [UInt8]
+  /// When it was the value of its key for sure, by this process's clock.
+  let loadedAt: MonotonicTime
+  /// What tells it from others: a weak entity tag (RFC 9110 §8.8.3), for the answer around it is another one each time.
+  let tag: [UInt8]
+
+  init(_ json: [UInt8], age: TimeSpan, at now: MonotonicTime) {
+    self.json = json
+    loadedAt = MonotonicTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, age.nanoseconds))
+    tag = Array("W/\"".utf8) + SHA256.digest(of: json).hex.prefix(32) + Array("\"".utf8)
+  }
+
+  /// What it takes of memory, about.
+  var bytes: Int { json.count + tag.count + 128 }
+
+  func age(at now: MonotonicTime) -> TimeSpan { now.since(loadedAt) }
+
+  // MARK: In Redis
+
+  private static let fields = JSONFields("data", "loaded_at")
+
+  /// The value as it is kept in Redis, for people to read too: with the time at which it was loaded, in milliseconds
+  /// since 1970, for only that can be compared from one machine to another.
+  func shared(at now: MonotonicTime, _ clock: Timestamp) -> [UInt8] {
+    var json = JSONWriter(capacity: self.json.count + 48)
+    json.object { json in
+      json.key("data")
+      json.raw(self.json)
+      json.field("loaded_at", clock.microseconds / 1000 - Int64(age(at: now).milliseconds))
+    }
+    return json.bytes
+  }
+
+  /// Reads what `shared` has written; nil for anything else, for anybody may have put it there.
+  init?(shared bytes: [UInt8], at now: MonotonicTime, _ clock: Timestamp) {
+    var (data, loadedAt): (ArraySlice<UInt8>?, Int?)
+    do throws(JSONError) {
+      try JSONScanner.read(bytes) { (scanner: inout JSONScanner) throws(JSONError) in
+        try scanner.object(DataValue.fields, isExact: true) { (scanner: inout JSONScanner, field) throws(JSONError) in
+          if field == 0 { data = try scanner.skip() } else { loadedAt = try scanner.integer() }
+        }
+      }
+    } catch {
+      return nil
+    }
+    guard let data, let loadedAt else { return nil }
+    let age = max(0, clock.microseconds / 1000 - Int64(loadedAt))
+    self.init(Array(data), age: .milliseconds(UInt64(age)), at: now)
+  }
+}

@@ -1,0 +1,62 @@
+public import Postgres
+public import Reactor
+public import Telemetry
+
+/// The tables of values, as numbered steps that are never changed once they were released.
+public enum DataSchema {
+  /// All steps in order.
+  static let migrations = [Migration(1, "data items, and their cache", tables)]
+
+  /// "MILD" in ASCII.
+  static let ledger = MigrationLedger("data_migration", signClass: 0x4D49_4C44)
+
+  /// Brings the tables up to date, whoever else does so at the same time, and returns the numbers of the steps that
+  /// were run.
+  /// - Throws: `DataError`; the tables are then at the last step that was committed.
+  public static func migrate(
+    _ configuration: PostgresConfiguration, pool: ComputePool, log: Logger, on reactor: isolated Reactor
+  ) async throws(DataError) -> [Int32] {
+    do {
+      let connection = try await PostgresConnection.connectPatiently(
+        configuration, helpers: PostgresConnection.Helpers(pool: pool), log: log, on: reactor)
+      defer { connection.close(on: reactor) }
+      return try await Migrator(migrations, in: ledger, log: log).run(on: connection, on: reactor)
+    } catch {
+      throw DataError(error)
+    }
+  }
+
+  private static let tables = [
+    "create sequence millrace.data_version",
+    // `json` and not `jsonb`: a client gets back what it has sent.
+    """
+    create table millrace.data_items (
+      key text primary key, value json not null, version bigint not null default nextval('millrace.data_version'),
+      updated_at timestamptz not null default now())
+    """,
+    // Whoever changes a row, with psql too, gives it another version: a value that was read before is not kept then.
+    """
+    create function millrace.data_item_changed() returns trigger language plpgsql as $$
+    begin
+      new.version := nextval('millrace.data_version');
+      new.updated_at := now();
+      return new;
+    end $$
+    """,
+    """
+    create trigger data_item_changed before update on millrace.data_items
+    for each row execute function millrace.data_item_changed()
+    """,
+    // What is lost with it is only time: nothing of it has to be written twice.
+    """
+    create unlogged table millrace.data_cache (
+      key text primary key, value json not null, loaded_at timestamptz not null, expires_at timestamptz not null)
+    """,
+    "create index data_cache_expires_at on millrace.data_cache (expires_at)",
+    """
+    insert into millrace.data_items (key, value) values
+      ('1', '{"id":1,"name":"first item"}'), ('2', '{"id":2,"name":"second item"}'),
+      ('3', '{"id":3,"name":"third item"}'), ('default', '{"id":0,"name":"default item"}')
+    """,
+  ]
+}

@@ -1,0 +1,269 @@
+import Basics
+import HTTP
+import HTTPSyntax
+import Postgres
+import Reactor
+import Telemetry
+import TestSupport
+import Testing
+import Tokens
+
+@testable import API
+
+// One after the other with all others, which wait for answers that a busy machine would delay.
+extension APITests {
+  @Suite("Values and their cache", .timeLimit(.minutes(5))) struct DataTests {
+    /// An API whose caller is a user.
+    private struct User {
+      let api: APIHarness
+      let token: (name: String, value: String)
+
+      func get(
+        _ target: String, _ fields: [(name: String, value: String)] = [], on reactor: isolated Reactor
+      ) async throws -> HTTPClientResponse {
+        try await api.send(.get, target, fields: [token] + fields, on: reactor)
+      }
+
+      func send(
+        _ method: HTTPMethod, _ target: String, _ body: String, on reactor: isolated Reactor
+      ) async throws -> HTTPClientResponse {
+        let fields = [token, (name: "Content-Type", value: "application/json")]
+        return try await api.send(method, target, body, fields: fields, on: reactor)
+      }
+
+      /// How many of `count` who ask for one value at the same time are answered with which status.
+      func crowd(_ count: Int, on reactor: isolated Reactor) async -> [Int: Int] {
+        let service = api.service
+        let tasks = (0..<count).map { _ in
+          Task.immediate(executorPreference: reactor.queue) {
+            let head = Array("GET /data?key=1 HTTP/1.1\r\nHost: a\r\n\r\n".utf8)
+            let peer = SocketAddress("127.0.0.1:1")!
+            let request = HTTPRequest(headBytes: head, body: [], id: [], peer: peer)!
+            do throws(Problem) {
+              return try await service.showData(request, on: reactor).status
+            } catch {
+              return error.status
+            }
+          }
+        }
+        var statuses: [Int: Int] = [:]
+        for task in tasks { statuses[await task.value, default: 0] += 1 }
+        return statuses
+      }
+
+      /// Runs a statement of somebody who has psql.
+      func run(_ sql: String, on reactor: isolated Reactor) async throws {
+        _ = try await api.inspector.execute(PostgresStatement("run_\(sql.hashValue)", sql), on: reactor)
+      }
+
+      func figure(_ name: String, on reactor: isolated Reactor) async throws -> Int? {
+        let lines = try await api.send(.get, "/metrics", on: reactor).text.split(separator: "\n")
+        return lines.first { $0.hasPrefix("\(name) ") }.flatMap { Int($0.dropFirst(name.count + 1)) }
+      }
+    }
+
+    private static func start(
+      _ name: String, redis: TestServer? = nil, delay: TimeSpan = .milliseconds(0), on reactor: isolated Reactor
+    ) async throws -> User {
+      let folder = TemporaryFolder()
+      try TokenKeys.new(.hs256).store(path: folder.path + "/token.keys")
+      let tokens = try TokenAuthority(keysAt: folder.path + "/token.keys")
+      let now = Timestamp.current().seconds
+      let token = try #require(tokens.token(for: "ann", lifetimeSeconds: 60, at: now))
+      let api = try await APIHarness.start(
+        name, redis: redis,
+        {
+          $0.tokens = tokens
+          $0.dataDelay = delay
+        }, on: reactor)
+      // As if it were told of changes: no other process makes any here.
+      api.service.data.heardAgain(at: MonotonicTime(nanoseconds: 0))
+      return User(api: api, token: ("Authorization", "Bearer \(String(decoding: token, as: UTF8.self))"))
+    }
+
+    @Test("the first answer is loaded, the second comes from memory and says so, and one that is known is not sent")
+    func hits() async throws {
+      try await onReactor { reactor in
+        let user = try await Self.start("data_hits", on: reactor)
+        let first = try await user.get("/data?key=1", on: reactor)
+        let item = #"{"id":1,"name":"first item"}"#
+        #expect(first.status == 200)
+        #expect(first.text == #"{"cached":false,"data":\#(item),"gateway_id":"api-1","cache_ttl":300}"#)
+        #expect(first.field("cache-status") == "millrace; fwd=uri-miss; stored" && first.field("age") == nil)
+        let second = try await user.get("/data?key=1", on: reactor)
+        #expect(second.text == #"{"cached":true,"cache_level":"L1","data":\#(item),"gateway_id":"api-1"}"#)
+        #expect(second.field("cache-status")?.wholeMatch(of: /millrace; hit; ttl=5\d; detail=L1/) != nil)
+        #expect(second.field("age") == "0")
+        let tag = try #require(second.field("etag"))
+        #expect(tag.hasPrefix("W/\"") && first.field("etag") == tag)
+        for known in [tag, String(tag.dropFirst(2)), "\"other\", \(tag)", "*"] {
+          let answer = try await user.get("/data?key=1", [("If-None-Match", known)], on: reactor)
+          #expect(answer.status == 304 && answer.body.isEmpty && answer.field("etag") == tag, "\(known)")
+        }
+        #expect(try await user.get("/data?key=1", [("If-None-Match", "\"other\"")], on: reactor).status == 200)
+        // Without a key it is the usual one.
+        #expect(try await user.get("/data", on: reactor).text.contains(#""data":{"id":0,"name":"default item"}"#))
+        await user.api.stop(on: reactor)
+      }
+    }
+
+    @Test("a caller may pass all caches by, ask one level alone, and bound how long a value is kept") func wishes()
+      async throws
+    {
+      let redis = try TestServer.redis()
+      try await onReactor { reactor in
+        let user = try await Self.start("data_wishes", redis: redis, on: reactor)
+        for _ in 0..<2 {
+          let past = try await user.get("/data?key=1&bypass_cache=true", on: reactor)
+          #expect(past.text.hasPrefix(#"{"cached":false,"#) && past.field("cache-status") == "millrace; fwd=bypass")
+        }
+        // What was loaded for one level alone, the others do not have.
+        for level in ["L3", "L2", "L1"] {
+          let query = "/data?key=2&cache_level=\(level)"
+          #expect(try await user.get(query, on: reactor).text.contains(#""cached":false"#), "\(level)")
+          let deadline = reactor.now + .seconds(20 as UInt64)
+          var text = ""
+          repeat {
+            text = try await user.get(query, on: reactor).text
+          } while !text.contains("true")
+            && reactor.now < deadline
+          #expect(text.contains(#""cached":true,"cache_level":"\#(level)""#), "\(text)")
+        }
+        let short = try await user.get("/data?key=3&cache_ttl=7", on: reactor)
+        #expect(short.text.hasSuffix(#""cache_ttl":7}"#))
+        let again = try await user.get("/data?key=3", on: reactor)
+        #expect(again.field("cache-status")?.contains("; ttl=6;") == true)
+        for query in [
+          "key=", "cache_ttl=0", "cache_ttl=3601", "cache_ttl=x", "cache_level=L4", "bypass_cache=perhaps", "key=a%0Ab",
+          "key=1&key=2", "key=" + String(repeating: "k", count: 513),
+        ] {
+          #expect(try await user.get("/data?\(query)", on: reactor).status == 400, "\(query)")
+        }
+        await user.api.stop(on: reactor)
+      }
+    }
+
+    @Test("a value climbs one level a hit, with the age that it has from its source") func climbing() async throws {
+      let redis = try TestServer.redis()
+      try await onReactor { reactor in
+        let user = try await Self.start("data_climbing", redis: redis, on: reactor)
+        _ = try await user.get("/data?key=1", on: reactor)
+        // It is kept beside its source a moment after the answer; then it is made older than it is.
+        let kept = "select count(*) from millrace.data_cache"
+        let deadline = reactor.now + .seconds(20 as UInt64)
+        while try await user.api.number(kept, on: reactor) == 0, reactor.now < deadline {}
+        let older = "update millrace.data_cache set loaded_at = now() - interval '100 seconds'"
+        try await user.run(older, on: reactor)
+        _ = try await user.api.service.redis?.removeAll(prefix: Array("millrace:data:".utf8), on: reactor)
+        user.api.service.data.forgetAll()
+        var levels: [String] = []
+        for _ in 0..<3 {
+          let answer = try await user.get("/data?key=1", on: reactor)
+          levels.append(String(answer.text.split(separator: "\"")[5]))
+          #expect(100...120 ~= Int(answer.field("age") ?? "") ?? 0, "\(answer.fields)")
+        }
+        #expect(levels == ["L3", "L2", "L1"])
+        await user.api.stop(on: reactor)
+      }
+    }
+
+    @Test("a thousand who miss one value at the same time make one load, and what fails fails for all of them")
+    func crowd() async throws {
+      try await onReactor { reactor in
+        let user = try await Self.start("data_crowd", delay: .milliseconds(100), on: reactor)
+        #expect(await user.crowd(1000, on: reactor) == [200: 1000])
+        #expect(try await user.figure("millrace_data_loads_total", on: reactor) == 1)
+        #expect(try await user.figure("millrace_data_shared_total", on: reactor) == 999)
+        // The one connection that values come over is gone for good.
+        user.api.service.data.forgetAll()
+        user.api.service.data.close(on: reactor)
+        #expect(await user.crowd(1000, on: reactor) == [503: 1000])
+        #expect(try await user.figure("millrace_data_loads_total", on: reactor) == 1)
+        await user.api.stop(on: reactor)
+      }
+    }
+
+    @Test("that there is no value is believed for a second, and a value that is put is there at once") func nothing()
+      async throws
+    {
+      try await onReactor { reactor in
+        let user = try await Self.start("data_nothing", on: reactor)
+        for _ in 0..<3 { #expect(try await user.get("/data?key=new", on: reactor).status == 404) }
+        #expect(try await user.figure("millrace_data_loads_total", on: reactor) == 1)
+        let put = try await user.send(.put, "/data/new", #"{"value":{"a": [1, null]}}"#, on: reactor)
+        #expect(put.text == #"{"status":"Value stored","key":"new","gateway_id":"api-1"}"#)
+        #expect(try await user.get("/data?key=new", on: reactor).text.contains(#""data":{"a": [1, null]}"#))
+        _ = try await user.send(.put, "/data/new", #"{"value":2}"#, on: reactor)
+        #expect(try await user.get("/data?key=new", on: reactor).text.contains(#""cached":false,"data":2"#))
+        for (body, status) in [("{}", 422), ("{", 400), (#"{"value":1,"value":2}"#, 422), ("", 400)] {
+          #expect(try await user.send(.put, "/data/new", body, on: reactor).status == status, "\(body)")
+        }
+        #expect(try await user.get("/data?key=new", on: reactor).text.contains(#""data":2"#))
+        // One that somebody else has put here is found when the second is over.
+        #expect(try await user.get("/data?key=other", on: reactor).status == 404)
+        let insert = "insert into millrace.data_items (key, value) values ('other', '5')"
+        try await user.run(insert, on: reactor)
+        let deadline = reactor.now + .seconds(20 as UInt64)
+        while try await user.get("/data?key=other", on: reactor).status == 404, reactor.now < deadline {}
+        #expect(try await user.get("/data?key=other", on: reactor).text.contains(#""data":5"#))
+        await user.api.stop(on: reactor)
+      }
+    }
+
+    @Test("what was changed elsewhere is seen when a key or a prefix is invalidated, in all levels, or all is cleared")
+    func invalidating() async throws {
+      let redis = try TestServer.redis()
+      try await onReactor { reactor in
+        let user = try await Self.start("data_invalidating", redis: redis, on: reactor)
+        var value = 10
+        for (path, body, said) in [
+          ("/cache/invalidate", #"{"key":"1"}"#, #"{"status":"Cache invalidated","key":"1"}"#),
+          ("/cache/invalidate", #"{"prefix":"1"}"#, #"{"status":"Cache invalidated","prefix":"1"}"#),
+        ] {
+          for _ in 0..<3 { _ = try await user.get("/data?key=1", on: reactor) }
+          value += 1
+          let update = "update millrace.data_items set value = '\(value)' where key = '1'"
+          try await user.run(update, on: reactor)
+          #expect(try await !user.get("/data?key=1", on: reactor).text.contains(#""data":\#(value)"#))
+          #expect(try await user.send(.post, path, body, on: reactor).text == said)
+          let answer = try await user.get("/data?key=1", on: reactor).text
+          #expect(answer.contains(#""cached":false,"data":\#(value)"#), "\(answer)")
+        }
+        for body in ["{}", #"{"key":"1","prefix":"1"}"#] {
+          #expect(try await user.send(.post, "/cache/invalidate", body, on: reactor).status == 422)
+        }
+        await user.api.stop(on: reactor)
+      }
+    }
+
+    @Test("who hears again relies on it after everybody else has come back, and who has lost it knows when all know it")
+    func hearing() {
+      func at(_ seconds: UInt64) -> MonotonicTime { MonotonicTime(nanoseconds: seconds * 1_000_000_000) }
+      let span = Limits.dataLossSeen
+      var hearing = Hearing(at: at(100))
+      #expect(!hearing.isTrusted(at: at(1000)))
+      #expect(!hearing.hasLost(for: span, at: at(103)) && hearing.hasLost(for: span, at: at(104)))
+      hearing.began(at: at(200))
+      #expect(!hearing.isTrusted(at: at(204)) && hearing.isTrusted(at: at(205)))
+      #expect(!hearing.hasLost(for: span, at: at(300)))
+      hearing.ended(at: at(400))
+      #expect(!hearing.isTrusted(at: at(400)))
+      #expect(!hearing.hasLost(for: span, at: at(403)) && hearing.hasLost(for: span, at: at(404)))
+    }
+
+    @Test("what in Redis is no value of ours is not answered, and is removed") func foreign() async throws {
+      let redis = try TestServer.redis()
+      try await onReactor { reactor in
+        let user = try await Self.start("data_foreign", redis: redis, on: reactor)
+        let client = try #require(user.api.service.redis)
+        for text in ["7", "{", #"{"data":7}"#, #"{"data":7,"loaded_at":"x"}"#, #"{"data":7,"loaded_at":1,"more":1}"#] {
+          user.api.service.data.forgetAll()
+          try await client.set(Array("millrace:data:2".utf8), Array(text.utf8), lifetimeMs: 60_000, on: reactor)
+          let answer = try await user.get("/data?key=2", on: reactor).text
+          #expect(answer.contains(#""name":"second item""#) && !answer.contains("L2"), "\(text): \(answer)")
+        }
+        await user.api.stop(on: reactor)
+      }
+    }
+  }
+}
