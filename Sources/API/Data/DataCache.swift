@@ -301,13 +301,12 @@ final class DataCache {
 
   /// Another process has sent `message` to the channel of forgetting.
   func heard(_ message: [UInt8], on reactor: isolated Reactor) {
-    switch shared?.read(message) {
-    case nil: break
+    guard let shared, let (order, isFirst) = shared.read(message) else { return }
+    switch order {
+    case .key(let key): forget(key)
     case .all: forgetAll()
-    case .key(let key):
-      forget(key)
-      shared?.forgetAgain(key, on: reactor)
     }
+    if isFirst { shared.forgetAgain(order, on: reactor) }
   }
 
   private func counted(_ found: Found) -> Found {

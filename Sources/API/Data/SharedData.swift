@@ -7,8 +7,12 @@ import Telemetry
 /// The level of values that all processes share, in Redis, and the channel on which they tell each other to forget.
 ///
 /// A copy that was read before a change could be put here after the one who has changed it has removed what there was.
-/// So whoever has put a copy of a key here lately removes it once more when it hears of a change, and tells all others
-/// again: one of them may have taken it from here meanwhile.
+/// So whoever has put a copy of a key here lately removes it once more when it hears of a change, and has all others
+/// forget once more what they have in memory: one of them may have taken it from here meanwhile. Nobody answers that
+/// with anything, so words do not lead to words without end.
+///
+///     <name> <key>   it has changed      <name>*   all may have
+///     <name>+<key>   forget it again
 final class SharedData {
   /// What is to be forgotten.
   enum Order: Hashable {
@@ -75,9 +79,9 @@ final class SharedData {
       switch order {
       case .key(let key):
         recent[key] = nil
-        try await redis.remove(
-          SharedData.place(of: key), thenPublish: name + Array(" \(key)".utf8), to: SharedData.channel, on: reactor)
+        try await remove(key, " ", on: reactor)
       case .all(let prefix):
+        recent.removeAll()
         _ = try await redis.removeAll(prefix: SharedData.place(of: prefix), on: reactor)
         try await redis.publish(name + Array("*".utf8), to: SharedData.channel, on: reactor)
       }
@@ -103,22 +107,41 @@ final class SharedData {
     }
   }
 
-  /// Another process has changed `key`: what was put here of it lately may be what it was before.
-  func forgetAgain(_ key: String, on reactor: isolated Reactor) {
-    guard let since = recent.removeValue(forKey: key), reactor.now.since(since) < Limits.dataRecent else { return }
-    Task.immediate(executorPreference: reactor.queue) {
-      if await !tell(.key(key), on: reactor) { tellLater(.key(key), on: reactor) }
+  /// Another process has changed what `order` names: what was put here of it lately may be what it was before.
+  func forgetAgain(_ order: Order, on reactor: isolated Reactor) {
+    let keys: [String]
+    switch order {
+    case .key(let key): keys = recent[key] == nil ? [] : [key]
+    case .all: keys = Array(recent.keys)
+    }
+    for key in keys {
+      guard let since = recent.removeValue(forKey: key), reactor.now.since(since) < Limits.dataRecent else { continue }
+      Task.immediate(executorPreference: reactor.queue) {
+        do throws(RedisError) {
+          try await remove(key, "+", on: reactor)
+        } catch {
+          tellLater(order, on: reactor)
+        }
+      }
     }
   }
 
-  /// What a message on the channel asks for; nil if it is this process's own, or none.
-  func read(_ message: [UInt8]) -> Order? {
+  /// What a message on the channel wants to be forgotten, and whether for the first time; nil if it is this process's
+  /// own, or none.
+  func read(_ message: [UInt8]) -> (order: Order, isFirst: Bool)? {
     if message.starts(with: name) { return nil }
-    guard let end = message.firstIndex(where: { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "*") }) else {
-      return nil
+    guard let end = message.firstIndex(where: { " +*".utf8.contains($0) }) else { return nil }
+    switch message[end] {
+    case UInt8(ascii: "*"): return (.all(prefix: ""), true)
+    case let sign:
+      let key = String(validating: message[(end + 1)...], as: UTF8.self)
+      return key.map { (.key($0), sign == UInt8(ascii: " ")) }
     }
-    if message[end] == UInt8(ascii: "*") { return .all(prefix: "") }
-    return String(validating: message[(end + 1)...], as: UTF8.self).map(Order.key)
+  }
+
+  private func remove(_ key: String, _ sign: String, on reactor: isolated Reactor) async throws(RedisError) {
+    try await redis.remove(
+      SharedData.place(of: key), thenPublish: name + Array("\(sign)\(key)".utf8), to: SharedData.channel, on: reactor)
   }
 
   /// Nobody is told anything more.

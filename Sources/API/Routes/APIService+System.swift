@@ -106,10 +106,6 @@ extension APIService {
   /// PostgreSQL stores of tasks are results, not a cache of them, and stays.
   func clearCache(on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
     cache.clearMemory()
-    do throws(DataError) { _ = try await data.invalidateAll(prefix: "", on: reactor) } catch {
-      log.warning("the cache of values could not be cleared", [("reason", "\(error)")])
-      throw Problem(503, "The store of values cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
-    }
     if let redis {
       do {
         _ = try await redis.removeAll(prefix: Array(RedisNames.resultPrefix.utf8), on: reactor)
@@ -121,6 +117,14 @@ extension APIService {
         log.warning("the shared cache could not be cleared", [("reason", "\(error)")])
         throw Problem(503, "The shared cache cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
       }
+    }
+    let isTold: Bool
+    do throws(DataError) { isTold = try await data.invalidateAll(prefix: "", on: reactor) } catch {
+      log.warning("the cache of values could not be cleared", [("reason", "\(error)")])
+      throw Problem(503, "The store of values cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
+    }
+    guard isTold else {
+      throw Problem(503, "The shared cache cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
     }
     return .json(200, Array(#"{"message":"Cache cleared successfully"}"#.utf8))
   }

@@ -84,6 +84,17 @@ import Testing
     }
   }
 
+  /// How many messages Redis has been given.
+  private static func published(_ folder: String) throws -> Int {
+    let log = folder + "/commands"
+    let output = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    defer { close(output) }
+    let line = ["-s", folder + "/data/run/redis.sock", "info", "commandstats"]
+    #expect(ChildProcess.waitForEnd(of: try ChildProcess.start("redis-cli", line, output: output)) == (0, 0))
+    let text = try String(contentsOfFile: log, encoding: .utf8)
+    return text.firstMatch(of: /cmdstat_publish:calls=(\d+)/).flatMap { Int($0.1) } ?? 0
+  }
+
   /// Waits until there were many more reads and writes, and `span` is over.
   private static func watch(_ checker: Checker, for span: TimeSpan, on reactor: isolated Reactor) async throws {
     let (reads, writes, end) = (checker.reads + 2000, checker.writes + 200, reactor.now + span)
@@ -96,14 +107,15 @@ import Testing
     defer { system.remove() }
     try #require(await system.waitFor("Ready"), "\(system.output)")
     let token = try #require(try await system.get("/token").split(separator: "\"").last { $0.hasPrefix("ey") })
+    let folder = system.folder
     let (port, launcher, redis) = (system.port, system.pid, try #require(system.processes("redis-server").first))
     try await onReactor { reactor in
-      let checker = Checker(keys: 40, ports: (1...3).map { port + $0 }, token: String(token), seed: seed)
+      let checker = Checker(keys: 4, ports: (1...3).map { port + $0 }, token: String(token), seed: seed)
       var tasks: [Task<Void, Never>] = []
       for number in 0..<4 {
         tasks.append(
           Task.immediate(executorPreference: reactor.queue) {
-            await checker.write(number * 10..<number * 10 + 10, on: reactor)
+            await checker.write(number..<number + 1, on: reactor)
           })
         tasks.append(Task.immediate(executorPreference: reactor.queue) { await checker.read(on: reactor) })
         tasks.append(Task.immediate(executorPreference: reactor.queue) { await checker.read(on: reactor) })
@@ -117,6 +129,13 @@ import Testing
       kill(launcher, SIGCONT)
       // The new one has nothing, and hears what could not be told.
       try await Self.watch(checker, for: .seconds(7 as UInt64), on: reactor)
+      // A change is told once, and by each other process once more at most, which may have put the former value into
+      // the shared level behind it. Never does one word lead to the next without end.
+      let before = try Self.published(folder)
+      let changes = checker.writes
+      try await Self.watch(checker, for: .seconds(2 as UInt64), on: reactor)
+      let told = try Self.published(folder) - before
+      #expect(told <= 3 * (checker.writes - changes) + 50, "\(told) words of \(checker.writes - changes) changes")
       checker.isOver = true
       for task in tasks { await task.value }
       #expect(checker.wrong.isEmpty, "seed \(seed): \(checker.wrong.prefix(5))")
