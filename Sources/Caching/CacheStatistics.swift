@@ -9,10 +9,25 @@ public struct CacheStatistics: Equatable, Sendable {
   /// Entries dropped for want of room.
   public var evictions = 0
   /// Entries found past their time.
-  var expirations = 0
+  public var expirations = 0
 
   /// Nothing done yet.
   public init() {}
+
+  /// Values dropped because somebody said that they were not good any more.
+  public var invalidations = 0
+
+  /// Both together.
+  public static func + (left: CacheStatistics, right: CacheStatistics) -> CacheStatistics {
+    var sum = left
+    sum.hits += right.hits
+    sum.misses += right.misses
+    sum.sets += right.sets
+    sum.evictions += right.evictions
+    sum.expirations += right.expirations
+    sum.invalidations += right.invalidations
+    return sum
+  }
 
   /// Hits per lookup, 0 to 1; 0 before the first.
   public var hitRate: Double { hits + misses == 0 ? 0 : Double(hits) / Double(hits + misses) }

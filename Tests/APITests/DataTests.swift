@@ -236,6 +236,27 @@ extension APITests {
       }
     }
 
+    @Test("the figures of all levels add up to what was asked for, and say why values have gone") func figures()
+      async throws
+    {
+      let redis = try TestServer.redis()
+      try await onReactor { reactor in
+        let user = try await Self.start("data_figures", redis: redis, on: reactor)
+        // Two are loaded, and one of them is found again three times.
+        for key in [1, 2, 1, 1, 1] { _ = try await user.get("/data?key=\(key)", on: reactor) }
+        _ = try await user.send(.put, "/data/1", #"{"value":1}"#, on: reactor)
+        let stats = try await user.get("/cache/stats", on: reactor).text
+        let whole = #"{"hits":3,"misses":2,"sets":2,"evictions":0,"hit_rate":0.6,"total_requests":5,"current_size":1,"#
+        #expect(stats.hasPrefix(whole), "\(stats)")
+        #expect(stats.contains(#""L1":{"hits":3,"misses":2,"sets":2,"#), "\(stats)")
+        #expect(stats.contains(#""L2":{"hits":0,"misses":2,"sets":2,"#), "\(stats)")
+        #expect(stats.contains(#""L3":{"hits":0,"misses":2,"sets":2,"#), "\(stats)")
+        #expect(stats.contains(#""removals":{"evicted":0,"expired":0,"invalidated":1},"loads":2,"coalesced":0,"#))
+        #expect(stats.contains(#""hears_of_changes":true,"redis":{"keys":1,"#), "\(stats)")
+        await user.api.stop(on: reactor)
+      }
+    }
+
     @Test("who hears again relies on it after everybody else has come back, and who has lost it knows when all know it")
     func hearing() {
       func at(_ seconds: UInt64) -> MonotonicTime { MonotonicTime(nanoseconds: seconds * 1_000_000_000) }

@@ -52,6 +52,8 @@ final class DataCache {
   private let delay: TimeSpan
   private let log: Logger
   private let held: Gauge
+  /// What each level has done; evictions and what has expired in memory are counted there.
+  private var levels = [CacheStatistics](repeating: CacheStatistics(), count: CacheLevel.allCases.count)
   private let counts: DataCounters
   private let pruning = Pause()
   private var isClosed = false
@@ -95,13 +97,43 @@ final class DataCache {
     store.close(on: reactor)
   }
 
+  /// What `level` has done, for this process.
+  func statistics(of level: CacheLevel) -> CacheStatistics {
+    var statistics = levels[level.rawValue - 1]
+    if level == .l1 {
+      statistics.evictions = memory.statistics.evictions
+      statistics.expirations = memory.statistics.expirations
+    }
+    return statistics
+  }
+
+  /// Values in memory, and their bytes.
+  var size: (count: Int, bytes: Int) { (memory.count, memory.bytes) }
+
+  /// Values that were read from their table, requests that no level could answer, and such that were answered by what
+  /// another one had begun to look for.
+  var loads: (count: UInt64, missed: UInt64, shared: UInt64) {
+    (counts.loads.value, counts.misses.value, counts.shared.value)
+  }
+
+  /// Whether other processes are relied on to tell of changes.
+  func isTrusting(at now: MonotonicTime) -> Bool { hearing.isTrusted(at: now) }
+
+  private func note(_ level: CacheLevel, isHit: Bool) {
+    if isHit { levels[level.rawValue - 1].hits += 1 } else { levels[level.rawValue - 1].misses += 1 }
+  }
+
   // MARK: Looking
 
   /// The value that `query` asks for, from the nearest level that has it.
   /// - Throws: `DataError` if PostgreSQL has no answer.
   func value(_ query: DataQuery, on reactor: isolated Reactor) async throws(DataError) -> Found {
     if query.isBypass { return try await load(query, nil, on: reactor) }
-    if query.level ?? .l1 == .l1, let found = inMemory(query.key, at: reactor.now) { return counted(found) }
+    if query.level ?? .l1 == .l1 {
+      let found = inMemory(query.key, at: reactor.now)
+      note(.l1, isHit: found != nil)
+      if let found { return counted(found) }
+    }
     switch flights.join(Wish(key: query.key, level: query.level)) {
     case .lead(let flight): return counted(try await lead(flight, query, on: reactor))
     case .refused: return try await load(query, nil, on: reactor)
@@ -138,16 +170,22 @@ final class DataCache {
   private func find(
     _ query: DataQuery, _ flight: Flight, on reactor: isolated Reactor
   ) async throws(DataError) -> Found {
-    if query.level ?? .l2 == .l2, hearing.isTrusted(at: reactor.now),
-      let (value, remaining) = await shared?.value(query.key, on: reactor)
-    {
-      climb(value, of: query, from: .l2, remaining, flight, on: reactor)
-      return Found(value: value, level: .l2, remaining: remaining)
+    if query.level ?? .l2 == .l2, let shared, hearing.isTrusted(at: reactor.now) {
+      let found = await shared.value(query.key, on: reactor)
+      note(.l2, isHit: found != nil)
+      if let (value, remaining) = found {
+        climb(value, of: query, from: .l2, remaining, flight, on: reactor)
+        return Found(value: value, level: .l2, remaining: remaining)
+      }
     }
-    if query.level ?? .l3 == .l3, let kept = try await store.kept(query.key, on: reactor) {
-      let value = DataValue(kept.value, age: kept.age, at: reactor.now)
-      climb(value, of: query, from: .l3, kept.remaining, flight, on: reactor)
-      return Found(value: value, level: .l3, remaining: kept.remaining)
+    if query.level ?? .l3 == .l3 {
+      let kept = try await store.kept(query.key, on: reactor)
+      note(.l3, isHit: kept != nil)
+      if let kept {
+        let value = DataValue(kept.value, age: kept.age, at: reactor.now)
+        climb(value, of: query, from: .l3, kept.remaining, flight, on: reactor)
+        return Found(value: value, level: .l3, remaining: kept.remaining)
+      }
     }
     return try await load(query, flight, on: reactor)
   }
@@ -176,7 +214,7 @@ final class DataCache {
       let lifetime = times.lifetime(in: level, wish: query.lifetime, using: &random)
       switch level {
       case .l1: remember(value, of: query.key, for: lifetime, at: reactor.now)
-      case .l2: shared?.keep(value, of: query.key, for: lifetime, on: reactor)
+      case .l2: share(value, of: query.key, for: lifetime, on: reactor)
       case .l3: keep(item, of: query.key, for: lifetime, on: reactor)
       }
     }
@@ -195,7 +233,7 @@ final class DataCache {
     if next.level == .l1 {
       remember(value, of: query.key, for: next.lifetime, at: reactor.now)
     } else {
-      shared?.keep(value, of: query.key, for: next.lifetime, on: reactor)
+      share(value, of: query.key, for: next.lifetime, on: reactor)
     }
   }
 
@@ -203,12 +241,20 @@ final class DataCache {
     memory.set(
       Entry(value: value, keptAt: now), for: key, bytes: key.utf8.count + (value?.bytes ?? 128), expiry: now + lifetime,
       at: now)
+    levels[0].sets += 1
     held.set(memory.bytes)
+  }
+
+  private func share(_ value: DataValue, of key: String, for lifetime: TimeSpan, on reactor: isolated Reactor) {
+    guard let shared else { return }
+    levels[CacheLevel.l2.rawValue - 1].sets += 1
+    shared.keep(value, of: key, for: lifetime, on: reactor)
   }
 
   /// Keeps `item` beside the values, unless it has changed by then. Nobody waits for that.
   private func keep(_ item: DataStore.Item, of key: String, for lifetime: TimeSpan, on reactor: isolated Reactor) {
     let readAt = reactor.now
+    levels[CacheLevel.l3.rawValue - 1].sets += 1
     Task.immediate(executorPreference: reactor.queue) {
       do throws(DataError) {
         let age = reactor.now.since(readAt)
@@ -277,14 +323,14 @@ final class DataCache {
   /// Forgets `key` in memory, and what is on its way there.
   private func forget(_ key: String) {
     for level in [nil] + CacheLevel.allCases.map(Optional.some) { flights.overtake(Wish(key: key, level: level)) }
-    memory.remove(key)
+    if memory.remove(key) { levels[0].invalidations += 1 }
     held.set(memory.bytes)
   }
 
   /// Forgets everything in memory, and what is on its way there.
   func forgetAll() {
     flights.overtakeAll()
-    memory.removeAll()
+    levels[0].invalidations += memory.removeAll()
     held.set(memory.bytes)
   }
 

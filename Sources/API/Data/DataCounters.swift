@@ -7,8 +7,9 @@ struct DataCounters {
   let loads: Counter
   /// Requests that were answered by what another one had begun to look for.
   let shared: Counter
+  /// Requests that no level could answer.
+  let misses: Counter
   private let hits: [Counter]
-  private let misses: Counter
 
   init(_ metrics: Metrics) {
     loads = metrics.counter("millrace_data_loads_total", "Values that were read from their table.")

@@ -44,31 +44,43 @@ extension APIService {
   /// `GET /cache/stats`
   func cacheStatistics(on reactor: isolated Reactor) async -> HTTPResponse {
     let l1 = cache.l1
-    let l2 = cache.l2
-    // A request asks L1 first and L2 only after that has missed, so the whole misses what L2 misses.
-    var total = CacheStatistics()
-    total.hits = l1.statistics.hits + l2.hits
-    total.misses = redis == nil ? l1.statistics.misses : l2.misses
-    total.sets = l1.statistics.sets
-    total.evictions = l1.statistics.evictions
+    // A request asks L1 first and the others only after that has missed, so the whole misses what the last one does.
+    let results = (memory: l1.statistics, shared: cache.l2)
+    let values = CacheLevel.allCases.map { data.statistics(of: $0) }
+    var total = values.reduce(results.memory + results.shared, +)
+    total.misses = (redis == nil ? results.memory.misses : results.shared.misses) + Int(data.loads.missed)
+    total.sets = results.memory.sets + values[0].sets
+    let size = l1.count + data.size.count
     let server = await redisReport(on: reactor)
-    var json = JSONWriter(capacity: 1024)
+    var json = JSONWriter(capacity: 1536)
     json.object { json in
-      APIService.write(total, size: l1.count, &json)
+      APIService.write(total, size: size, &json)
       json.key("levels")
       json.object { json in
         json.key("L1")
         json.object { json in
-          APIService.write(l1.statistics, size: l1.count, &json)
-          json.field("current_bytes", l1.bytes)
-          json.field("max_size", configuration.l1EntriesMax)
+          APIService.write(results.memory + values[0], size: size, &json)
+          json.field("current_bytes", l1.bytes + data.size.bytes)
+          json.field("max_size", configuration.l1EntriesMax + Limits.dataEntriesMax)
         }
         json.key("L2")
         json.object { json in
-          APIService.write(l2, size: server?.keys ?? 0, &json)
+          APIService.write(results.shared + values[1], size: server?.keys ?? 0, &json)
           json.field("refused", cache.l2Refused)
         }
+        json.key("L3")
+        // How many there are is known to PostgreSQL alone.
+        json.object { APIService.write(values[2], size: nil, &$0) }
       }
+      json.key("removals")
+      json.object { json in
+        json.field("evicted", total.evictions)
+        json.field("expired", total.expirations)
+        json.field("invalidated", total.invalidations)
+      }
+      json.field("loads", data.loads.count)
+      json.field("coalesced", data.loads.shared)
+      json.field("hears_of_changes", data.isTrusting(at: reactor.now))
       json.key("redis")
       guard let server else { return json.null() }
       json.object { json in
@@ -81,14 +93,15 @@ extension APIService {
     return .json(200, json.bytes)
   }
 
-  private static func write(_ statistics: CacheStatistics, size: Int, _ json: inout JSONWriter) {
+  private static func write(_ statistics: CacheStatistics, size: Int?, _ json: inout JSONWriter) {
     json.field("hits", statistics.hits)
     json.field("misses", statistics.misses)
     json.field("sets", statistics.sets)
     json.field("evictions", statistics.evictions)
     json.field("hit_rate", statistics.hitRate)
     json.field("total_requests", statistics.hits + statistics.misses)
-    json.field("current_size", size)
+    json.key("current_size")
+    if let size { json.integer(size) } else { json.null() }
   }
 
   /// The numbers of Redis' own INFO that tell whether the cache does its work; nil if it does not answer.
