@@ -126,6 +126,8 @@ public enum Limits {
   static let dataRecentMax = 65_536
   /// Changes that Redis can be told of later, one by one.
   static let dataUntoldMax = 1000
+  /// How long what a compute service has said beside a value is kept.
+  static let complexLifetime = TimeSpan.seconds(60 as UInt64)
   /// How long others are tried to be told of a change before it is answered that they could not be,
   static let dataTellPatience = TimeSpan.seconds(10 as UInt64)
   /// and how often.

@@ -98,16 +98,7 @@ final class APIService {
     router.on(.get, "/hashes", .open) { (service, request, reactor) throws(Problem) in
       try await service.listHashes(request, on: reactor)
     }
-    router.on(.get, "/data", .user) { (service, request, reactor) throws(Problem) in
-      try await service.showData(request, on: reactor)
-    }
-    router.on(.put, "/data/{key}", .user, bodyBytesMax: Limits.dataBodyBytesMax) {
-      (service, request, reactor) throws(Problem) in
-      try await service.putData(request, on: reactor)
-    }
-    router.on(.post, "/cache/invalidate", .user) { (service, request, reactor) throws(Problem) in
-      try await service.invalidateCache(request, on: reactor)
-    }
+    addDataRoutes(to: router)
     router.on(.get, "/process", .user) { (service, request, reactor) throws(Problem) in
       try await service.process(request, on: reactor)
     }

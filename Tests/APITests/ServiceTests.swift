@@ -135,6 +135,42 @@ extension APITests {
       #expect(status == 200)
     }
 
+    @Test("a value and what a service says beside it: asked for once a minute, by all who want it at the same time")
+    func complex() async throws {
+      try await onReactor { reactor in
+        let script = Script()
+        script.delay = .milliseconds(50)
+        let (server, address) = try Self.serve(script, on: reactor)
+        let (api, fields) = try await Self.start("service_complex", [address], on: reactor)
+        api.service.data.heardAgain(at: MonotonicTime(nanoseconds: 0))
+        func ask(_ id: String) async throws -> HTTPClientResponse {
+          try await api.send(.get, "/data/complex?id=\(id)", fields: fields, on: reactor)
+        }
+        let row = #""db_data":{"id":1,"name":"first item"},"service_data":{"message":"done","service_id":"a"},"#
+        let first = try await ask("1")
+        #expect(first.text.hasPrefix(#"{"cached":false,"data":{\#(row)"timestamp":"20"#), "\(first.text)")
+        let second = try await ask("1")
+        #expect(second.text == first.text.replacing("false", with: "true"))
+        // The row changes, and what was said beside it goes with it.
+        let changed = fields + [(name: "Content-Type", value: "application/json")]
+        _ = try await api.send(.put, "/data/1", #"{"value":7}"#, fields: changed, on: reactor)
+        let third = try await ask("1")
+        #expect(third.text.hasPrefix(#"{"cached":false,"data":{"db_data":7,"#) && script.asked.count == 2)
+        #expect(try await ask("none").status == 404)
+        // A key of that name is a key like any other.
+        let put = try await api.send(.put, "/data/complex", #"{"value":8}"#, fields: changed, on: reactor)
+        #expect(put.status == 200)
+        #expect(try await ask("complex").text.contains(#""db_data":8,"#))
+        // What fails is asked for again.
+        script.response = .text(500, "")
+        #expect(try await ask("2").status == 502)
+        script.response = .json(200, Array(#"{"message":"m","service_id":"b"}"#.utf8))
+        #expect(try await ask("2").text.contains(#""service_id":"b""#))
+        await api.stop(on: reactor)
+        await server.drain(until: reactor.now, on: reactor)
+      }
+    }
+
     @Test("readiness says that there is no service, and an API process does its work all the same")
     func readiness() async throws {
       let answer = try await onReactor { reactor in

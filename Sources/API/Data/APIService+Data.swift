@@ -10,6 +10,28 @@ extension APIService {
   private static let valueFields = JSONFields("value")
   private static let keyFields = JSONFields("key", "prefix")
 
+  /// Adds every path of values, and what answers it.
+  static func addDataRoutes(to router: Router<APIService>) {
+    router.on(.get, "/data", .user) { (service, request, reactor) throws(Problem) in
+      try await service.showData(request, on: reactor)
+    }
+    router.on(.get, "/data/complex", .user) { (service, request, reactor) throws(Problem) in
+      try await service.showComplexData(request, on: reactor)
+    }
+    router.on(.put, "/data/{key}", .user, bodyBytesMax: Limits.dataBodyBytesMax) {
+      (service, request, reactor) throws(Problem) in
+      try await service.putData(request.parameter("key"), request, on: reactor)
+    }
+    // A literal wins over a parameter, and so this key would have no other way.
+    router.on(.put, "/data/complex", .user, bodyBytesMax: Limits.dataBodyBytesMax) {
+      (service, request, reactor) throws(Problem) in
+      try await service.putData("complex", request, on: reactor)
+    }
+    router.on(.post, "/cache/invalidate", .user) { (service, request, reactor) throws(Problem) in
+      try await service.invalidateCache(request, on: reactor)
+    }
+  }
+
   /// `GET /data`
   func showData(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
     let query = try DataQuery(request)
@@ -39,10 +61,50 @@ extension APIService {
     return response
   }
 
+  /// `GET /data/complex`
+  func showComplexData(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
+    let key = try DataQuery.checked(request.query("id") ?? Limits.dataKeyUsual)
+    let found: DataCache.Found
+    do throws(DataError) { found = try await data.value(DataQuery(key: key), on: reactor) } catch {
+      throw problem(error, request)
+    }
+    guard let value = found.value else { throw Problem(404, "There is no value of this key.") }
+    let (part, isKept): (ServiceParts.Part, Bool)
+    do throws(ComputeServices.Failure) {
+      guard let services else { throw .unavailable }
+      (part, isKept) = try await data.parts.part(
+        key, since: data.believedSince(at: reactor.now), from: services, APIService.serviceFields(of: request),
+        on: reactor)
+    } catch {
+      throw problem(error, request)
+    }
+    var json = JSONWriter(capacity: value.json.count + 256)
+    json.object { json in
+      json.field("cached", found.level != nil && isKept)
+      json.key("data")
+      json.object { json in
+        json.key("db_data")
+        json.raw(value.json)
+        json.key("service_data")
+        json.object { json in
+          json.field("message", part.answer.message)
+          json.field("service_id", part.answer.serviceID)
+        }
+        json.field("timestamp", part.at.rfc3339)
+      }
+      json.field("gateway_id", configuration.instance)
+    }
+    var response = HTTPResponse.json(200, json.bytes)
+    response.set("Cache-Control", "private, no-cache")
+    return response
+  }
+
   /// `PUT /data/{key}`
-  func putData(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
+  func putData(
+    _ key: String, _ request: HTTPRequest, on reactor: isolated Reactor
+  ) async throws(Problem) -> HTTPResponse {
     try APIService.requireJSON(request)
-    let key = try DataQuery.checked(request.parameter("key"))
+    let key = try DataQuery.checked(key)
     let value: [UInt8]
     do throws(JSONError) {
       value = try JSONScanner.read(request.body) { (scanner: inout JSONScanner) throws(JSONError) in

@@ -48,6 +48,8 @@ final class DataCache {
   private var memory: S3FIFO<String, Entry>
   private var flights = SingleFlight<Wish, UnsafeContinuation<News, Never>>()
   private var random = SeededRandom.fromSystem()
+  /// What is answered beside some of the values.
+  let parts: ServiceParts
   private let shared: SharedData?
   private let delay: TimeSpan
   private let log: Logger
@@ -67,6 +69,7 @@ final class DataCache {
     self.log = log
     shared = redis.map { SharedData($0, log: log) }
     memory = S3FIFO(entriesMax: Limits.dataEntriesMax, bytesMax: bytesMax)
+    parts = ServiceParts(bytesMax: bytesMax / 4)
     held = MemoryMetrics.part("data", in: metrics)
     counts = DataCounters(metrics)
   }
@@ -114,6 +117,12 @@ final class DataCache {
   /// another one had begun to look for.
   var loads: (count: UInt64, missed: UInt64, shared: UInt64) {
     (counts.loads.value, counts.misses.value, counts.shared.value)
+  }
+
+  /// What is in this process's memory since then is believed.
+  func believedSince(at now: MonotonicTime) -> MonotonicTime {
+    let age = hearing.isTrusted(at: now) ? now.nanoseconds : min(now.nanoseconds, times.unheard.nanoseconds)
+    return MonotonicTime(nanoseconds: now.nanoseconds - age)
   }
 
   /// Whether other processes are relied on to tell of changes.
@@ -192,7 +201,7 @@ final class DataCache {
 
   private func inMemory(_ key: String, at now: MonotonicTime) -> Found? {
     guard let (entry, expiry) = memory.value(for: key, at: now) else { return nil }
-    guard hearing.isTrusted(at: now) || now.since(entry.keptAt) < times.unheard else { return nil }
+    guard entry.keptAt >= believedSince(at: now) else { return nil }
     return Found(value: entry.value, level: .l1, remaining: expiry.since(now))
   }
 
@@ -323,6 +332,7 @@ final class DataCache {
   /// Forgets `key` in memory, and what is on its way there.
   private func forget(_ key: String) {
     for level in [nil] + CacheLevel.allCases.map(Optional.some) { flights.overtake(Wish(key: key, level: level)) }
+    parts.forget(key)
     if memory.remove(key) { levels[0].invalidations += 1 }
     held.set(memory.bytes)
   }
@@ -330,6 +340,7 @@ final class DataCache {
   /// Forgets everything in memory, and what is on its way there.
   func forgetAll() {
     flights.overtakeAll()
+    parts.forgetAll()
     levels[0].invalidations += memory.removeAll()
     held.set(memory.bytes)
   }

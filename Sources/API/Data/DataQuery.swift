@@ -13,6 +13,11 @@ struct DataQuery {
   /// The one level to be looked into and told; nil for all.
   let level: CacheLevel?
 
+  /// A caller who wants the value of `key` and nothing in particular.
+  init(key: String) {
+    (self.key, isBypass, lifetime, level) = (key, false, nil, nil)
+  }
+
   /// - Throws: `Problem` 400 for what cannot be understood.
   init(_ request: HTTPRequest) throws(Problem) {
     key = try DataQuery.checked(request.query("key") ?? Limits.dataKeyUsual)

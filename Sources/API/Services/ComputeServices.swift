@@ -59,8 +59,16 @@ final class ComputeServices {
     register.backends.entries.contains { $0.backend.health.isEligible(at: now.milliseconds) }
   }
 
+  /// Has one of them do its work, and tells it `fields` of the request that it is for.
+  func process(
+    _ fields: [(name: String, value: String)], on reactor: isolated Reactor
+  ) async throws(Failure) -> ServiceAnswer {
+    let response = try await get("/process", fields: fields, on: reactor)
+    do throws(JSONError) { return try ServiceAnswer(body: response.body) } catch { throw .bad("\(error.reason)") }
+  }
+
   /// Asks one of them for `target`; its answer with the status 200.
-  func get(
+  private func get(
     _ target: String, fields: [(name: String, value: String)], on reactor: isolated Reactor
   ) async throws(Failure) -> HTTPClientResponse {
     let began = reactor.now
