@@ -101,6 +101,45 @@ import Testing
     try await wait(on: reactor) { checker.reads >= reads && checker.writes >= writes && reactor.now >= end }
   }
 
+  @Test func aFrozenRedisMakesChangesSlowerAndNoAnswerWrong() async throws {
+    let seed = ProcessInfo.processInfo.environment["MILLRACE_SEED"].flatMap(UInt64.init) ?? .random(in: 1 ... .max)
+    let system = try System(["--api", "3", "--services", "0"])
+    defer { system.remove() }
+    try #require(await system.waitFor("Ready"), "\(system.output)")
+    let token = try #require(try await system.get("/token").split(separator: "\"").last { $0.hasPrefix("ey") })
+    let (port, redis) = (system.port, try #require(system.processes("redis-server").first))
+    defer { kill(redis, SIGCONT) }
+    try await onReactor { reactor in
+      let checker = Checker(keys: 40, ports: (1...3).map { port + $0 }, token: String(token), seed: seed)
+      let tasks = Self.begin(checker, on: reactor)
+      // Until all rely on being told.
+      try await Self.watch(checker, for: .seconds(6 as UInt64), on: reactor)
+      kill(redis, SIGSTOP)
+      // Nobody knows at first that nobody is told of anything; then all do.
+      try await Self.watch(checker, for: .seconds(9 as UInt64), on: reactor)
+      // It has what it had before, and that has changed.
+      kill(redis, SIGCONT)
+      try await Self.watch(checker, for: .seconds(7 as UInt64), on: reactor)
+      checker.isOver = true
+      for task in tasks { await task.value }
+      #expect(checker.wrong.isEmpty, "seed \(seed): \(checker.wrong.prefix(5))")
+      #expect(checker.failures == [:], "seed \(seed)")
+    }
+  }
+
+  /// Four who write, each to keys of its own, and eight who read.
+  private static func begin(_ checker: Checker, on reactor: isolated Reactor) -> [Task<Void, Never>] {
+    (0..<12).map { number in
+      Task.immediate(executorPreference: reactor.queue) {
+        if number < 4 {
+          await checker.write(number * 10..<number * 10 + 10, on: reactor)
+        } else {
+          await checker.read(on: reactor)
+        }
+      }
+    }
+  }
+
   @Test func noProcessAnswersWithAnotherKeysValueNorWithOneThatWasChangedASecondAgoAlsoWhileRedisFalls() async throws {
     let seed = ProcessInfo.processInfo.environment["MILLRACE_SEED"].flatMap(UInt64.init) ?? .random(in: 1 ... .max)
     let system = try System(["--api", "3", "--services", "0"])
@@ -110,16 +149,8 @@ import Testing
     let folder = system.folder
     let (port, launcher, redis) = (system.port, system.pid, try #require(system.processes("redis-server").first))
     try await onReactor { reactor in
-      let checker = Checker(keys: 4, ports: (1...3).map { port + $0 }, token: String(token), seed: seed)
-      var tasks: [Task<Void, Never>] = []
-      for number in 0..<4 {
-        tasks.append(
-          Task.immediate(executorPreference: reactor.queue) {
-            await checker.write(number..<number + 1, on: reactor)
-          })
-        tasks.append(Task.immediate(executorPreference: reactor.queue) { await checker.read(on: reactor) })
-        tasks.append(Task.immediate(executorPreference: reactor.queue) { await checker.read(on: reactor) })
-      }
+      let checker = Checker(keys: 40, ports: (1...3).map { port + $0 }, token: String(token), seed: seed)
+      let tasks = Self.begin(checker, on: reactor)
       try await wait(on: reactor) { checker.reads >= 2000 && checker.writes >= 200 }
       #expect(checker.hits > 200, "seed \(seed): \(checker.hits) of \(checker.reads)")
       // Without it nobody can be told of anything; the launcher, which would start another one at once, is held.
