@@ -112,14 +112,19 @@ public final class QueueBenchmark {
       together = try await measure(submits: true, drains: batch, on: reactor)
       report("submit + claim + complete together, batches of \(batch)", .perSecond(together))
     }
+    let few = max(1, options.tasks / 10)
+    _ = try await measure(few, submits: true, drains: nil, on: reactor)
+    report(
+      "claim + complete, \(options.connections) connections, one by one",
+      .perSecond(try await measure(few, submits: false, drains: 1, on: reactor)))
     try await measureWakeUps(halfLoad: together / 2, report: report, on: reactor)
   }
 
-  /// Puts `options.tasks` tasks through what is asked for, and returns how many a second.
+  /// Puts `count` tasks, or as many as `options` say, through what is asked for, and returns how many a second.
   private func measure(
-    submits: Bool, drains batch: Int?, on reactor: isolated Reactor
+    _ count: Int? = nil, submits: Bool, drains batch: Int?, on reactor: isolated Reactor
   ) async throws(BenchmarkDatabase.Failure) -> Double {
-    let tasks = min(options.tasks, Limits.tasksMax)
+    let tasks = min(count ?? options.tasks, Limits.tasksMax)
     let tally = Tally(toSubmit: submits ? tasks : 0, toComplete: batch == nil ? 0 : tasks)
     return try await rate(tally, drains: batch, tasks, on: reactor)
   }
@@ -177,7 +182,7 @@ public final class QueueBenchmark {
     load.end()
     while !load.isDone { await reactor.sleep(for: .milliseconds(1)) }
     if let failure = load.failure { throw failure }
-    report("the same while others do \(rate) a second, half of what they can", figure)
+    report("the same beside \(rate) tasks a second of others", figure)
     try await measureTelling(sleeper, report: report, on: reactor)
     sleeper.stop()
     await over.wait(until: .never, on: reactor)
