@@ -185,6 +185,33 @@ import Testing
     }
   }
 
+  @Test func `a retry and the completion of what was cancelled do not wait for each other`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("no_deadlock", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      let id = try await queue.queue(queue.submission("a"), on: reactor)
+      _ = try await worker.claim(1, on: reactor)
+      #expect(try await queue.client.cancel(id, on: reactor))
+      // A completion locks the lease first, and then the task.
+      try await queue.run("begin", on: reactor)
+      try await queue.run("select 1 from millrace.lease for key share", on: reactor)
+      let retrying = Task.immediate(executorPreference: reactor.queue) {
+        try await queue.client.retry([id], on: reactor)
+      }
+      while try await queue.count(
+        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", on: reactor) == 0
+      {
+        await reactor.sleep(for: .milliseconds(1))
+      }
+      try await queue.run("select 1 from millrace.task where id = \(id) for update", on: reactor)
+      try await queue.run("commit", on: reactor)
+      #expect(try await retrying.value == [id])
+      #expect(try await queue.count("millrace.lease", on: reactor) == 0)
+      #expect(try await worker.claim(1, on: reactor).map(\.id) == [id])
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `many that were cancelled in front of one do not hide it, nor do any that are gone`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("hidden", on: reactor)

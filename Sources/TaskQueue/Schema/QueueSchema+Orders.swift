@@ -79,5 +79,36 @@ extension QueueSchema {
       return true;
     end $$
     """,
+    // Begins tasks anew that failed or were cancelled and whose input is still there. Of one that was cancelled a place
+    // in line or a lease may be left: with them it would be run twice, and a result of before would be taken for one of
+    // now. Leases are locked before tasks, as completions do it, one of which is about to come of a task that was just
+    // cancelled. Those of older partitions may be moved at any moment to where nobody claims, and stay as they are.
+    // Returns which were begun.
+    """
+    create or replace function millrace.retry(wanted bigint[]) returns setof bigint language plpgsql as $$
+    declare
+      begun bigint[];
+      left_over bigint[];
+    begin
+      perform from millrace.lease l where l.ids && wanted order by l.id for update;
+      begun := array(select t.id from millrace.task t
+        where t.id in (select unnest(wanted)) and t.state in (3, 4) and t.payload is not null
+          and t.id >= ((select last_value from millrace.task_id) / 5000000 - 1) * 5000000
+        order by t.id for update);
+      left_over := array(select t.id from millrace.task t where t.id in (select unnest(begun)) and t.state = 4);
+      if left_over <> '{}' then
+        delete from millrace.ready r where r.id in (select unnest(left_over));
+        update millrace.lease l set ids = array(select unnest(l.ids) except select unnest(left_over))
+          where l.ids && left_over;
+        delete from millrace.lease l where l.ids = '{}';
+      end if;
+      update millrace.task t set state = 0, attempt = 0, progress = null, started_at = null, finished_at = null
+        where t.id in (select unnest(begun));
+      insert into millrace.ready (lane, seq, id)
+        select t.lane, nextval('millrace.task_id'), t.id from millrace.task t where t.id in (select unnest(begun));
+      if begun <> '{}' then perform pg_notify('millrace_ready', ''); end if;
+      return query select unnest(begun);
+    end $$
+    """,
   ]
 }
