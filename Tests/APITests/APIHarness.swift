@@ -1,18 +1,19 @@
 import Basics
 import DataItems
 import HTTP
+import HTTPSyntax
 import Hashing
 import Postgres
 import Reactor
 import Redis
-@testable import TaskQueue
 import Tasks
 import Telemetry
 import TestSupport
 import Testing
+import Tokens
 
 @testable import API
-import HTTPSyntax
+@testable import TaskQueue
 
 let pool = try! ComputePool(width: 2)
 let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .error)
@@ -70,10 +71,6 @@ final class APIHarness: QueueListener {
       RedisClient(
         $0, resolver: Resolver(pool: pool), logger: quiet, metrics: RedisMetrics(metrics), on: reactor)
     }
-    // It tells nobody that it is connected.
-    while let redis, (try? await redis.remove([Array("nothing".utf8)], on: reactor)) == nil {
-      await reactor.sleep(for: .milliseconds(1))
-    }
     let service = APIService(configuration, queue: queue, redis: redis, pool: pool, log: quiet, metrics: metrics)
     service.data.start(on: reactor)
     service.services?.start(on: reactor)
@@ -87,7 +84,7 @@ final class APIHarness: QueueListener {
     // Whoever asks waits for a connection whose tables fit; that Redis is connected nothing tells but its answer.
     let deadline = reactor.now + .seconds(20 as UInt64)
     while (try? await service.queue.livingWorkers(until: deadline, on: reactor)) == nil, reactor.now < deadline {}
-    while let redis = service.redis, reactor.now < deadline, (try? await redis.keyCount(on: reactor)) == nil {
+    while let redis = service.redis, (try? await redis.keyCount(on: reactor)) == nil {
       await reactor.sleep(for: .milliseconds(1))
     }
     return harness
@@ -126,6 +123,24 @@ final class APIHarness: QueueListener {
       guard await changed.wait(until: deadline, on: reactor) else { return false }
     }
     return true
+  }
+
+  /// The same with a user whom it believes, and the fields with which that one asks.
+  static func startForUser(
+    _ name: String, redis: TestServer? = nil, _ change: (inout APIConfiguration) -> Void = { _ in },
+    on reactor: isolated Reactor
+  ) async throws -> (api: APIHarness, fields: [(name: String, value: String)]) {
+    let folder = TemporaryFolder()
+    try TokenKeys.new(.hs256).store(path: folder.path + "/token.keys")
+    let tokens = try TokenAuthority(keysAt: folder.path + "/token.keys")
+    let token = tokens.token(for: "ann", lifetimeSeconds: 60, at: Timestamp.current().seconds)!
+    let api = try await start(
+      name, redis: redis,
+      {
+        $0.tokens = tokens
+        change(&$0)
+      }, on: reactor)
+    return (api, [("Authorization", "Bearer \(String(decoding: token, as: UTF8.self))")])
   }
 
   /// Takes PostgreSQL away from the API as soon as a client waits for a task; if none does in time, the request is over

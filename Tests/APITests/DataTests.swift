@@ -65,20 +65,11 @@ extension APITests {
     private static func start(
       _ name: String, redis: TestServer? = nil, delay: TimeSpan = .milliseconds(0), on reactor: isolated Reactor
     ) async throws -> User {
-      let folder = TemporaryFolder()
-      try TokenKeys.new(.hs256).store(path: folder.path + "/token.keys")
-      let tokens = try TokenAuthority(keysAt: folder.path + "/token.keys")
-      let now = Timestamp.current().seconds
-      let token = try #require(tokens.token(for: "ann", lifetimeSeconds: 60, at: now))
-      let api = try await APIHarness.start(
-        name, redis: redis,
-        {
-          $0.tokens = tokens
-          $0.dataDelay = delay
-        }, on: reactor)
+      let (api, fields) = try await APIHarness.startForUser(
+        name, redis: redis, { $0.dataDelay = delay }, on: reactor)
       // As if it were told of changes: no other process makes any here.
       api.service.data.heardAgain(at: MonotonicTime(nanoseconds: 0))
-      return User(api: api, token: ("Authorization", "Bearer \(String(decoding: token, as: UTF8.self))"))
+      return User(api: api, token: fields[0])
     }
 
     @Test("the first answer is loaded, the second comes from memory and says so, and one that is known is not sent")

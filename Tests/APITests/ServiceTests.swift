@@ -44,19 +44,12 @@ extension APITests {
       _ name: String, _ addresses: [SocketAddress], patience: TimeSpan = .seconds(10 as UInt64),
       on reactor: isolated Reactor
     ) async throws -> (api: APIHarness, fields: [(name: String, value: String)]) {
-      let folder = TemporaryFolder()
-      try TokenKeys.new(.hs256).store(path: folder.path + "/token.keys")
-      let tokens = try TokenAuthority(keysAt: folder.path + "/token.keys")
-      let now = Timestamp.current().seconds
-      let token = try #require(tokens.token(for: "ann", lifetimeSeconds: 60, at: now))
-      let api = try await APIHarness.start(
-        name, redis: nil,
+      try await APIHarness.startForUser(
+        name,
         {
-          $0.tokens = tokens
           $0.services = addresses.isEmpty ? nil : plan(addresses)
           $0.servicePatience = patience
         }, on: reactor)
-      return (api, [("Authorization", "Bearer \(String(decoding: token, as: UTF8.self))")])
     }
 
     @Test("an answer names who has computed it and who has asked, and a service learns which request it is part of")

@@ -13,9 +13,6 @@ public struct Turn: Sendable {
   /// Whether the idle row that was wished for is in place.
   public internal(set) var isAnnounced = true
 
-  /// Nothing at all.
-  public init() {}
-
   mutating func found(_ seq: Int64, in lane: Int16) {
     if let index = firsts.firstIndex(where: { $0.lane == lane }) {
       firsts[index].seq = min(firsts[index].seq, seq)

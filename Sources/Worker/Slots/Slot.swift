@@ -96,7 +96,7 @@ final class Slot {
     }
     waits(false, at: reactor.now)
     if turn.isAnnounced { backoff.reset() }
-    if !limitedLines.isEmpty { tellOfRoom(turn, on: reactor) }
+    if !limitedLines.isEmpty { tellOfRoom(butFor: turn.claimed, on: reactor) }
     report(turn, on: reactor)
     guard let claim else { return nil }
     guard turn.isAnnounced || !turn.claimed.isEmpty else {
@@ -149,8 +149,8 @@ final class Slot {
 
   /// Where no more tasks of a line may run than so many, one that has ended makes room: for this slot if it has claimed
   /// another of that line, and otherwise for one that sleeps elsewhere, be it one for suspects or for others.
-  private func tellOfRoom(_ turn: Turn, on reactor: isolated Reactor) {
-    let taken = Set(turn.claimed.compactMap(\.limitedLine))
+  private func tellOfRoom(butFor claimed: [ClaimedTask], on reactor: isolated Reactor) {
+    let taken = Set(claimed.compactMap(\.limitedLine))
     let freed = limitedLines.filter { work.orders.runningMax[$0] != nil && !taken.contains($0) }
     limitedLines.removeAll()
     for slots in SlotClass.all where TaskKind.lines(of: slots).contains(where: freed.contains) {
@@ -230,7 +230,7 @@ final class Slot {
       if let first = brokenOff.first {
         await giveBack(brokenOff, on: reactor)
         if brokenOff.count == claimed.count { work.letGo(first.lease) }
-        if !limitedLines.isEmpty { tellOfRoom(Turn(), on: reactor) }
+        if !limitedLines.isEmpty { tellOfRoom(butFor: [], on: reactor) }
       }
       for (task, attempt) in zip(part, attempts) {
         guard let outcome = attempt.outcome else { continue }
