@@ -178,8 +178,9 @@ private final class RelaySession {
       }
       if frame.isReady { readies += 1 }
       if let lostAt, readies >= lostAt {
-        end(on: reactor)
+        // Who is to die of it is dead before it can see that the connection has ended.
         relay.answerLost()
+        end(on: reactor)
         return relay.ended(self)
       }
     }
