@@ -240,13 +240,18 @@ public final class PostgresConnection: EventHandler {
     if events.contains(.writable) { flush(on: reactor) }
     guard let handle else { return }
     if PQconsumeInput(handle) == 0 { return lose(String(cString: PQerrorMessage(handle)), on: reactor) }
-    while isOpen, let notification = PQnotifies(handle) {
+    deliverNotifications(on: reactor)
+    if isOpen { takeResults(handle, on: reactor) }
+  }
+
+  /// Hands over the notifications that libpq has come across so far; it reads them along with the results.
+  private func deliverNotifications(on reactor: isolated Reactor) {
+    while let handle, let notification = PQnotifies(handle) {
       notificationReceiver?.notified(
         channel: String(cString: notification.pointee.relname), payload: String(cString: notification.pointee.extra),
         on: reactor)
       PQfreemem(notification)
     }
-    if isOpen { takeResults(handle, on: reactor) }
   }
 
   private func takeResults(_ handle: OpaquePointer, on reactor: isolated Reactor) {
@@ -275,7 +280,10 @@ public final class PostgresConnection: EventHandler {
     switch PQresultStatus(result) {
     case PGRES_PIPELINE_SYNC:
       PQclear(result)
-      finishFirst(on: reactor)
+      // The server sends what it has to tell before it says that it is ready again. So whoever has sent a request and
+      // has its answer has heard of everything that was committed before.
+      deliverNotifications(on: reactor)
+      if isOpen { finishFirst(on: reactor) }
     case PGRES_TUPLES_OK, PGRES_COMMAND_OK:
       let isPreparation = !request.expected.isEmpty && request.expected.removeFirst() != nil
       if PQresultMemorySize(result) >= Limits.swollenBytes { swell() }

@@ -247,6 +247,34 @@ func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, sql)
     #expect(!PostgresError(.server(sqlstate: "22021"), "").isTransient)
   }
 
+  @Test func `who has an answer has heard of what was committed before the request was sent`() async throws {
+    let configuration = configuration(Self.server)
+    try await onReactor { reactor in
+      let connection = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      let other = try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor)
+      let ear = Ear()
+      connection.notificationReceiver = ear
+      _ = try await connection.execute(statement("listen mill"), on: reactor)
+      for round in 0..<10 {
+        let busy = Task.immediate(executorPreference: reactor.queue) {
+          _ = try await connection.execute(statement("select pg_sleep(0.01)"), on: reactor)
+        }
+        _ = try await other.execute(statement("select pg_notify('mill', '\(round)')"), on: reactor)
+        let asked = Task.immediate(executorPreference: reactor.queue) {
+          _ = try await connection.execute(statement("select 1"), on: reactor)
+          return ear.heard
+        }
+        // Both answers, and the notification between them, are read at once by a loop that was held up.
+        await reactor.sleep(for: .milliseconds(1))
+        usleep(30_000)
+        #expect(try await asked.value == "mill:\(round)")
+        try await busy.value
+      }
+      connection.close(on: reactor)
+      other.close(on: reactor)
+    }
+  }
+
   @Test func `a notification reaches the listener`() async throws {
     let configuration = configuration(Self.server)
     let heard = try await onReactor { reactor -> String in
