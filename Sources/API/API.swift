@@ -120,24 +120,10 @@ public enum Limits {
   static let dataBodyBytesMax = (256 << 10) + 1024
   /// Values that a process keeps in memory.
   static let dataEntriesMax = 50_000
-  /// For how long it is remembered that a value was put into Redis: longer than news of a change are on their way.
-  static let dataRecent = TimeSpan.seconds(5 as UInt64)
-  /// Of how many.
-  static let dataRecentMax = 65_536
-  /// Changes that Redis can be told of later, one by one.
-  static let dataUntoldMax = 1000
   /// How long what a compute service has said beside a value is kept.
   static let complexLifetime = TimeSpan.seconds(60 as UInt64)
-  /// How long others are tried to be told of a change before it is answered that they could not be,
-  static let dataTellPatience = TimeSpan.seconds(10 as UInt64)
-  /// and how often.
-  static let dataTellPause = TimeSpan.milliseconds(50)
-  /// After this time everybody has noticed that Redis is gone: after two seconds of silence and one without an answer.
-  static let dataLossSeen = TimeSpan.seconds(4 as UInt64)
-  /// For so long who hears again does not rely on it: after two seconds at most everybody else tries to do so, too.
-  static let dataTrust = TimeSpan.seconds(5 as UInt64)
-  /// How soon it is tried to tell them later.
-  static let dataTellAgain = TimeSpan.milliseconds(250)
+  /// How long an answer waits for the proof that all changes were heard; then what is in memory is not believed.
+  static let dataProofPatience = TimeSpan.milliseconds(500)
   /// How often what has expired is removed beside the values, at the least.
   static let dataPrunePause = TimeSpan.seconds(60 as UInt64)
   /// Requests that one compute service may have in flight.

@@ -43,9 +43,11 @@ final class APIService {
     cache = ResultCache(
       entriesMax: configuration.l1EntriesMax, bytesMax: configuration.l1BytesMax, ttl: configuration.cacheTTL,
       redis: redis, log: log.named("cache"), metrics: metrics)
+    let (postgres, dataLog) = (configuration.queue.postgres, log.named("data"))
     data = DataCache(
-      DataStore(configuration.queue.postgres, pool: pool, log: log.named("data"), metrics: metrics), redis: redis,
-      bytesMax: configuration.l1BytesMax / 4, delay: configuration.dataDelay, log: log.named("data"), metrics: metrics)
+      DataStore(postgres, pool: pool, log: dataLog, metrics: metrics),
+      DataFeed(postgres, pool: pool, log: dataLog, metrics: metrics), redis: redis,
+      bytesMax: configuration.l1BytesMax / 4, delay: configuration.dataDelay, log: dataLog, metrics: metrics)
     services = configuration.services.map {
       ComputeServices(
         $0, patience: configuration.servicePatience, resolvers: resolvers, log: log.named("services"), metrics: metrics)

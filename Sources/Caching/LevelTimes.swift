@@ -42,8 +42,6 @@ public struct LevelTimes: Sendable {
   public var l3 = TimeSpan.seconds(3600 as UInt64)
   /// How long it is believed that there is no value.
   public var negative = TimeSpan.seconds(1 as UInt64)
-  /// How long what is in a process's memory is believed while nobody can tell it of changes.
-  public var unheard = TimeSpan.seconds(1 as UInt64)
   /// By how many hundredths a lifetime may be shorter, 0 to 100.
   var jitterPercent: UInt64 = 10
 

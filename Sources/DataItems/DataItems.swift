@@ -2,10 +2,12 @@
 //
 // The API calls this room for what a key's value is, and tells it of new ones; `millrace migrate` has it make its
 // tables. It calls `Postgres` and nobody else: which value may be answered how long is decided in `Caching`, and memory
-// and Redis are the API's. It owns its connection.
+// and Redis are the API's. It owns its connections.
 //
 //   DataSchema   the tables, as numbered steps with a ledger of their own
 //   DataStore    all statements there are
+//   DataChange   what is told of changes
+//   DataFeed     who hears that, and proves that all was heard
 //
 // A new column is a new step at the end of `DataSchema.migrations`.
 

@@ -10,6 +10,14 @@ public enum DataSchema {
   /// "MILD" in ASCII.
   static let ledger = MigrationLedger("data_migration", signClass: 0x4D49_4C44)
 
+  /// `configuration`, for sessions that wait until the tables are those of this program.
+  static func fitting(_ configuration: PostgresConfiguration) -> PostgresConfiguration {
+    var configuration = configuration
+    configuration.schemaLedger = ledger
+    configuration.schemaSteps = migrations.count
+    return configuration
+  }
+
   /// Brings the tables up to date, whoever else does so at the same time, and returns the numbers of the steps that
   /// were run.
   /// - Throws: `DataError`; the tables are then at the last step that was committed.
@@ -36,7 +44,7 @@ public enum DataSchema {
     """,
     // Whoever changes a row, with psql too, gives it another version: a value that was read before is not kept then.
     """
-    create function millrace.data_item_changed() returns trigger language plpgsql as $$
+    create function millrace.data_item_changes() returns trigger language plpgsql as $$
     begin
       new.version := nextval('millrace.data_version');
       new.updated_at := now();
@@ -44,15 +52,48 @@ public enum DataSchema {
     end $$
     """,
     """
-    create trigger data_item_changed before update on millrace.data_items
-    for each row execute function millrace.data_item_changed()
+    create trigger data_item_changes before update on millrace.data_items
+    for each row execute function millrace.data_item_changes()
     """,
     // What is lost with it is only time: nothing of it has to be written twice.
     """
     create unlogged table millrace.data_cache (
-      key text primary key, value json not null, loaded_at timestamptz not null, expires_at timestamptz not null)
+      key text primary key, value json not null, version bigint not null,
+      loaded_at timestamptz not null, expires_at timestamptz not null)
     """,
     "create index data_cache_expires_at on millrace.data_cache (expires_at)",
+    // What was kept goes with the change, and all processes hear of it. A key that is too long for the API nobody there
+    // can have asked for, and a notification has no room for it.
+    """
+    create function millrace.data_item_changed() returns trigger language plpgsql as $$
+    declare
+      changed text := case when tg_op = 'DELETE' then old.key else new.key end;
+      number bigint := case when tg_op = 'DELETE' then nextval('millrace.data_version') else new.version end;
+    begin
+      delete from millrace.data_cache where key = changed;
+      if octet_length(changed) <= \(Limits.keyBytesMax) then
+        perform pg_notify('\(DataChange.channel)', 'v' || number || ' ' || changed);
+      end if;
+      return null;
+    end $$
+    """,
+    """
+    create trigger data_item_changed after insert or update or delete on millrace.data_items
+    for each row execute function millrace.data_item_changed()
+    """,
+    """
+    create function millrace.data_items_emptied() returns trigger language plpgsql as $$
+    begin
+      delete from millrace.data_cache;
+      perform pg_notify('\(DataChange.channel)',
+        'a' || \(DataStore.clock));
+      return null;
+    end $$
+    """,
+    """
+    create trigger data_items_emptied after truncate on millrace.data_items
+    for each statement execute function millrace.data_items_emptied()
+    """,
     """
     insert into millrace.data_items (key, value) values
       ('1', '{"id":1,"name":"first item"}'), ('2', '{"id":2,"name":"second item"}'),

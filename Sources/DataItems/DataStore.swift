@@ -12,6 +12,8 @@ public final class DataStore {
     public let value: [UInt8]
     /// Which one it is.
     public let version: Int64
+    /// A time at which it was the value of its key, or just before that: microseconds since 1970.
+    public let stamp: Int64
   }
 
   /// A value that was kept.
@@ -22,17 +24,19 @@ public final class DataStore {
     public let age: TimeSpan
     /// How long it may still be answered.
     public let remaining: TimeSpan
+    /// Which one of its key's values it is.
+    public let version: Int64
+    /// A time at which it was that still, or just before that: microseconds since 1970.
+    public let stamp: Int64
   }
 
   private let client: PostgresClient
 
   /// A store that connects as soon as `start` is called; `pool` has threads for what blocks.
   public init(_ configuration: PostgresConfiguration, pool: ComputePool, log: Logger, metrics: Metrics) {
-    var postgres = configuration
-    postgres.schemaLedger = DataSchema.ledger
-    postgres.schemaSteps = DataSchema.migrations.count
     client = PostgresClient(
-      postgres, helpers: PostgresConnection.Helpers(pool: pool), log: log.named("postgres"), metrics: metrics)
+      DataSchema.fitting(configuration), helpers: PostgresConnection.Helpers(pool: pool), log: log.named("postgres"),
+      metrics: metrics)
   }
 
   /// Begins to connect.
@@ -52,26 +56,17 @@ public final class DataStore {
     parameters.add(text: key)
     let rows = try await execute(DataStore.reading, parameters, on: reactor)
     guard rows.rowCount > 0, let value = rows.bytes(0, 0) else { return nil }
-    return Item(value: value, version: rows.int64(0, 1))
+    return Item(value: value, version: rows.int64(0, 1), stamp: rows.microseconds(0, 2) ?? 0)
   }
 
-  /// Gives `key` a value, JSON without NUL characters, and removes what was kept of the former one; returns after the
-  /// commit.
+  /// Gives `key` a value, JSON without NUL characters; returns after the commit. What was kept of the former one goes
+  /// with it, and all who listen hear of it.
   /// - Throws: `DataError`.
   public func put(_ key: String, _ value: [UInt8], on reactor: isolated Reactor) async throws(DataError) {
-    var (row, kept) = (PostgresParameters(), PostgresParameters())
-    row.add(text: key)
-    row.add(text: String(decoding: value, as: UTF8.self))
-    kept.add(text: key)
-    do {
-      let deadline = reactor.now + Limits.patience
-      let connection = try await client.connection(until: deadline, on: reactor)
-      // One after the other in one transaction: the second one sees what was kept until the first one had the row.
-      _ = try await connection.execute(
-        [(DataStore.writing, row), (DataStore.forgetting, kept)], until: deadline, on: reactor)
-    } catch {
-      throw DataError(error)
-    }
+    var parameters = PostgresParameters()
+    parameters.add(text: key)
+    parameters.add(text: String(decoding: value, as: UTF8.self))
+    _ = try await execute(DataStore.writing, parameters, on: reactor)
   }
 
   /// What was kept of `key`, nil if nothing that is still good.
@@ -81,7 +76,9 @@ public final class DataStore {
     parameters.add(text: key)
     let rows = try await execute(DataStore.readingKept, parameters, on: reactor)
     guard rows.rowCount > 0, let value = rows.bytes(0, 0) else { return nil }
-    return Kept(value: value, age: .seconds(rows.double(0, 1)), remaining: .seconds(rows.double(0, 2)))
+    return Kept(
+      value: value, age: .seconds(rows.double(0, 1)), remaining: .seconds(rows.double(0, 2)),
+      version: rows.int64(0, 3), stamp: rows.microseconds(0, 4) ?? 0)
   }
 
   /// Keeps the value of `key` for `lifetime`, unless it is another one by now than that of `version`, which was read
@@ -100,7 +97,7 @@ public final class DataStore {
     return try await execute(DataStore.keeping, parameters, on: reactor).rowCount > 0
   }
 
-  /// Removes what was kept of `key`.
+  /// Removes what was kept of `key`, and has all who listen forget it.
   /// - Throws: `DataError`.
   public func forget(_ key: String, on reactor: isolated Reactor) async throws(DataError) {
     var parameters = PostgresParameters()
@@ -108,7 +105,8 @@ public final class DataStore {
     _ = try await execute(DataStore.forgetting, parameters, on: reactor)
   }
 
-  /// Removes what was kept of all keys that begin with `prefix`; of all there are if that is empty.
+  /// Removes what was kept of all keys that begin with `prefix`, of all there are if that is empty, and has all who
+  /// listen forget whatever they have.
   /// - Throws: `DataError`.
   public func forgetAll(prefix: String, on reactor: isolated Reactor) async throws(DataError) {
     var parameters = PostgresParameters()
@@ -139,7 +137,7 @@ public final class DataStore {
   }
 
   private static let reading = PostgresStatement(
-    "data_read", "select value::text, version from millrace.data_items where key = $1::text")
+    "data_read", "select value::text, version, now() from millrace.data_items where key = $1::text")
 
   private static let writing = PostgresStatement(
     "data_write",
@@ -151,7 +149,8 @@ public final class DataStore {
   private static let readingKept = PostgresStatement(
     "data_read_kept",
     """
-    select value::text, extract(epoch from now() - loaded_at)::float8, extract(epoch from expires_at - now())::float8
+    select value::text, extract(epoch from now() - loaded_at)::float8, extract(epoch from expires_at - now())::float8,
+      version, now()
     from millrace.data_cache where key = $1::text and expires_at > now()
     """)
 
@@ -160,19 +159,31 @@ public final class DataStore {
   private static let keeping = PostgresStatement(
     "data_keep",
     """
-    insert into millrace.data_cache (key, value, loaded_at, expires_at)
-    select key, value, now() - make_interval(secs => $3::float8), now() + make_interval(secs => $4::float8)
+    insert into millrace.data_cache (key, value, version, loaded_at, expires_at)
+    select key, value, version, now() - make_interval(secs => $3::float8), now() + make_interval(secs => $4::float8)
     from millrace.data_items where key = $1::text and version = $2::bigint for share
     on conflict (key) do update
-    set value = excluded.value, loaded_at = excluded.loaded_at, expires_at = excluded.expires_at
+    set value = excluded.value, version = excluded.version, loaded_at = excluded.loaded_at,
+      expires_at = excluded.expires_at
     returning 1
     """)
 
   private static let forgetting = PostgresStatement(
-    "data_forget", "delete from millrace.data_cache where key = $1::text")
+    "data_forget",
+    """
+    with forgotten as (delete from millrace.data_cache where key = $1::text)
+    select pg_notify('\(DataChange.channel)', 'i' || \(clock) || ' ' || $1::text)
+    """)
 
   private static let forgettingAll = PostgresStatement(
-    "data_forget_all", "delete from millrace.data_cache where starts_with(key, $1::text)")
+    "data_forget_all",
+    """
+    with forgotten as (delete from millrace.data_cache where starts_with(key, $1::text))
+    select pg_notify('\(DataChange.channel)', 'a' || \(clock))
+    """)
+
+  /// PostgreSQL's time, in microseconds since 1970.
+  static let clock = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 
   private static let pruning = PostgresStatement(
     "data_prune",

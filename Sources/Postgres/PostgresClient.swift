@@ -14,13 +14,16 @@ public final class PostgresClient {
   private var isClosed = false
   private var lastFailure = PostgresError(.unavailable, "not connected yet")
   private let reconnects: Counter
+  private weak var owner: (any PostgresSessionOwner)?
 
-  /// A client that connects as soon as `start` is called.
+  /// A client that connects as soon as `start` is called. `owner`, if there is one, prepares each session.
   public init(
-    _ configuration: PostgresConfiguration, helpers: PostgresConnection.Helpers, log: Logger, metrics: Metrics
+    _ configuration: PostgresConfiguration, helpers: PostgresConnection.Helpers,
+    owner: (any PostgresSessionOwner)? = nil, log: Logger, metrics: Metrics
   ) {
     self.configuration = configuration
     self.helpers = helpers
+    self.owner = owner
     self.log = log
     reconnects = metrics.counter(
       "millrace_postgres_connects_total", "Connections to PostgreSQL that were established.")
@@ -85,11 +88,14 @@ public final class PostgresClient {
     connections.lazy.filter { $0.isOpen }.min { $0.requestsInFlight < $1.requestsInFlight }
   }
 
-  /// Looks whether the tables behind `connection` fit, and closes it if they do not.
+  /// Looks whether the tables behind `connection` fit, has it prepared, and closes it if that does not work.
   private func use(_ connection: PostgresConnection, on reactor: isolated Reactor) async throws(PostgresError) {
-    guard let steps = configuration.schemaSteps else { return }
     do {
-      try await SchemaFit.check(connection, configuration.schemaLedger, known: steps, on: reactor)
+      if let steps = configuration.schemaSteps {
+        try await SchemaFit.check(connection, configuration.schemaLedger, known: steps, on: reactor)
+      }
+      connection.notificationReceiver = owner
+      try await owner?.began(connection, on: reactor)
     } catch {
       connection.close(on: reactor)
       throw error
@@ -118,7 +124,11 @@ public final class PostgresClient {
         let connection = try await PostgresConnection.connect(
           configuration.turned(forAttempt: backoff.attempts), helpers: helpers, on: reactor)
         try await use(connection, on: reactor)
-        if isClosed { return connection.close(on: reactor) }
+        if isClosed {
+          connection.close(on: reactor)
+          owner?.ended(on: reactor)
+          return
+        }
         reconnects.increment()
         log.debug("connected", [("backend", "\(connection.backendProcessId)")])
         lastFailure = PostgresError(.unavailable, "the connection was lost")
@@ -129,6 +139,7 @@ public final class PostgresClient {
         for waiter in waiters { waiter.end() }
         await connection.whenLost(on: reactor)
         connections.removeAll { $0 === connection }
+        owner?.ended(on: reactor)
         if connection.isReplaced { continue }
         if !isClosed { log.warning("connection lost, reconnecting") }
         // A session may have been ended alone, and then nothing is wrong with the server. But one that takes
@@ -157,4 +168,13 @@ public final class PostgresClient {
       }
     }
   }
+}
+
+/// Whoever has something to do in each session of a client with one connection: to listen, say.
+public protocol PostgresSessionOwner: PostgresNotificationReceiver {
+  /// A session has begun; requests are sent over it when this returns.
+  /// - Throws: `PostgresError`; the session is then ended, and `ended` is not called.
+  func began(_ connection: PostgresConnection, on reactor: isolated Reactor) async throws(PostgresError)
+  /// The session that has begun is over.
+  func ended(on reactor: isolated Reactor)
 }

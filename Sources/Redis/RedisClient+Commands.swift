@@ -51,17 +51,6 @@ extension RedisClient {
     return try await command([word("UNLINK")] + keys, on: reactor).integer ?? 0
   }
 
-  /// Removes `key` and sends `message` to `channel` behind that, in one go: who hears the message does not find it.
-  /// - Throws: `RedisError`.
-  public func remove(
-    _ key: [UInt8], thenPublish message: [UInt8], to channel: [UInt8], on reactor: isolated Reactor
-  ) async throws(RedisError) {
-    let commands = [[word("UNLINK"), key], [word("PUBLISH"), channel, message]]
-    for answer in try await pipeline(commands, on: reactor) {
-      if case .error(let message) = answer { throw .server(message: message) }
-    }
-  }
-
   /// Removes every key that begins with `prefix` and tells how many there were. Looks at all keys of the server, a few
   /// hundred at a time; keys stored meanwhile may stay.
   /// - Throws: `RedisError`.

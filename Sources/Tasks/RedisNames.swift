@@ -4,9 +4,6 @@ public enum RedisNames {
   public static let resultPrefix = "millrace:hash:"
   /// What keys of the cached values of `GET /data` begin with.
   public static let dataPrefix = "millrace:data:"
-  /// The channel on which API processes tell each other to forget such a value: who says it, a blank and the key, a
-  /// plus sign and the key when it is said again, or an asterisk for all of them.
-  public static let forgetChannel = "millrace:forget"
   /// The channel that tells of tasks that are over: one message a batch, the ids in decimal, separated by commas. It
   /// carries no task data, and whoever misses one finds the truth in the queue.
   public static let doneChannel = "millrace:done"

@@ -1,4 +1,5 @@
 import Basics
+import Caching
 import HTTP
 import HTTPSyntax
 import Postgres
@@ -67,8 +68,7 @@ extension APITests {
     ) async throws -> User {
       let (api, fields) = try await APIHarness.startForUser(
         name, redis: redis, { $0.dataDelay = delay }, on: reactor)
-      // As if it were told of changes: no other process makes any here.
-      api.service.data.heardAgain(at: MonotonicTime(nanoseconds: 0))
+      while !api.service.data.hearsOfChanges(at: reactor.now) { await reactor.sleep(for: .milliseconds(1)) }
       return User(api: api, token: fields[0])
     }
 
@@ -213,8 +213,12 @@ extension APITests {
         ] {
           for _ in 0..<3 { _ = try await user.get("/data?key=1", on: reactor) }
           value += 1
-          let update = "update millrace.data_items set value = '\(value)' where key = '1'"
-          try await user.run(update, on: reactor)
+          // One that nobody is told of: what comes by replication fires no triggers.
+          for sql in [
+            "set session_replication_role = replica",
+            "update millrace.data_items set value = '\(value)' where key = '1'",
+            "set session_replication_role = default",
+          ] { try await user.run(sql, on: reactor) }
           #expect(try await !user.get("/data?key=1", on: reactor).text.contains(#""data":\#(value)"#))
           #expect(try await user.send(.post, path, body, on: reactor).text == said)
           let answer = try await user.get("/data?key=1", on: reactor).text
@@ -248,19 +252,31 @@ extension APITests {
       }
     }
 
-    @Test("who hears again relies on it after everybody else has come back, and who has lost it knows when all know it")
-    func hearing() {
-      func at(_ seconds: UInt64) -> MonotonicTime { MonotonicTime(nanoseconds: seconds * 1_000_000_000) }
-      let span = Limits.dataLossSeen
-      var hearing = Hearing(at: at(100))
-      #expect(!hearing.isTrusted(at: at(1000)))
-      #expect(!hearing.hasLost(for: span, at: at(103)) && hearing.hasLost(for: span, at: at(104)))
-      hearing.began(at: at(200))
-      #expect(!hearing.isTrusted(at: at(204)) && hearing.isTrusted(at: at(205)))
-      #expect(!hearing.hasLost(for: span, at: at(300)))
-      hearing.ended(at: at(400))
-      #expect(!hearing.isTrusted(at: at(400)))
-      #expect(!hearing.hasLost(for: span, at: at(403)) && hearing.hasLost(for: span, at: at(404)))
+    @Test("a change by somebody with psql is seen at once, and so are its end and that of all values") func byHand()
+      async throws
+    {
+      let redis = try TestServer.redis()
+      try await onReactor { reactor in
+        let user = try await Self.start("data_by_hand", redis: redis, on: reactor)
+        for (sql, status) in [
+          ("update millrace.data_items set value = '77' where key = '1'", 200),
+          ("delete from millrace.data_items where key = '1'", 404),
+          ("insert into millrace.data_items (key, value) values ('1', '77')", 200),
+          ("truncate millrace.data_items", 404),
+        ] {
+          // In every level.
+          for _ in 0..<2 { _ = try await user.get("/data?key=1", on: reactor) }
+          try await user.run(sql, on: reactor)
+          // What PostgreSQL sends reaches this process a moment later.
+          let heard = reactor.now + Caching.Limits.coherenceTrust
+          var answer = try await user.get("/data?key=1", on: reactor)
+          while answer.status != status || status == 200 && !answer.text.contains(#""data":77"#), reactor.now < heard {
+            answer = try await user.get("/data?key=1", on: reactor)
+          }
+          #expect(answer.status == status && (status == 404 || answer.text.contains(#""data":77"#)), "\(answer.text)")
+        }
+        await user.api.stop(on: reactor)
+      }
     }
 
     @Test("what in Redis is no value of ours is not answered, and is removed") func foreign() async throws {
@@ -268,7 +284,12 @@ extension APITests {
       try await onReactor { reactor in
         let user = try await Self.start("data_foreign", redis: redis, on: reactor)
         let client = try #require(user.api.service.redis)
-        for text in ["7", "{", #"{"data":7}"#, #"{"data":7,"loaded_at":"x"}"#, #"{"data":7,"loaded_at":1,"more":1}"#] {
+        for text in [
+          "7", "{", #"{"data":7}"#, #"{"data":7,"loaded_at":"x","version":1,"checked_at":1}"#,
+          #"{"data":7,"loaded_at":1,"version":9,"checked_at":9000000000000000,"more":1}"#,
+          // One from before this process heard of changes.
+          #"{"data":7,"loaded_at":1,"version":9,"checked_at":1}"#,
+        ] {
           user.api.service.data.forgetAll()
           try await client.set(Array("millrace:data:2".utf8), Array(text.utf8), lifetimeMs: 60_000, on: reactor)
           let answer = try await user.get("/data?key=2", on: reactor).text

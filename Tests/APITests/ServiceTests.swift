@@ -135,7 +135,6 @@ extension APITests {
         script.delay = .milliseconds(50)
         let (server, address) = try Self.serve(script, on: reactor)
         let (api, fields) = try await Self.start("service_complex", [address], on: reactor)
-        api.service.data.heardAgain(at: MonotonicTime(nanoseconds: 0))
         func ask(_ id: String) async throws -> HTTPClientResponse {
           try await api.send(.get, "/data/complex?id=\(id)", fields: fields, on: reactor)
         }

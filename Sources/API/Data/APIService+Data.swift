@@ -118,11 +118,7 @@ extension APIService {
     guard value.count <= DataItems.Limits.valueBytesMax else {
       throw Problem(413, "The value is longer than \(DataItems.Limits.valueBytesMax) bytes.")
     }
-    let isTold: Bool
-    do throws(DataError) { isTold = try await data.put(key, value, on: reactor) } catch {
-      throw problem(error, request)
-    }
-    guard isTold else { throw APIService.untold }
+    do throws(DataError) { try await data.put(key, value, on: reactor) } catch { throw problem(error, request) }
     var json = JSONWriter()
     json.object { json in
       json.field("status", "Value stored")
@@ -151,30 +147,21 @@ extension APIService {
         422, "Either a key or a prefix is needed.", errors: [Problem.FieldError("key", "it, or prefix, is needed")])
     }
     _ = try DataQuery.checked(name)
-    let isTold: Bool
     do throws(DataError) {
-      isTold =
-        if key != nil {
-          try await data.invalidate(name, on: reactor)
-        } else {
-          try await data.invalidateAll(prefix: name, on: reactor)
-        }
+      if key != nil {
+        try await data.invalidate(name, on: reactor)
+      } else {
+        try await data.invalidateAll(prefix: name, on: reactor)
+      }
     } catch {
       throw problem(error, request)
     }
-    guard isTold else { throw APIService.untold }
     var json = JSONWriter()
     json.object { json in
       json.field("status", "Cache invalidated")
       json.field(key == nil ? "prefix" : "key", name)
     }
     return .json(200, json.bytes)
-  }
-
-  private static var untold: Problem {
-    Problem(
-      503, "This is done, but other processes could not be told: they may answer as before for a minute.",
-      retryAfterSeconds: 1)
   }
 
   /// Whether the client has the value that `tag` stands for (RFC 9110 §13.1.2: weakly compared).

@@ -7,12 +7,12 @@ import Roles
 import Telemetry
 
 /// The values of `GET /data` in three levels: this process's memory, the shared Redis, and PostgreSQL beside the values
-/// themselves. Unlike results of tasks they change: whoever changes one forgets it in all levels and tells all other
-/// processes, and what was asked for before that is not kept after it.
+/// themselves. Unlike results of tasks they change. Every change is told by PostgreSQL, whoever makes it, and whoever
+/// hears of one forgets what is in memory, and does not keep what was on its way there.
 ///
 /// Who may answer what for how long is decided in `Caching`; here it is performed. Redis may be away, slow or full:
 /// then it is a level that has nothing.
-final class DataCache {
+final class DataCache: DataFeedReceiver {
   /// What there is for a key.
   struct Found {
     /// Nil if the key has no value.
@@ -34,7 +34,8 @@ final class DataCache {
   private struct Entry {
     /// Nil says that there is none.
     let value: DataValue?
-    let keptAt: MonotonicTime
+    /// When that was so for sure.
+    let trueAt: MonotonicTime
   }
 
   private enum News {
@@ -44,6 +45,8 @@ final class DataCache {
   }
 
   private let store: DataStore
+  private let feed: DataFeed
+  private var coherence: Coherence<String>
   let times = LevelTimes()
   private var memory: S3FIFO<String, Entry>
   private var flights = SingleFlight<Wish, UnsafeContinuation<News, Never>>()
@@ -59,12 +62,14 @@ final class DataCache {
   private let counts: DataCounters
   private let pruning = Pause()
   private var isClosed = false
-  private var hearing = Hearing(at: MonotonicTime.current())
 
   init(
-    _ store: DataStore, redis: RedisClient?, bytesMax: Int, delay: TimeSpan, log: Logger, metrics: Metrics
+    _ store: DataStore, _ feed: DataFeed, redis: RedisClient?, bytesMax: Int, delay: TimeSpan, log: Logger,
+    metrics: Metrics
   ) {
     self.store = store
+    self.feed = feed
+    coherence = Coherence(memory: times.l2)
     self.delay = delay
     self.log = log
     shared = redis.map { SharedData($0, log: log) }
@@ -77,6 +82,7 @@ final class DataCache {
   /// Begins to connect, and to remove what has expired beside the values.
   func start(on reactor: isolated Reactor) {
     store.start(on: reactor)
+    feed.start(self, on: reactor)
     Task.immediate(executorPreference: reactor.queue) {
       while !isClosed {
         // Not all processes at once.
@@ -96,7 +102,7 @@ final class DataCache {
   func close(on reactor: isolated Reactor) {
     isClosed = true
     pruning.end()
-    shared?.close()
+    feed.close(on: reactor)
     store.close(on: reactor)
   }
 
@@ -119,14 +125,14 @@ final class DataCache {
     (counts.loads.value, counts.misses.value, counts.shared.value)
   }
 
+  /// Whether copies that processes share are believed: whether it was heard lately that all changes are heard.
+  func hearsOfChanges(at now: MonotonicTime) -> Bool { coherence.believesShared(at: now) }
+
   /// What is in this process's memory since then is believed.
   func believedSince(at now: MonotonicTime) -> MonotonicTime {
-    let age = hearing.isTrusted(at: now) ? now.nanoseconds : min(now.nanoseconds, times.unheard.nanoseconds)
-    return MonotonicTime(nanoseconds: now.nanoseconds - age)
+    if coherence.isProven(at: now) { return MonotonicTime(nanoseconds: 0) }
+    return MonotonicTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, Caching.Limits.coherenceTrust.nanoseconds))
   }
-
-  /// Whether other processes are relied on to tell of changes.
-  func isTrusting(at now: MonotonicTime) -> Bool { hearing.isTrusted(at: now) }
 
   private func note(_ level: CacheLevel, isHit: Bool) {
     if isHit { levels[level.rawValue - 1].hits += 1 } else { levels[level.rawValue - 1].misses += 1 }
@@ -138,6 +144,7 @@ final class DataCache {
   /// - Throws: `DataError` if PostgreSQL has no answer.
   func value(_ query: DataQuery, on reactor: isolated Reactor) async throws(DataError) -> Found {
     if query.isBypass { return try await load(query, nil, on: reactor) }
+    if coherence.wantsProof(at: reactor.now) { await prove(on: reactor) }
     if query.level ?? .l1 == .l1 {
       let found = inMemory(query.key, at: reactor.now)
       note(.l1, isHit: found != nil)
@@ -155,6 +162,17 @@ final class DataCache {
       case .lead: return counted(try await lead(flight, query, on: reactor))
       case .failed(let error): throw error
       }
+    }
+  }
+
+  /// Sees to it that all changes were heard until a moment ago. Whoever asks all the time has that proven beside it.
+  private func prove(on reactor: isolated Reactor) async {
+    let deadline = reactor.now + Limits.dataProofPatience
+    if coherence.isProven(at: reactor.now) {
+      guard !feed.isProving else { return }
+      Task.immediate(executorPreference: reactor.queue) { await feed.prove(until: deadline, on: reactor) }
+    } else {
+      await feed.prove(until: deadline, on: reactor)
     }
   }
 
@@ -179,20 +197,26 @@ final class DataCache {
   private func find(
     _ query: DataQuery, _ flight: Flight, on reactor: isolated Reactor
   ) async throws(DataError) -> Found {
-    if query.level ?? .l2 == .l2, let shared, hearing.isTrusted(at: reactor.now) {
+    if query.level ?? .l2 == .l2, let shared, coherence.believesShared(at: reactor.now) {
       let found = await shared.value(query.key, on: reactor)
-      note(.l2, isHit: found != nil)
-      if let (value, remaining) = found {
-        climb(value, of: query, from: .l2, remaining, flight, on: reactor)
+      let now = reactor.now
+      let isGood = found.map {
+        coherence.believes(query.key, version: $0.value.version, stamp: $0.value.stamp, at: now)
+      }
+      note(.l2, isHit: isGood == true)
+      if let (value, remaining) = found, isGood == true {
+        climb(value, of: query, from: .l2, remaining, flight, trueAt: now, on: reactor)
         return Found(value: value, level: .l2, remaining: remaining)
       }
     }
     if query.level ?? .l3 == .l3 {
+      let askedAt = reactor.now
       let kept = try await store.kept(query.key, on: reactor)
       note(.l3, isHit: kept != nil)
       if let kept {
-        let value = DataValue(kept.value, age: kept.age, at: reactor.now)
-        climb(value, of: query, from: .l3, kept.remaining, flight, on: reactor)
+        let value = DataValue(
+          kept.value, version: kept.version, stamp: kept.stamp, age: kept.age, at: reactor.now)
+        climb(value, of: query, from: .l3, kept.remaining, flight, trueAt: askedAt, on: reactor)
         return Found(value: value, level: .l3, remaining: kept.remaining)
       }
     }
@@ -201,7 +225,7 @@ final class DataCache {
 
   private func inMemory(_ key: String, at now: MonotonicTime) -> Found? {
     guard let (entry, expiry) = memory.value(for: key, at: now) else { return nil }
-    guard entry.keptAt >= believedSince(at: now) else { return nil }
+    guard coherence.believes(since: entry.trueAt, at: now) else { return nil }
     return Found(value: entry.value, level: .l1, remaining: expiry.since(now))
   }
 
@@ -211,18 +235,19 @@ final class DataCache {
   ) async throws(DataError) -> Found {
     counts.loads.increment()
     if delay.nanoseconds > 0 { await reactor.sleep(for: delay) }
+    let askedAt = reactor.now
     let item = try await store.item(query.key, on: reactor)
-    let value = item.map { DataValue($0.value, age: .milliseconds(0), at: reactor.now) }
+    let value = item.map { DataValue($0.value, version: $0.version, stamp: $0.stamp, at: reactor.now) }
     guard let flight, !flights.isOvertaken(flight) else { return Found(value: value, level: nil) }
     let levels = query.level.map { [$0] } ?? CacheLevel.allCases
     guard let item, let value else {
-      if levels.contains(.l1) { remember(nil, of: query.key, for: times.negative, at: reactor.now) }
+      if levels.contains(.l1) { remember(nil, of: query.key, for: times.negative, trueAt: askedAt, at: reactor.now) }
       return Found(value: nil, level: nil)
     }
     for level in levels {
       let lifetime = times.lifetime(in: level, wish: query.lifetime, using: &random)
       switch level {
-      case .l1: remember(value, of: query.key, for: lifetime, at: reactor.now)
+      case .l1: remember(value, of: query.key, for: lifetime, trueAt: askedAt, at: reactor.now)
       case .l2: share(value, of: query.key, for: lifetime, on: reactor)
       case .l3: keep(item, of: query.key, for: lifetime, on: reactor)
       }
@@ -234,22 +259,24 @@ final class DataCache {
 
   private func climb(
     _ value: DataValue, of query: DataQuery, from level: CacheLevel, _ remaining: TimeSpan, _ flight: Flight,
-    on reactor: isolated Reactor
+    trueAt: MonotonicTime, on reactor: isolated Reactor
   ) {
     guard query.level == nil, !flights.isOvertaken(flight),
       let next = times.promotion(from: level, remaining: remaining, wish: query.lifetime, using: &random)
     else { return }
     if next.level == .l1 {
-      remember(value, of: query.key, for: next.lifetime, at: reactor.now)
+      remember(value, of: query.key, for: next.lifetime, trueAt: trueAt, at: reactor.now)
     } else {
       share(value, of: query.key, for: next.lifetime, on: reactor)
     }
   }
 
-  private func remember(_ value: DataValue?, of key: String, for lifetime: TimeSpan, at now: MonotonicTime) {
+  private func remember(
+    _ value: DataValue?, of key: String, for lifetime: TimeSpan, trueAt: MonotonicTime, at now: MonotonicTime
+  ) {
     memory.set(
-      Entry(value: value, keptAt: now), for: key, bytes: key.utf8.count + (value?.bytes ?? 128), expiry: now + lifetime,
-      at: now)
+      Entry(value: value, trueAt: trueAt), for: key, bytes: key.utf8.count + (value?.bytes ?? 128),
+      expiry: now + lifetime, at: now)
     levels[0].sets += 1
     held.set(memory.bytes)
   }
@@ -274,59 +301,39 @@ final class DataCache {
     }
   }
 
-  // MARK: Forgetting
+  // MARK: Changing
 
-  /// Gives `key` another value, and sees to it that nobody is answered with the former one.
-  /// - Returns: whether all other processes have been told, or will be before they believe what they have.
+  /// Gives `key` another value. A process that does not hear of it at once believes the former one for less than a
+  /// second.
   /// - Throws: `DataError`; if that is unknown it may have been stored.
-  func put(_ key: String, _ json: [UInt8], on reactor: isolated Reactor) async throws(DataError) -> Bool {
-    let result: Result<Void, DataError>
-    do throws(DataError) {
-      result = .success(try await store.put(key, json, on: reactor))
-    } catch {
-      result = .failure(error)
-    }
+  func put(_ key: String, _ json: [UInt8], on reactor: isolated Reactor) async throws(DataError) {
     // Also if it is not known whether it was stored.
-    forget(key)
-    let isTold = await tellOthers(.key(key), on: reactor)
-    try result.get()
-    return isTold
+    defer { forget(key, on: reactor) }
+    try await store.put(key, json, on: reactor)
   }
 
   /// Forgets what is kept of `key` in all levels, and has all other processes do so.
-  /// - Returns: as `put` does.
-  /// - Throws: `DataError` if PostgreSQL has no answer: its level may still have it.
-  func invalidate(_ key: String, on reactor: isolated Reactor) async throws(DataError) -> Bool {
+  /// - Throws: `DataError` if PostgreSQL has no answer: nobody else has heard of it then.
+  func invalidate(_ key: String, on reactor: isolated Reactor) async throws(DataError) {
+    defer { forget(key, on: reactor) }
     try await store.forget(key, on: reactor)
-    forget(key)
-    return await tellOthers(.key(key), on: reactor)
   }
 
   /// Forgets what is kept of all keys that begin with `prefix` in all levels, and has all other processes forget
   /// whatever they have.
-  /// - Returns: as `put` does.
-  /// - Throws: `DataError` if PostgreSQL has no answer: its level may still have it.
-  func invalidateAll(prefix: String, on reactor: isolated Reactor) async throws(DataError) -> Bool {
+  /// - Throws: `DataError` if PostgreSQL has no answer: nobody else has heard of it then.
+  func invalidateAll(prefix: String, on reactor: isolated Reactor) async throws(DataError) {
+    defer {
+      forgetAll()
+      shared?.forgetAll(prefix: prefix, on: reactor)
+    }
     try await store.forgetAll(prefix: prefix, on: reactor)
-    forgetAll()
-    return await tellOthers(.all(prefix: prefix), on: reactor)
   }
 
-  /// Tells the other processes, or waits until they do not rely on being told any more: whoever has lost Redis has
-  /// noticed by then that it is gone, and later, when it is back, does not trust it before this process could tell.
-  /// - Returns: whether one of the two has come about.
-  private func tellOthers(_ order: SharedData.Order, on reactor: isolated Reactor) async -> Bool {
-    guard let shared else { return true }
-    let end = reactor.now + Limits.dataTellPatience
-    while await !shared.tell(order, on: reactor) {
-      let isKnown = hearing.hasLost(for: Limits.dataLossSeen, at: reactor.now)
-      if isKnown || reactor.now >= end {
-        shared.tellLater(order, on: reactor)
-        return isKnown
-      }
-      await reactor.sleep(for: Limits.dataTellPause)
-    }
-    return true
+  private func forget(_ key: String, on reactor: isolated Reactor) {
+    forget(key)
+    // Nobody would believe it; whoever looks with redis-cli need not see it either.
+    shared?.forget(key, on: reactor)
   }
 
   /// Forgets `key` in memory, and what is on its way there.
@@ -345,25 +352,34 @@ final class DataCache {
     held.set(memory.bytes)
   }
 
-  /// This process hears of changes from now on; what it has missed it does not know.
-  func heardAgain(at now: MonotonicTime) {
+  // MARK: Hearing of changes
+
+  func feedBegan(on reactor: isolated Reactor) {
+    // What was missed is not known.
     forgetAll()
-    hearing.began(at: now)
+    coherence.began(at: reactor.now)
   }
 
-  /// Nobody can tell this process of changes any more.
-  func heardLast(at now: MonotonicTime) {
-    hearing.ended(at: now)
+  func feedEnded(on reactor: isolated Reactor) {
+    coherence.ended()
   }
 
-  /// Another process has sent `message` to the channel of forgetting.
-  func heard(_ message: [UInt8], on reactor: isolated Reactor) {
-    guard let shared, let (order, isFirst) = shared.read(message) else { return }
-    switch order {
-    case .key(let key): forget(key)
-    case .all: forgetAll()
+  func proved(at time: MonotonicTime, clock: Int64, on reactor: isolated Reactor) {
+    coherence.proved(at: time, clock: clock)
+  }
+
+  func heard(_ change: DataChange, on reactor: isolated Reactor) {
+    switch change {
+    case .value(let key, let version):
+      coherence.changed(key, to: version, at: reactor.now)
+      forget(key)
+    case .invalidated(let key, let stamp):
+      coherence.invalidated(key, since: stamp, at: reactor.now)
+      forget(key)
+    case .allInvalidated(let stamp):
+      coherence.invalidatedAll(since: stamp)
+      forgetAll()
     }
-    if isFirst { shared.forgetAgain(order, on: reactor) }
   }
 
   private func counted(_ found: Found) -> Found {

@@ -8,11 +8,15 @@ struct DataValue {
   let json: [UInt8]
   /// When it was the value of its key for sure, by this process's clock.
   let loadedAt: MonotonicTime
+  /// Which one of its key's values it is.
+  let version: Int64
+  /// A time at which it was that for sure, or just before it, by PostgreSQL's clock: microseconds since 1970.
+  let stamp: Int64
   /// What tells it from others: a weak entity tag (RFC 9110 §8.8.3), for the answer around it is another one each time.
   let tag: [UInt8]
 
-  init(_ json: [UInt8], age: TimeSpan, at now: MonotonicTime) {
-    self.json = json
+  init(_ json: [UInt8], version: Int64, stamp: Int64, age: TimeSpan = .milliseconds(0), at now: MonotonicTime) {
+    (self.json, self.version, self.stamp) = (json, version, stamp)
     loadedAt = MonotonicTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, age.nanoseconds))
     tag = Array("W/\"".utf8) + SHA256.digest(of: json).hex.prefix(32) + Array("\"".utf8)
   }
@@ -24,34 +28,38 @@ struct DataValue {
 
   // MARK: In Redis
 
-  private static let fields = JSONFields("data", "loaded_at")
+  private static let fields = JSONFields("data", "loaded_at", "version", "checked_at")
 
   /// The value as it is kept in Redis, for people to read too: with the time at which it was loaded, in milliseconds
-  /// since 1970, for only that can be compared from one machine to another.
+  /// since 1970, for only that can be compared from one machine to another, and with what it is believed by.
   func shared(at now: MonotonicTime, _ clock: Timestamp) -> [UInt8] {
     var json = JSONWriter(capacity: self.json.count + 48)
     json.object { json in
       json.key("data")
       json.raw(self.json)
       json.field("loaded_at", clock.microseconds / 1000 - Int64(age(at: now).milliseconds))
+      json.field("version", version)
+      json.field("checked_at", stamp)
     }
     return json.bytes
   }
 
   /// Reads what `shared` has written; nil for anything else, for anybody may have put it there.
   init?(shared bytes: [UInt8], at now: MonotonicTime, _ clock: Timestamp) {
-    var (data, loadedAt): (ArraySlice<UInt8>?, Int?)
+    var (data, numbers): (ArraySlice<UInt8>?, [Int]) = (nil, [])
     do throws(JSONError) {
       try JSONScanner.read(bytes) { (scanner: inout JSONScanner) throws(JSONError) in
         try scanner.object(DataValue.fields, isExact: true) { (scanner: inout JSONScanner, field) throws(JSONError) in
-          if field == 0 { data = try scanner.skip() } else { loadedAt = try scanner.integer() }
+          if field == 0 { data = try scanner.skip() } else { numbers.append(try scanner.integer()) }
         }
       }
     } catch {
       return nil
     }
-    guard let data, let loadedAt else { return nil }
-    let age = max(0, clock.microseconds / 1000 - Int64(loadedAt))
-    self.init(Array(data), age: .milliseconds(UInt64(age)), at: now)
+    // They come in the order in which `shared` writes them: a copy in another order was put there by somebody else.
+    guard let data, numbers.count == 3 else { return nil }
+    let age = max(0, clock.microseconds / 1000 - Int64(numbers[0]))
+    self.init(
+      Array(data), version: Int64(numbers[1]), stamp: Int64(numbers[2]), age: .milliseconds(UInt64(age)), at: now)
   }
 }

@@ -80,7 +80,7 @@ extension APIService {
       }
       json.field("loads", data.loads.count)
       json.field("coalesced", data.loads.shared)
-      json.field("hears_of_changes", data.isTrusting(at: reactor.now))
+      json.field("hears_of_changes", data.hearsOfChanges(at: reactor.now))
       json.key("redis")
       guard let server else { return json.null() }
       json.object { json in
@@ -131,13 +131,9 @@ extension APIService {
         throw Problem(503, "The shared cache cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
       }
     }
-    let isTold: Bool
-    do throws(DataError) { isTold = try await data.invalidateAll(prefix: "", on: reactor) } catch {
+    do throws(DataError) { try await data.invalidateAll(prefix: "", on: reactor) } catch {
       log.warning("the cache of values could not be cleared", [("reason", "\(error)")])
       throw Problem(503, "The store of values cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
-    }
-    guard isTold else {
-      throw Problem(503, "The shared cache cannot be reached at the moment. Try again.", retryAfterSeconds: 1)
     }
     return .json(200, Array(#"{"message":"Cache cleared successfully"}"#.utf8))
   }
@@ -145,9 +141,7 @@ extension APIService {
 
 extension APIService: MessageReceiver {
   /// What API processes listen to.
-  static let channels = [
-    RedisNames.doneChannel, RedisNames.changedChannel, RedisNames.clearChannel, RedisNames.forgetChannel,
-  ]
+  static let channels = [RedisNames.doneChannel, RedisNames.changedChannel, RedisNames.clearChannel]
 
   /// Subscriptions stand or fall, or another process has told something.
   func received(_ event: RedisSubscriber.Event, on reactor: isolated Reactor) {
@@ -155,18 +149,14 @@ extension APIService: MessageReceiver {
     case .connected:
       // While nobody listened, somebody may have told to forget.
       cache.clearMemory()
-      data.heardAgain(at: reactor.now)
       board.hasNews = true
     case .disconnected:
-      data.heardLast(at: reactor.now)
       board.hasNews = false
     case .message(let channel, let payload):
       if channel.elementsEqual(RedisNames.doneChannel.utf8) {
         board.completed(RedisNames.ids(in: payload))
       } else if channel.elementsEqual(RedisNames.changedChannel.utf8) {
         board.changed(RedisNames.ids(in: payload))
-      } else if channel.elementsEqual(RedisNames.forgetChannel.utf8) {
-        data.heard(payload, on: reactor)
       } else {
         cache.clearMemory()
       }
