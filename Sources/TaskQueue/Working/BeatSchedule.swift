@@ -34,9 +34,20 @@ public struct BeatSchedule: Sendable {
     self.beat = beat
     longest = TimeSpan(nanoseconds: beat.nanoseconds * Limits.restBeats)
     promised = beat
-    claimsFor = .seconds(max(leaseSeconds - beat.seconds - Limits.beatGrace.seconds, leaseSeconds / 2))
-    precondition(claimsFor >= longest, "a worker at rest would have to fear that it is taken for dead")
+    claimsFor = BeatSchedule.claimingSpan(beat: beat, leaseSeconds: leaseSeconds)
+    precondition(
+      BeatSchedule.fits(beat: beat, leaseSeconds: leaseSeconds),
+      "a worker at rest would have to fear that it is taken for dead")
     (lastSent, lastHeard, wanted, alarm) = (now, now, now, now)
+  }
+
+  /// Whether a worker at rest has beaten again before it has to fear that it is taken for dead.
+  static func fits(beat: TimeSpan, leaseSeconds: Double) -> Bool {
+    claimingSpan(beat: beat, leaseSeconds: leaseSeconds).nanoseconds >= beat.nanoseconds * Limits.restBeats
+  }
+
+  private static func claimingSpan(beat: TimeSpan, leaseSeconds: Double) -> TimeSpan {
+    .seconds(max(leaseSeconds - beat.seconds - Limits.beatGrace.seconds, leaseSeconds / 2))
   }
 
   /// When the next beat is to be sent by a worker that has been at rest since the last one, or has not.
