@@ -46,20 +46,25 @@ struct DataValue {
 
   /// Reads what `shared` has written; nil for anything else, for anybody may have put it there.
   init?(shared bytes: [UInt8], at now: MonotonicTime, _ clock: Timestamp) {
-    var (data, numbers): (ArraySlice<UInt8>?, [Int]) = (nil, [])
+    var data: ArraySlice<UInt8>?
+    var (loadedAt, version, stamp): (Int?, Int?, Int?)
     do throws(JSONError) {
       try JSONScanner.read(bytes) { (scanner: inout JSONScanner) throws(JSONError) in
         try scanner.object(DataValue.fields, isExact: true) { (scanner: inout JSONScanner, field) throws(JSONError) in
-          if field == 0 { data = try scanner.skip() } else { numbers.append(try scanner.integer()) }
+          switch field {
+          case 0: data = try scanner.skip()
+          case 1: loadedAt = try scanner.integer()
+          case 2: version = try scanner.integer()
+          default: stamp = try scanner.integer()
+          }
         }
       }
     } catch {
       return nil
     }
-    // They come in the order in which `shared` writes them: a copy in another order was put there by somebody else.
-    guard let data, numbers.count == 3 else { return nil }
-    let age = max(0, clock.microseconds / 1000 - Int64(numbers[0]))
+    guard let data, let loadedAt, let version, let stamp else { return nil }
+    let age = max(0, clock.microseconds / 1000 - Int64(loadedAt))
     self.init(
-      Array(data), version: Int64(numbers[1]), stamp: Int64(numbers[2]), age: .milliseconds(UInt64(age)), at: now)
+      Array(data), version: Int64(version), stamp: Int64(stamp), age: .milliseconds(UInt64(age)), at: now)
   }
 }
