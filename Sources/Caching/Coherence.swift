@@ -26,8 +26,9 @@ public struct Coherence<Key: Hashable> {
 
   private let memory: TimeSpan
   private let boundsMax: Int
-  /// Until when everything was heard, by this process's clock.
-  private var provenAt: MonotonicTime?
+  /// Until when everything was heard, by this process's clock; nil if that was never proven. What is not forgotten by
+  /// then, or believed, was true at that time, and no proof of a later one.
+  public private(set) var provenAt: MonotonicTime?
   private var isFed = false
   /// What was heard since `turnedAt`, and before that, back to `floor`.
   private var bounds: [Key: Bound] = [:]
@@ -113,6 +114,9 @@ public struct Coherence<Key: Hashable> {
   public func believes(since time: MonotonicTime, at now: MonotonicTime) -> Bool {
     isProven(at: now) || now.since(time) <= Limits.coherenceTrust
   }
+
+  /// Whether changes are heard at all, and since when is known.
+  public var isHearing: Bool { floor != nil }
 
   /// Whether copies elsewhere can be believed at all.
   public func believesShared(at now: MonotonicTime) -> Bool { floor != nil && isProven(at: now) }

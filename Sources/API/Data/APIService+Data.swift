@@ -73,8 +73,8 @@ extension APIService {
     do throws(ComputeServices.Failure) {
       guard let services else { throw .unavailable }
       (part, isKept) = try await data.parts.part(
-        key, since: data.believedSince(at: reactor.now), from: services, APIService.serviceFields(of: request),
-        on: reactor)
+        key, believed: { data.believes(since: $0, at: reactor.now) }, from: services,
+        APIService.serviceFields(of: request), on: reactor)
     } catch {
       throw problem(error, request)
     }

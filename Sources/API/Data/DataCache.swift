@@ -21,6 +21,8 @@ final class DataCache: DataFeedReceiver {
     let level: CacheLevel?
     /// How long that level would still have it.
     var remaining = TimeSpan.milliseconds(0)
+    /// When it was the value for sure, by this process's clock.
+    let trueAt: MonotonicTime
     /// Whether another request had begun to load it.
     var isShared = false
   }
@@ -125,14 +127,11 @@ final class DataCache: DataFeedReceiver {
     (counts.loads.value, counts.misses.value, counts.shared.value)
   }
 
-  /// Whether copies that processes share are believed: whether it was heard lately that all changes are heard.
-  func hearsOfChanges(at now: MonotonicTime) -> Bool { coherence.believesShared(at: now) }
+  /// Whether this process hears of changes.
+  var hearsOfChanges: Bool { coherence.isHearing }
 
-  /// What is in this process's memory since then is believed.
-  func believedSince(at now: MonotonicTime) -> MonotonicTime {
-    if coherence.isProven(at: now) { return MonotonicTime(nanoseconds: 0) }
-    return MonotonicTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, Caching.Limits.coherenceTrust.nanoseconds))
-  }
+  /// Whether what was true at `time`, and was not forgotten since, is believed.
+  func believes(since time: MonotonicTime, at now: MonotonicTime) -> Bool { coherence.believes(since: time, at: now) }
 
   private func note(_ level: CacheLevel, isHit: Bool) {
     if isHit { levels[level.rawValue - 1].hits += 1 } else { levels[level.rawValue - 1].misses += 1 }
@@ -150,17 +149,22 @@ final class DataCache: DataFeedReceiver {
       note(.l1, isHit: found != nil)
       if let found { return counted(found) }
     }
-    switch flights.join(Wish(key: query.key, level: query.level)) {
-    case .lead(let flight): return counted(try await lead(flight, query, on: reactor))
-    case .refused: return try await load(query, nil, on: reactor)
-    case .follow(let flight):
-      switch await withUnsafeContinuation({ flights.wait($0, for: flight) }) {
-      case .found(var found):
-        counts.shared.increment()
-        found.isShared = true
-        return found
-      case .lead: return counted(try await lead(flight, query, on: reactor))
-      case .failed(let error): throw error
+    let askedAt = reactor.now
+    while true {
+      switch flights.join(Wish(key: query.key, level: query.level)) {
+      case .lead(let flight): return counted(try await lead(flight, query, on: reactor))
+      case .refused: return try await load(query, nil, on: reactor)
+      case .follow(let flight):
+        switch await withUnsafeContinuation({ flights.wait($0, for: flight) }) {
+        case .found(var found):
+          // It was begun so long ago that a change which was acknowledged since then may be missing.
+          if askedAt.since(found.trueAt) > Caching.Limits.coherenceTrust { continue }
+          counts.shared.increment()
+          found.isShared = true
+          return found
+        case .lead: return counted(try await lead(flight, query, on: reactor))
+        case .failed(let error): throw error
+        }
       }
     }
   }
@@ -199,14 +203,11 @@ final class DataCache: DataFeedReceiver {
   ) async throws(DataError) -> Found {
     if query.level ?? .l2 == .l2, let shared, coherence.believesShared(at: reactor.now) {
       let found = await shared.value(query.key, on: reactor)
-      let now = reactor.now
-      let isGood = found.map {
-        coherence.believes(query.key, version: $0.value.version, stamp: $0.value.stamp, at: now)
-      }
-      note(.l2, isHit: isGood == true)
-      if let (value, remaining) = found, isGood == true {
-        climb(value, of: query, from: .l2, remaining, flight, trueAt: now, on: reactor)
-        return Found(value: value, level: .l2, remaining: remaining)
+      let trueAt = found.flatMap { believe($0.value, of: query.key, at: reactor.now) }
+      note(.l2, isHit: trueAt != nil)
+      if let (value, remaining) = found, let trueAt {
+        climb(value, of: query, from: .l2, remaining, flight, trueAt: trueAt, on: reactor)
+        return Found(value: value, level: .l2, remaining: remaining, trueAt: trueAt)
       }
     }
     if query.level ?? .l3 == .l3 {
@@ -217,7 +218,7 @@ final class DataCache: DataFeedReceiver {
         let value = DataValue(
           kept.value, version: kept.version, stamp: kept.stamp, age: kept.age, at: reactor.now)
         climb(value, of: query, from: .l3, kept.remaining, flight, trueAt: askedAt, on: reactor)
-        return Found(value: value, level: .l3, remaining: kept.remaining)
+        return Found(value: value, level: .l3, remaining: kept.remaining, trueAt: askedAt)
       }
     }
     return try await load(query, flight, on: reactor)
@@ -226,7 +227,14 @@ final class DataCache: DataFeedReceiver {
   private func inMemory(_ key: String, at now: MonotonicTime) -> Found? {
     guard let (entry, expiry) = memory.value(for: key, at: now) else { return nil }
     guard coherence.believes(since: entry.trueAt, at: now) else { return nil }
-    return Found(value: entry.value, level: .l1, remaining: expiry.since(now))
+    return Found(value: entry.value, level: .l1, remaining: expiry.since(now), trueAt: entry.trueAt)
+  }
+
+  /// When a copy that processes share was true for sure, nil if it is not believed. That was at the last proof and not
+  /// now: else it would be believed for another while without one.
+  private func believe(_ copy: DataValue, of key: String, at now: MonotonicTime) -> MonotonicTime? {
+    guard coherence.believes(key, version: copy.version, stamp: copy.stamp, at: now) else { return nil }
+    return coherence.provenAt
   }
 
   /// Reads the value itself, and keeps it if it is loaded for all who want it.
@@ -238,11 +246,13 @@ final class DataCache: DataFeedReceiver {
     let askedAt = reactor.now
     let item = try await store.item(query.key, on: reactor)
     let value = item.map { DataValue($0.value, version: $0.version, stamp: $0.stamp, at: reactor.now) }
-    guard let flight, !flights.isOvertaken(flight) else { return Found(value: value, level: nil) }
+    guard let flight, !flights.isOvertaken(flight) else {
+      return Found(value: value, level: nil, trueAt: askedAt)
+    }
     let levels = query.level.map { [$0] } ?? CacheLevel.allCases
     guard let item, let value else {
       if levels.contains(.l1) { remember(nil, of: query.key, for: times.negative, trueAt: askedAt, at: reactor.now) }
-      return Found(value: nil, level: nil)
+      return Found(value: nil, level: nil, trueAt: askedAt)
     }
     for level in levels {
       let lifetime = times.lifetime(in: level, wish: query.lifetime, using: &random)
@@ -252,7 +262,7 @@ final class DataCache: DataFeedReceiver {
       case .l3: keep(item, of: query.key, for: lifetime, on: reactor)
       }
     }
-    return Found(value: value, level: nil)
+    return Found(value: value, level: nil, trueAt: askedAt)
   }
 
   // MARK: Keeping

@@ -28,14 +28,15 @@ final class ServiceParts {
     parts = S3FIFO(entriesMax: Limits.dataEntriesMax, bytesMax: bytesMax)
   }
 
-  /// The part for `key`, and whether it was kept, `since` when at the earliest: else one of `services` is asked, once
+  /// The part for `key`, and whether it was kept, at a time that is `believed`: else one of `services` is asked, once
   /// for all who want it at a time, and told `fields`.
   /// - Throws: what they throw.
   func part(
-    _ key: String, since: MonotonicTime, from services: ComputeServices, _ fields: [(name: String, value: String)],
+    _ key: String, believed: (MonotonicTime) -> Bool, from services: ComputeServices,
+    _ fields: [(name: String, value: String)],
     on reactor: isolated Reactor
   ) async throws(ComputeServices.Failure) -> (part: Part, isKept: Bool) {
-    if let kept = parts.value(for: key, at: reactor.now), kept.value.keptAt >= since { return (kept.value, true) }
+    if let kept = parts.value(for: key, at: reactor.now), believed(kept.value.keptAt) { return (kept.value, true) }
     switch flights.join(key) {
     case .refused: throw .unavailable
     case .lead(let flight): return (try await lead(flight, key, services, fields, on: reactor), false)

@@ -80,7 +80,7 @@ extension APIService {
       }
       json.field("loads", data.loads.count)
       json.field("coalesced", data.loads.shared)
-      json.field("hears_of_changes", data.hearsOfChanges(at: reactor.now))
+      json.field("hears_of_changes", data.hearsOfChanges)
       json.key("redis")
       guard let server else { return json.null() }
       json.object { json in
