@@ -48,7 +48,8 @@ final class DataCache: DataFeedReceiver {
 
   private let store: DataStore
   private let feed: DataFeed
-  private var coherence: Coherence<String>
+  /// By hashes of keys, so that keys of any length take little room: two that share one are at worst asked for in vain.
+  private var coherence: Coherence<Int>
   let times = LevelTimes()
   private var memory: S3FIFO<String, Entry>
   private var flights = SingleFlight<Wish, UnsafeContinuation<News, Never>>()
@@ -233,7 +234,7 @@ final class DataCache: DataFeedReceiver {
   /// When a copy that processes share was true for sure, nil if it is not believed. That was at the last proof and not
   /// now: else it would be believed for another while without one.
   private func believe(_ copy: DataValue, of key: String, at now: MonotonicTime) -> MonotonicTime? {
-    guard coherence.believes(key, version: copy.version, stamp: copy.stamp, at: now) else { return nil }
+    guard coherence.believes(key.hashValue, version: copy.version, stamp: copy.stamp, at: now) else { return nil }
     return coherence.provenAt
   }
 
@@ -381,10 +382,10 @@ final class DataCache: DataFeedReceiver {
   func heard(_ change: DataChange, on reactor: isolated Reactor) {
     switch change {
     case .value(let key, let version):
-      coherence.changed(key, to: version, at: reactor.now)
+      coherence.changed(key.hashValue, to: version, at: reactor.now)
       forget(key)
     case .invalidated(let key, let stamp):
-      coherence.invalidated(key, since: stamp, at: reactor.now)
+      coherence.invalidated(key.hashValue, since: stamp, at: reactor.now)
       forget(key)
     case .allInvalidated(let stamp):
       coherence.invalidatedAll(since: stamp)
