@@ -30,6 +30,8 @@ public final class DataFeed: PostgresSessionOwner {
   private var client: PostgresClient?
   /// Whether a proof is on its way.
   public private(set) var isProving = false
+  /// Whether the last one that was asked for has not come.
+  public private(set) var isSilent = false
   private var waiters: [Pause] = []
 
   /// A feed that connects as soon as `start` is called.
@@ -73,6 +75,7 @@ public final class DataFeed: PostgresSessionOwner {
       let connection = try await client.connection(until: deadline, on: reactor)
       try await prove(over: connection, until: deadline, on: reactor)
     } catch {
+      isSilent = true
       log.debug("it is not known whether all changes were heard", [("reason", "\(error)")])
     }
   }
@@ -82,6 +85,7 @@ public final class DataFeed: PostgresSessionOwner {
   ) async throws(PostgresError) {
     let sentAt = reactor.now
     let rows = try await connection.execute(DataFeed.looking, until: deadline, on: reactor)
+    isSilent = false
     receiver?.proved(at: sentAt, clock: rows.int64(0, 0), on: reactor)
   }
 

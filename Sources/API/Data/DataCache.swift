@@ -19,7 +19,7 @@ final class DataCache: DataFeedReceiver {
     let value: DataValue?
     /// Where it was found; nil if it was loaded.
     let level: CacheLevel?
-    /// How long that level would still have it.
+    /// How long it would still be there.
     var remaining = TimeSpan.milliseconds(0)
     /// When it was the value for sure, by this process's clock.
     let trueAt: MonotonicTime
@@ -170,10 +170,11 @@ final class DataCache: DataFeedReceiver {
     }
   }
 
-  /// Sees to it that all changes were heard until a moment ago. Whoever asks all the time has that proven beside it.
+  /// Sees to it that all changes were heard until a moment ago; beside those who ask all the time. Nobody waits for a
+  /// PostgreSQL that has left another one waiting for nothing.
   private func prove(on reactor: isolated Reactor) async {
     let deadline = reactor.now + Limits.dataProofPatience
-    if coherence.isProven(at: reactor.now) {
+    if coherence.isProven(at: reactor.now) || feed.isSilent {
       guard !feed.isProving else { return }
       Task.immediate(executorPreference: reactor.queue) { await feed.prove(until: deadline, on: reactor) }
     } else {
@@ -216,8 +217,7 @@ final class DataCache: DataFeedReceiver {
       let kept = try await store.kept(query.key, on: reactor)
       note(.l3, isHit: kept != nil)
       if let kept {
-        let value = DataValue(
-          kept.value, version: kept.version, stamp: kept.stamp, age: kept.age, at: reactor.now)
+        let value = DataValue(kept.value, version: kept.version, stamp: kept.stamp, age: kept.age, at: reactor.now)
         climb(value, of: query, from: .l3, kept.remaining, flight, trueAt: askedAt, on: reactor)
         return Found(value: value, level: .l3, remaining: kept.remaining, trueAt: askedAt)
       }
