@@ -83,7 +83,10 @@ final class APIHarness: QueueListener {
     await harness.listens.wait(until: .never, on: reactor)
     // Whoever asks waits for a connection whose tables fit; that Redis is connected nothing tells but its answer.
     let deadline = reactor.now + .seconds(20 as UInt64)
-    while (try? await service.queue.livingWorkers(until: deadline, on: reactor)) == nil, reactor.now < deadline {}
+    // Values that were read before changes are heard are forgotten once they are.
+    while (try? await service.queue.livingWorkers(until: deadline, on: reactor)) == nil || !service.data.hearsOfChanges,
+      reactor.now < deadline
+    {}
     while let redis = service.redis, (try? await redis.keyCount(on: reactor)) == nil {
       await reactor.sleep(for: .milliseconds(1))
     }

@@ -69,10 +69,6 @@ extension APITests {
     ) async throws -> User {
       let (api, fields) = try await APIHarness.startForUser(
         name, redis: redis, { $0.dataDelay = delay }, on: reactor)
-      let deadline = reactor.now + .seconds(20 as UInt64)
-      while try await !api.send(.get, "/cache/stats", on: reactor).text.contains(#""hears_of_changes":true"#),
-        reactor.now < deadline
-      {}
       return User(api: api, token: fields[0])
     }
 
