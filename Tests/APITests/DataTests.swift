@@ -58,6 +58,12 @@ extension APITests {
         _ = try await api.inspector.execute(PostgresStatement("run_\(sql.hashValue)", sql), on: reactor)
       }
 
+      /// Whether somebody waits for a lock of somebody else.
+      func isAnybodyLocked(on reactor: isolated Reactor) async throws -> Bool {
+        let waiting = PostgresStatement("locked", "select count(*) from pg_locks where not granted")
+        return try await api.inspector.execute(waiting, on: reactor).int64(0, 0) > 0
+      }
+
       func figure(_ name: String, on reactor: isolated Reactor) async throws -> Int? {
         let lines = try await api.send(.get, "/metrics", on: reactor).text.split(separator: "\n")
         return lines.first { $0.hasPrefix("\(name) ") }.flatMap { Int($0.dropFirst(name.count + 1)) }
@@ -324,6 +330,7 @@ extension APITests {
           try await user.run(sql, on: reactor)
         }
         let first = Task.immediate(executorPreference: reactor.queue) { await user.crowd(1, on: reactor) }
+        while try await !user.isAnybodyLocked(on: reactor) {}
         // Longer than the age up to which a value is believed without a proof, which is what this is about.
         await reactor.sleep(for: .milliseconds(1000))
         // With a proof from now whoever asks next waits for nothing but that load.

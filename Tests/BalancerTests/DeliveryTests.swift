@@ -12,7 +12,7 @@ import Testing
 private let restarts = getenv("RESTARTS").flatMap { Int(String(cString: $0)) } ?? 60
 
 /// Requests that are neither lost nor done twice, whatever their connection does.
-@Suite("Delivery", .timeLimit(.minutes(2 + restarts / 200))) struct DeliveryTests {
+@Suite("Delivery", .timeLimit(.minutes(5 + restarts / 200))) struct DeliveryTests {
   @Test(
     "a POST that a backend reads, whole or its head only, and then resets on a kept connection is delivered once",
     arguments: [true, false])

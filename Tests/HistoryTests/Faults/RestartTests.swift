@@ -55,8 +55,8 @@ import Testing
       let load = Task.immediate(executorPreference: reactor.queue) {
         try await stage.clients.submit(100, width: 4, on: reactor)
       }
-      try await stage.within(30, "the worker is told so", on: reactor) { worker.output.contains("too many clients") }
-      try await stage.within(30, "clients are told so", on: reactor) { stage.clients.statuses[503] ?? 0 > 4 }
+      try await stage.within(60, "the worker is told so", on: reactor) { worker.output.contains("too many clients") }
+      try await stage.within(60, "clients are told so", on: reactor) { stage.clients.statuses[503] ?? 0 > 4 }
       try stage.expect(stage.clients.acknowledged.count <= 50, "something was stored without a session")
       stage.giveSessionsBack(on: reactor)
       try await load.value
