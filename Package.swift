@@ -41,6 +41,7 @@ let package = Package(
     // Its headers and library are in the compiler's own folders; what its pkg-config file adds, the build refuses aloud.
     .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
     .systemLibrary(name: "CArgon2", pkgConfig: "libargon2", providers: [.apt(["libargon2-dev"])]),
+    .systemLibrary(name: "CTLS", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
     // Floor 1: what everything stands on.
@@ -52,8 +53,9 @@ let package = Package(
     room("Hashing", ["CArgon2", "CCrypto", "Basics"]),
     room("HTTPSyntax", ["Basics"]),
     room("HTTP", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax"]),
-    room("Postgres", ["CPostgres", "Basics", "Telemetry", "Reactor"]),
-    room("Redis", ["CHiredis", "Basics", "Telemetry", "Reactor"]),
+    room("Postgres", ["CPostgres", "CTLS", "Basics", "Telemetry", "Reactor"]),
+    room("TLS", ["CTLS"]),
+    room("Redis", ["CHiredis", "Basics", "Telemetry", "Reactor", "TLS"]),
 
     // Floor 3: the domain. No sockets of its own.
     room("Exchange", ["Basics"]),
@@ -89,7 +91,7 @@ let package = Package(
       name: "Millrace",
       dependencies: [
         "CLinux", "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "DataItems", "Hashing",
-        "Balancing", "Backends", "Tokens", "Balancer", "API", "Worker", "ComputeService",
+        "Balancing", "Backends", "TLS", "Tokens", "Balancer", "API", "Worker", "ComputeService",
         "Launcher", "LoadTest",
       ], swiftSettings: settings),
 
@@ -144,6 +146,6 @@ let package = Package(
         "Basics", "HTTP", "HTTPSyntax", "Millrace", "Postgres", "Reactor", "TaskQueue", "Tasks", "Telemetry",
         "TestSupport",
       ]),
-    tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis", "TestSupport"]),
+    tests("RedisTests", ["Basics", "Telemetry", "Reactor", "Redis", "TLS", "TestSupport"]),
   ]
 )

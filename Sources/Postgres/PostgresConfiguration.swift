@@ -13,6 +13,9 @@ public struct PostgresConfiguration: Sendable {
   public var password: String?
   /// The database's name.
   public var database = "millrace"
+  /// Whether and how connections by TCP are encrypted: libpq's parameters `sslmode`, `sslrootcert`, `sslcert` and
+  /// `sslkey` (PostgreSQL 15, §34.19); nil leaves one to libpq.
+  public var tls: (mode: String?, authorities: String?, certificate: String?, key: String?) = (nil, nil, nil, nil)
   /// How the connection is called in `pg_stat_activity`.
   public var applicationName = "millrace"
   /// Session settings, name and value: `("plan_cache_mode", "force_generic_plan")`.

@@ -1,5 +1,6 @@
 import Basics
 import CPostgres
+import CTLS
 import Glibc
 public import Reactor
 public import Telemetry
@@ -103,6 +104,13 @@ extension PostgresConnection {
     return "this is PostgreSQL \(version / 10_000), and \(needed) or later is needed"
   }
 
+  /// Whether something has come that libpq has not read and no event will tell of: a record of TLS is taken from the
+  /// socket whole, however much of it libpq had room for.
+  var holdsUnreadBytes: Bool {
+    guard let handle, let session = PQsslStruct(handle, "OpenSSL") else { return false }
+    return SSL_pending(OpaquePointer(session)) > 0
+  }
+
   private static func start(_ parameters: [(String, String)]) throws(PostgresError) -> OpaquePointer {
     var keys = parameters.map { UnsafePointer<CChar>(strdup($0.0)) }
     var values = parameters.map { UnsafePointer<CChar>(strdup($0.1)) }
@@ -170,7 +178,12 @@ extension PostgresConnection {
     ]
     if addresses.contains(where: { !$0.isEmpty }) { parameters.append(("hostaddr", addresses.joined(separator: ","))) }
     if hosts.count > 1 { parameters.append(("target_session_attrs", "read-write")) }
-    if let password = configuration.password { parameters.append(("password", password)) }
+    let tls = configuration.tls
+    let others = [
+      ("password", configuration.password), ("sslmode", tls.mode), ("sslrootcert", tls.authorities),
+      ("sslcert", tls.certificate), ("sslkey", tls.key),
+    ]
+    for case (let name, let value?) in others { parameters.append((name, value)) }
     return parameters
   }
 }

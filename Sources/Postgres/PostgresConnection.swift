@@ -238,10 +238,12 @@ public final class PostgresConnection: EventHandler {
   /// Reads what the server has sent and hands it to whoever waits.
   public override func ready(_ events: ReadyEvents, on reactor: isolated Reactor) {
     if events.contains(.writable) { flush(on: reactor) }
-    guard let handle else { return }
-    if PQconsumeInput(handle) == 0 { return lose(String(cString: PQerrorMessage(handle)), on: reactor) }
-    deliverNotifications(on: reactor)
-    if isOpen { takeResults(handle, on: reactor) }
+    while let handle {
+      if PQconsumeInput(handle) == 0 { return lose(String(cString: PQerrorMessage(handle)), on: reactor) }
+      deliverNotifications(on: reactor)
+      if isOpen { takeResults(handle, on: reactor) }
+      guard holdsUnreadBytes else { return }
+    }
   }
 
   /// Hands over the notifications that libpq has come across so far; it reads them along with the results.

@@ -1,8 +1,13 @@
 // Redis: commands and messages over our own sockets, with hiredis' formatter and reply parser.
 //
-// Called by the roles that share a cache and events (API, worker); calls the reactor for bytes and timers. hiredis'
-// own asynchronous client of this version has no timeouts, so only its parser and formatter are used. A new command is
-// a method in `RedisClient+Commands.swift`; what decides (the breaker) is a value without sockets.
+// Called by the roles that share a cache and events (API, worker); calls the reactor for bytes and timers, and TLS
+// where they are encrypted. hiredis' own asynchronous client of this version has no timeouts, so only its parser and
+// formatter are used. A new command is a method in `RedisClient+Commands.swift`.
+//
+//   RedisClient            commands, whatever servers there are
+//   RedisSubscriber        messages
+//   Connection/            one server: a link that is made and made again, its breaker, and who tells where it is
+//   Cluster/               many servers, each with a part of the keys
 
 /// The bounds of this room.
 public enum Limits {
@@ -32,6 +37,14 @@ public enum Limits {
   public static let breakerOpenMaxMs: UInt64 = 2000
   /// Silence on a subscription after which the server is asked whether it is still there, in milliseconds.
   static let heartbeatMs: UInt64 = 2000
+  /// How long each Sentinel may take to tell who is master, in milliseconds.
+  static let sentinelTimeoutMs: UInt64 = 300
+  /// How often a command is sent on from one node of a cluster to another.
+  static let redirectionsMax = 4
+  /// How often it is read which node of a cluster has which slots although nothing seems wrong, in milliseconds,
+  static let clusterMapMs: UInt64 = 60_000
+  /// and the shortest pause between two such looks.
+  static let clusterMapPauseMs: UInt64 = 100
   /// Keys looked at by one step of a scan.
   static let scanCount = 500
 }

@@ -2,203 +2,97 @@ import Basics
 public import Reactor
 public import Telemetry
 
-/// Sends commands over one connection of its reactor and matches the answers, which come in order. Commands of one turn
-/// of the loop leave in one write.
+/// Sends commands to Redis and waits for their answers: to one server, to whoever is master as the Sentinels say, or to
+/// the node of a cluster that has the key.
 ///
-/// The connection is made and made again in the background; while there is none, or while the breaker is open, commands
-/// fail at once, so that a Redis that is down or frozen costs its callers at most one timeout each now and then. When
-/// answers stop the connection is given up: whatever is behind the late one in the line is late too.
-public final class RedisClient: EventHandler {
-  private typealias Outcome = Result<RedisValue, RedisError>
-
-  private enum Waiter {
-    case one(UnsafeContinuation<Outcome, Never>)
-    case part(of: Collector)
-
-    func resume(_ outcome: Outcome) {
-      switch self {
-      case .one(let continuation): continuation.resume(returning: outcome)
-      case .part(let collector): collector.collect(outcome)
-      }
-    }
+/// Connections are made and made again in the background; while there is none, or while a server's breaker is open,
+/// commands fail at once, so that a Redis that is down or frozen costs its callers at most one timeout now and then.
+public final class RedisClient {
+  private enum Servers {
+    case one(RedisLink)
+    case cluster(RedisCluster)
   }
 
-  private let configuration: RedisConfiguration
-  private let resolver: Resolver
-  private let logger: Logger
-  private let metrics: RedisMetrics
-  /// The connection that is being made or used.
-  private var attempt: RedisConnection?
-  /// The same once it is logged in.
-  private var connection: RedisConnection?
-  private let pause = Pause()
-  private var pending = RingQueue<Waiter>()
-  private var breaker = CircuitBreaker()
-  private var backoff = Backoff(
-    base: .milliseconds(Limits.reconnectBaseMs), cap: .milliseconds(Limits.reconnectMaxMs))
-  private var random = SeededRandom.fromSystem()
-  /// When the server last answered, or was last asked after a pause.
-  private var lastProgress = MonotonicTime(nanoseconds: 0)
-  private var hasTimedOut = false
-  private var isLate = false
-  private var isClosed = false
-  /// Whether the log knows already that there is no connection.
-  private var isComplaining = false
-  private lazy var timer = ReactorTimer(self)
+  private let servers: Servers
 
   /// A client that begins to connect at once.
   public init(
     _ configuration: RedisConfiguration, resolver: Resolver, logger: Logger, metrics: RedisMetrics,
     on reactor: isolated Reactor
   ) {
-    self.configuration = configuration
-    self.resolver = resolver
-    self.logger = logger.named("redis")
-    self.metrics = metrics
-    super.init()
-    Task.immediate(executorPreference: reactor.queue) { await self.run(on: reactor) }
-  }
-
-  /// Sends a command, its name and arguments, and waits for the answer.
-  /// - Throws: `RedisError`; `.server` if the server refused.
-  public func command(_ arguments: [[UInt8]], on reactor: isolated Reactor) async throws(RedisError) -> RedisValue {
-    let connection = try admittedConnection(on: reactor)
-    connection.send(arguments, on: reactor)
-    let outcome = await withUnsafeContinuation { expect(.one($0), on: reactor) }
-    return try checked(outcome)
-  }
-
-  /// Sends several commands together and waits for all answers, in order; refusals stand among them as `.error`.
-  /// - Throws: `RedisError` if not all were answered.
-  func pipeline(
-    _ commands: [[[UInt8]]], on reactor: isolated Reactor
-  ) async throws(RedisError) -> [RedisValue] {
-    guard !commands.isEmpty else { return [] }
-    let connection = try admittedConnection(on: reactor)
-    for command in commands { connection.send(command, on: reactor) }
-    let outcome: Outcome = await withUnsafeContinuation { continuation in
-      let collector = Collector(continuation, expected: commands.count)
-      for _ in commands { expect(.part(of: collector), on: reactor) }
+    let logger = logger.named("redis")
+    let makeLink = { (configuration: RedisConfiguration, reactor: isolated Reactor) in
+      RedisLink(configuration, resolver: resolver, logger: logger, metrics: metrics, on: reactor)
     }
-    return try outcome.get().array ?? []
+    servers =
+      configuration.isCluster
+      ? .cluster(RedisCluster(configuration, logger: logger, makeLink: makeLink, on: reactor))
+      : .one(makeLink(configuration, reactor))
   }
 
-  /// Ends the connection and does not make it again; commands that wait fail.
+  /// Whether a command can only be about keys that are together.
+  var isCluster: Bool {
+    if case .cluster = servers { true } else { false }
+  }
+
+  /// Ends the connections and does not make them again; commands that wait fail.
   public func close(on reactor: isolated Reactor) {
-    isClosed = true
-    attempt?.close(on: reactor)
-    pause.end()
-  }
-
-  private func admittedConnection(on reactor: isolated Reactor) throws(RedisError) -> RedisConnection {
-    metrics.commands.increment()
-    do throws(RedisError) {
-      guard let connection else { throw .notConnected }
-      guard pending.count < Limits.pendingMax else { throw .overloaded }
-      guard breaker.admits(at: reactor.now) else { throw .circuitOpen }
-      return connection
-    } catch {
-      metrics.failures.increment()
-      throw error
+    switch servers {
+    case .one(let link): link.close(on: reactor)
+    case .cluster(let cluster): cluster.close(on: reactor)
     }
   }
 
-  private func expect(_ waiter: Waiter, on reactor: isolated Reactor) {
-    if pending.isEmpty { lastProgress = reactor.now }
-    pending.append(waiter)
-    if !timer.isArmed { reactor.arm(timer, after: configuration.commandTimeout) }
-  }
-
-  private func checked(_ outcome: Outcome) throws(RedisError) -> RedisValue {
-    let value = try outcome.get()
+  /// Sends a command, its name and arguments, which is about `key` or, if that is nil, about none, and waits for the
+  /// answer.
+  /// - Throws: `RedisError`; `.server` if the server refused.
+  func command(
+    _ arguments: [[UInt8]], about key: [UInt8]? = nil, on reactor: isolated Reactor
+  ) async throws(RedisError) -> RedisValue {
+    let value: RedisValue
+    switch (servers, key) {
+    case (.one(let link), _): value = try await link.command(arguments, on: reactor)
+    case (.cluster(let cluster), let key?):
+      value = try await cluster.answers(to: [arguments], about: key, on: reactor)[0]
+    case (.cluster(let cluster), nil): value = try await cluster.anyNode().command(arguments, on: reactor)
+    }
     if case .error(let message) = value { throw .server(message: message) }
     return value
   }
 
-  /// Looks whether the server still answers. A command is late when nothing at all was answered for the time that one
-  /// may take: a long line that moves is no fault. If this loop itself was held up, the answer may lie in the socket
-  /// already, so there is a moment's grace in which it is read before the server is blamed.
-  public override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
-    guard !pending.isEmpty else { return }
-    let deadline = lastProgress + configuration.commandTimeout
-    if deadline > reactor.now {
-      isLate = false
-      reactor.arm(timer, at: deadline)
-    } else if !isLate {
-      isLate = true
-      reactor.arm(timer, after: .milliseconds(Limits.graceMs))
-    } else {
-      isLate = false
-      hasTimedOut = true
-      metrics.timeouts.increment()
-      connection?.close(on: reactor)
+  /// Sends several commands about one key together and waits for all answers, in order; refusals stand among them as
+  /// `.error`.
+  /// - Throws: `RedisError` if not all were answered.
+  func pipeline(
+    _ commands: [[[UInt8]]], about key: [UInt8], on reactor: isolated Reactor
+  ) async throws(RedisError) -> [RedisValue] {
+    switch servers {
+    case .one(let link): try await link.begin(commands, on: reactor).answers(on: reactor)
+    case .cluster(let cluster): try await cluster.answers(to: commands, about: key, on: reactor)
     }
   }
 
-  private func run(on reactor: isolated Reactor) async {
-    while !isClosed {
-      let failure = await runOneConnection(on: reactor)
-      connection = nil
-      let error = hasTimedOut ? .timeout : failure
-      hasTimedOut = false
-      while let waiting = pending.popFirst() {
-        metrics.failures.increment()
-        waiting.resume(.failure(error))
-      }
-      reactor.cancel(timer)
-      if isClosed { return }
-      breaker.failed(at: reactor.now)
-      if !isComplaining { logger.warning("connection failed", [("reason", "\(error)")]) }
-      isComplaining = true
-      let rest = backoff.next(using: &random)
-      await pause.wait(until: max(reactor.now + rest, breaker.retryTime ?? reactor.now), on: reactor)
+  /// Sends several commands, each about a key of its own, together, and waits for all answers.
+  /// - Throws: `RedisError` if not all were answered, or one was refused.
+  func pipelineEach(
+    _ commands: [(key: [UInt8], command: [[UInt8]])], on reactor: isolated Reactor
+  ) async throws(RedisError) -> [RedisValue] {
+    let values: [RedisValue]
+    switch servers {
+    case .one(let link): values = try await link.begin(commands.map(\.command), on: reactor).answers(on: reactor)
+    case .cluster(let cluster):
+      values = try await cluster.answers(to: commands.map { ($0.key, [$0.command]) }, on: reactor).map { $0[0] }
     }
+    for case .error(let message) in values { throw .server(message: message) }
+    return values
   }
 
-  private func runOneConnection(on reactor: isolated Reactor) async -> RedisError {
-    do {
-      let connection = try await RedisConnection.connect(configuration, resolver, on: reactor)
-      attempt = connection
-      defer { connection.close(on: reactor) }
-      if isClosed { return .connectionLost }
-      try await connection.logIn(configuration, on: reactor)
-      self.connection = connection
-      metrics.connects.increment()
-      isComplaining = false
-      logger.info("connected", [("endpoint", configuration.endpoint)])
-      while true {
-        let value = try await connection.reply(on: reactor)
-        guard let waiting = pending.popFirst() else { return .malformedReply }
-        breaker.succeeded()
-        backoff.reset()
-        lastProgress = reactor.now
-        isLate = false
-        waiting.resume(.success(value))
-      }
-    } catch {
-      return error
-    }
-  }
-
-  /// Gathers the answers of a pipeline.
-  private final class Collector {
-    private var continuation: UnsafeContinuation<Outcome, Never>?
-    private var values: [RedisValue] = []
-    private let expected: Int
-
-    init(_ continuation: UnsafeContinuation<Outcome, Never>, expected: Int) {
-      self.continuation = continuation
-      self.expected = expected
-      values.reserveCapacity(expected)
-    }
-
-    func collect(_ outcome: Outcome) {
-      switch outcome {
-      case .failure: continuation.take()?.resume(returning: outcome)
-      case .success(let value):
-        values.append(value)
-        if values.count == expected { continuation.take()?.resume(returning: .success(.array(values))) }
-      }
+  /// Every server that has keys, to be asked one by one.
+  /// - Throws: `RedisError` if that is not known.
+  func eachServer(on reactor: isolated Reactor) throws(RedisError) -> [RedisLink] {
+    switch servers {
+    case .one(let link): [link]
+    case .cluster(let cluster): try cluster.masters(on: reactor)
     }
   }
 }

@@ -118,7 +118,8 @@ private func outcome(_ client: RedisClient, _ command: String, on reactor: isola
         Task.immediate(executorPreference: reactor.queue) {
           let text = bytes("\(number)" + String(repeating: "x", count: number))
           let single = try? await client.command([bytes("ECHO"), text], on: reactor)
-          let several = try? await client.pipeline([[bytes("ECHO"), text], [bytes("NONSENSE")]], on: reactor)
+          let several = try? await client.pipeline(
+            [[bytes("ECHO"), text], [bytes("NONSENSE")]], about: text, on: reactor)
           if single?.bytes != text || several?.first?.bytes != text { tally.wrong += 1 }
           if case .error? = several?.last {} else { tally.wrong += 1 }
           tally.running -= 1

@@ -11,15 +11,15 @@ import Testing
     let good = SocketAddress(unixPath: server.socketPath)!
     let dead = SocketAddress(unixPath: server.folder + "/nobody")!
     try await onReactor { reactor in
-      let time = TimeSpan.seconds(2 as UInt64)
-      let connection = try await RedisConnection.connect(to: [dead, dead, good], within: time, on: reactor)
-      try await connection.logIn(RedisConfiguration(endpoint: "unix:x"), on: reactor)
+      let configuration = RedisConfiguration(endpoint: "unix:x")
+      let connection = try await RedisConnection.connect(to: [dead, dead, good], configuration, on: reactor)
+      try await connection.logIn(configuration, on: reactor)
       connection.close(on: reactor)
       await #expect(throws: RedisError.self) {
-        _ = try await RedisConnection.connect(to: [dead, dead], within: time, on: reactor)
+        _ = try await RedisConnection.connect(to: [dead, dead], configuration, on: reactor)
       }
       await #expect(throws: RedisError.self) {
-        _ = try await RedisConnection.connect(to: [], within: time, on: reactor)
+        _ = try await RedisConnection.connect(to: [], configuration, on: reactor)
       }
     }
   }

@@ -3,6 +3,7 @@ import Hashing
 import Postgres
 import Reactor
 import Redis
+import TLS
 import Telemetry
 
 extension Configuration {
@@ -14,6 +15,10 @@ extension Configuration {
     postgres.user = text(.databaseUser) ?? ""
     postgres.password = text(.databasePassword)
     postgres.database = text(.databaseName) ?? ""
+    postgres.tls = (
+      choice(.databaseTLS).replacing("_", with: "-"), text(.databaseAuthorities), text(.databaseCertificate),
+      text(.databaseCertificateKey)
+    )
     postgres.applicationName = text(.applicationName) ?? ""
     postgres.connectionRetries = integer(.databaseRetries)
     postgres.baseBackoffSeconds = decimal(.databaseBackoff)
@@ -30,22 +35,50 @@ extension Configuration {
     let url = text(.redisURL)
     if let url, Setting.truth(of: url) == false { return nil }
     var redis: RedisConfiguration
+    var isSecure = isOn(.redisTLS)
     if let url {
       redis = try Configuration.redis(url)
+      if url.hasPrefix("rediss://") { isSecure = true }
     } else {
       redis = RedisConfiguration(endpoint: "\(text(.redisHost) ?? ""):\(integer(.redisPort))")
-      redis.password = text(.redisPassword)
+      (redis.user, redis.password) = (text(.redisUser), text(.redisPassword))
     }
     redis.clientName = clientName
+    redis.isCluster = isOn(.redisCluster)
+    redis.sentinels = list(.redisSentinels)
+    if !redis.sentinels.isEmpty {
+      if redis.isCluster { throw .configuration("REDIS_CLUSTER and REDIS_SENTINELS exclude each other") }
+      redis.master = text(.redisMaster)
+      redis.sentinelPassword = text(.redisSentinelPassword)
+    }
+    if redis.isCluster, redis.database != 0 { throw .configuration("a Redis Cluster has no database but 0") }
+    if redis.user != nil, redis.password == nil { throw .configuration("REDIS_USER needs a password") }
+    if isSecure { try secure(&redis) }
     return redis
+  }
+
+  private func secure(_ redis: inout RedisConfiguration) throws(CommandError) {
+    if redis.endpoint.hasPrefix("unix:") { throw .configuration("TLS is not spoken over a Unix socket") }
+    let (certificate, key) = (text(.redisCertificate), text(.redisCertificateKey))
+    guard (certificate == nil) == (key == nil) else {
+      throw .configuration("REDIS_TLS_CERT and REDIS_TLS_KEY go together")
+    }
+    do {
+      redis.tls = try TLSContext(authorities: text(.redisAuthorities), certificate: certificate, key: key)
+    } catch {
+      throw .configuration("\(error)")
+    }
+    // Sentinels and clusters tell addresses, and certificates are rarely for those.
+    guard redis.master == nil, !redis.isCluster, let colon = redis.endpoint.lastIndex(of: ":") else { return }
+    redis.tlsName = redis.endpoint[..<colon].filter { !"[]".contains($0) }
   }
 
   static func redis(_ url: String) throws(CommandError) -> RedisConfiguration {
     if url.hasPrefix("unix:") { return RedisConfiguration(endpoint: url) }
-    guard url.hasPrefix("redis://") else {
-      throw .configuration("REDIS_URL is neither redis://HOST:PORT nor unix:/path")
+    guard let scheme = ["redis://", "rediss://"].first(where: url.hasPrefix) else {
+      throw .configuration("REDIS_URL is neither redis://HOST:PORT, nor rediss://HOST:PORT, nor unix:/path")
     }
-    var rest = url.dropFirst(8)
+    var rest = url.dropFirst(scheme.count)
     var credentials: [Substring] = []
     if let at = rest.lastIndex(of: "@") {
       credentials = rest[..<at].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)

@@ -132,6 +132,17 @@ extension Setting {
   static let databaseUser = Setting("db-user", "DB_USER", .text(.any), "postgres", database, "the role to log in as")
   static let databasePassword = Setting(
     "db-password", "DB_PASSWORD", .text(.any), nil, database, isSecret: true, "its password")
+  static let databaseTLS = Setting(
+    "db-sslmode", "DB_SSLMODE", .choice(["disable", "allow", "prefer", "require", "verify_ca", "verify_full"]),
+    "prefer", database,
+    "how PostgreSQL is spoken to by TCP, as libpq's sslmode; verify_full lets nobody listen or pretend")
+  static let databaseAuthorities = Setting(
+    "db-sslrootcert", "DB_SSLROOTCERT", .text(.any), nil, database,
+    "a PEM file of the authorities whose certificates PostgreSQL may have; the two verify modes need it")
+  static let databaseCertificate = Setting(
+    "db-sslcert", "DB_SSLCERT", .text(.any), nil, database, "a PEM file with our certificate for PostgreSQL")
+  static let databaseCertificateKey = Setting(
+    "db-sslkey", "DB_SSLKEY", .text(.any), nil, database, "a PEM file with its key")
   static let databaseRetries = Setting(
     "db-connection-retries", "DB_CONNECTION_RETRIES", .integer(0...1000), "5", databaseAndUp,
     "how often connecting is tried again before the failure is told")
@@ -147,7 +158,7 @@ extension Setting {
   // Redis.
   static let redisURL = Setting(
     "redis", "REDIS_URL", .text(.any), nil, tasks, isSecret: true,
-    "redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], unix:/path, or off to work without Redis")
+    "redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], rediss:// for TLS, unix:/path, or off to work without Redis")
   static let redisHost = Setting(
     "redis-host", "REDIS_HOST", .text(.any), "127.0.0.1", tasks, "Redis' host, unless REDIS_URL is set")
   static let redisPort = Setting(
@@ -155,6 +166,29 @@ extension Setting {
   static let redisPassword = Setting(
     "redis-password", "REDIS_PASSWORD", .text(.any), nil, tasks, isSecret: true,
     "Redis' password, unless REDIS_URL is set")
+
+  static let redisUser = Setting(
+    "redis-user", "REDIS_USER", .text(.any), nil, tasks, "the ACL user to log in as, unless REDIS_URL is set")
+  static let redisSentinels = Setting(
+    "redis-sentinels", "REDIS_SENTINELS", .list, nil, tasks,
+    "HOST:PORT of the Sentinels that tell which server is master; REDIS_HOST is not used then")
+  static let redisMaster = Setting(
+    "redis-master", "REDIS_MASTER", .text(.name), "mymaster", tasks, "how the Sentinels call the master")
+  static let redisSentinelPassword = Setting(
+    "redis-sentinel-password", "REDIS_SENTINEL_PASSWORD", .text(.any), nil, tasks, isSecret: true,
+    "the Sentinels' own password")
+  static let redisCluster = Setting(
+    "redis-cluster", "REDIS_CLUSTER", .flag, "off", tasks,
+    "whether the keys are spread over the nodes of a Redis Cluster, of which any one is named")
+  static let redisTLS = Setting(
+    "redis-tls", "REDIS_TLS", .flag, "off", tasks, "whether Redis is spoken to by TLS; rediss:// says so too")
+  static let redisAuthorities = Setting(
+    "redis-tls-ca", "REDIS_TLS_CA", .text(.any), nil, tasks,
+    "a PEM file of the authorities whose certificates Redis may have; unless set, those this machine trusts")
+  static let redisCertificate = Setting(
+    "redis-tls-cert", "REDIS_TLS_CERT", .text(.any), nil, tasks, "a PEM file with our certificate for Redis")
+  static let redisCertificateKey = Setting(
+    "redis-tls-key", "REDIS_TLS_KEY", .text(.any), nil, tasks, "a PEM file with its key")
 
   // Tasks and caches.
   static let gatewayId = Setting(
@@ -259,8 +293,11 @@ extension Setting {
     tokenSubject, tokenScope, tokenAlgorithm, tokenDropFormer, gatewayId, workerName, secretKey, resultRetention,
     cacheTTL, cacheEntries, cacheMiB, waitersMax,
     heavySlots, argon2TimeCost, argon2MemoryKiB, argon2Parallelism, argon2MemoryBudgetMiB, memoryMiB,
-    databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseRetries, databaseBackoff,
-    databaseLimit, applicationName, redisURL, redisHost, redisPort, redisPassword, benchTasks, benchConnections, json,
+    databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseTLS, databaseAuthorities,
+    databaseCertificate, databaseCertificateKey, databaseRetries, databaseBackoff,
+    databaseLimit, applicationName, redisURL, redisHost, redisPort, redisUser, redisPassword,
+    redisSentinels, redisMaster, redisSentinelPassword, redisCluster, redisTLS, redisAuthorities, redisCertificate,
+    redisCertificateKey, benchTasks, benchConnections, json,
     taskStatus, taskType, taskLimit, olderThan, dryRun,
   ]
 

@@ -1,33 +1,28 @@
 import Basics
 import Reactor
+import TLS
 
 /// One connection that is logged in: commands go out, answers come in, in order. Nothing is remembered of what was
 /// asked; that is its owner's business.
 final class RedisConnection {
   private let stream: Stream
+  private var tls: TLSSession?
   private let parser = ReplyParser()
 
   private init(_ stream: Stream) {
     self.stream = stream
   }
 
-  /// Connects to the server; `logIn` comes next.
+  /// Tries one address after the other, each with its share of the time, and connects to the first that answers;
+  /// `logIn` comes next.
   static func connect(
-    _ configuration: RedisConfiguration, _ resolver: Resolver, on reactor: isolated Reactor
-  ) async throws(RedisError) -> RedisConnection {
-    let addresses = try await resolve(configuration.endpoint, resolver, on: reactor)
-    return try await connect(to: addresses, within: configuration.connectTimeout, on: reactor)
-  }
-
-  /// Tries one address after the other, each with its share of the time, and connects to the first that answers.
-  static func connect(
-    to addresses: [SocketAddress], within time: TimeSpan, on reactor: isolated Reactor
+    to addresses: [SocketAddress], _ configuration: RedisConfiguration, on reactor: isolated Reactor
   ) async throws(RedisError) -> RedisConnection {
     var failure = RedisError.cannotConnect(reason: "no address")
-    let share = TimeSpan(nanoseconds: time.nanoseconds / UInt64(max(addresses.count, 1)))
+    let share = TimeSpan(nanoseconds: configuration.connectTimeout.nanoseconds / UInt64(max(addresses.count, 1)))
     for address in addresses {
       do {
-        return try await connect(to: address, until: reactor.now + share, on: reactor)
+        return try await connect(to: address, configuration, until: reactor.now + share, on: reactor)
       } catch {
         failure = error
       }
@@ -36,28 +31,54 @@ final class RedisConnection {
   }
 
   private static func connect(
-    to address: SocketAddress, until deadline: MonotonicTime, on reactor: isolated Reactor
+    to address: SocketAddress, _ configuration: RedisConfiguration, until deadline: MonotonicTime,
+    on reactor: isolated Reactor
   ) async throws(RedisError) -> RedisConnection {
+    let connection: RedisConnection
     do {
       let fd = try await Connector.connect(to: address, until: deadline, on: reactor)
-      return RedisConnection(try Stream(adopting: fd, on: reactor))
+      connection = RedisConnection(try Stream(adopting: fd, on: reactor))
+    } catch {
+      throw .cannotConnect(reason: "\(error)")
+    }
+    guard let tls = configuration.tls else { return connection }
+    do throws(RedisError) {
+      try await connection.shakeHands(tls, configuration.tlsName, until: deadline, on: reactor)
+    } catch {
+      connection.close(on: reactor)
+      throw error
+    }
+    return connection
+  }
+
+  /// Has the server prove who it is; everything is encrypted from here on.
+  private func shakeHands(
+    _ context: TLSContext, _ name: String?, until deadline: MonotonicTime, on reactor: isolated Reactor
+  ) async throws(RedisError) {
+    do {
+      let session = try TLSSession(context, serverName: name)
+      while true {
+        let isOver = try session.shakeHands()
+        stream.write(session.sealed(), on: reactor)
+        if isOver { break }
+        switch await stream.read(until: deadline, on: reactor) {
+        case .bytes: take(session)
+        case .deadline: throw RedisError.timeout
+        case .endOfStream, .failed: throw RedisError.connectionLost
+        }
+      }
+      tls = session
+    } catch let error as RedisError {
+      throw error
     } catch {
       throw .cannotConnect(reason: "\(error)")
     }
   }
 
-  private static func resolve(
-    _ endpoint: String, _ resolver: Resolver, on reactor: isolated Reactor
-  ) async throws(RedisError) -> [SocketAddress] {
-    if let address = SocketAddress(endpoint) { return [address] }
-    guard let colon = endpoint.lastIndex(of: ":"), let port = UInt16(endpoint[endpoint.index(after: colon)...]) else {
-      throw .cannotConnect(reason: "\(endpoint) is no address")
-    }
-    do {
-      return try await resolver.addresses(of: String(endpoint[..<colon]), port: port, on: reactor)
-    } catch {
-      throw .cannotConnect(reason: "\(error)")
-    }
+  /// Hands what came over.
+  private func take(_ session: TLSSession) {
+    stream.input.withReadable { session.receive($0) }
+    stream.input.removeAll()
   }
 
   /// Logs in and waits until the server has answered a PING: a frozen server's kernel still accepts connections, so
@@ -71,10 +92,14 @@ final class RedisConnection {
     if configuration.database != 0 { commands.append(["SELECT", String(configuration.database)]) }
     commands.append(["CLIENT", "SETNAME", RedisConnection.permitted(configuration.clientName)])
     commands.append(["PING"])
+    // Whom the Sentinels call master may not know of it yet, or not know yet that it is one no more.
+    if configuration.master != nil { commands.append(["ROLE"]) }
     for command in commands { send(command.map { Array($0.utf8) }, on: reactor) }
     for command in commands {
-      if case .error(let message) = try await reply(until: deadline, on: reactor) {
-        throw .cannotConnect(reason: "\(command[0]) refused: \(message)")
+      let answer = try await reply(until: deadline, on: reactor)
+      if case .error(let message) = answer { throw .cannotConnect(reason: "\(command[0]) refused: \(message)") }
+      if command == ["ROLE"], answer.array?.first?.bytes != Array("master".utf8) {
+        throw .cannotConnect(reason: "this server is no master")
       }
     }
   }
@@ -86,7 +111,11 @@ final class RedisConnection {
 
   /// Appends a command to what leaves before the loop sleeps next.
   func send(_ arguments: [[UInt8]], on reactor: isolated Reactor) {
-    CommandFormatter.format(arguments) { stream.write($0, on: reactor) }
+    CommandFormatter.format(arguments) { bytes in
+      guard let tls else { return stream.write(bytes, on: reactor) }
+      tls.seal(bytes)
+      stream.write(tls.sealed(), on: reactor)
+    }
   }
 
   /// The next answer.
@@ -97,8 +126,18 @@ final class RedisConnection {
       if let value = try parser.next() { return value }
       switch await stream.read(until: deadline, on: reactor) {
       case .bytes:
-        stream.input.withReadable { parser.feed($0) }
-        stream.input.removeAll()
+        if let tls {
+          take(tls)
+          do {
+            try tls.open { parser.feed($0) }
+          } catch {
+            throw .connectionLost
+          }
+          stream.write(tls.sealed(), on: reactor)
+        } else {
+          stream.input.withReadable { parser.feed($0) }
+          stream.input.removeAll()
+        }
       case .deadline: throw .timeout
       case .endOfStream, .failed: throw .connectionLost
       }

@@ -25,7 +25,7 @@ public final class RedisSubscriber {
   }
 
   private let configuration: RedisConfiguration
-  private let resolver: Resolver
+  private let locator: RedisLocator
   private let logger: Logger
   private let metrics: RedisMetrics
   private let channels: [[UInt8]]
@@ -44,7 +44,7 @@ public final class RedisSubscriber {
     precondition(!channels.isEmpty, "nothing to subscribe to")
     self.configuration = configuration
     self.channels = channels
-    self.resolver = resolver
+    locator = RedisLocator(configuration, resolver)
     self.logger = logger.named("redis")
     self.metrics = metrics
     self.receiver = receiver
@@ -63,11 +63,12 @@ public final class RedisSubscriber {
     var random = SeededRandom.fromSystem()
     while !isClosed {
       do {
-        let connection = try await RedisConnection.connect(configuration, resolver, on: reactor)
+        let connection = try await locator.connect(on: reactor)
         self.connection = connection
         defer { connection.close(on: reactor) }
         if isClosed { return }
         try await connection.logIn(configuration, on: reactor)
+        try await locator.learnNodes(of: connection, on: reactor)
         try await subscribe(connection, on: reactor)
         backoff.reset()
         try await receive(connection, on: reactor)

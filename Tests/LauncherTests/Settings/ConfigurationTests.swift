@@ -1,5 +1,6 @@
 import Foundation
 import TestSupport
+import Redis
 import Testing
 
 @testable import Millrace
@@ -170,6 +171,23 @@ private func configuration(
     #expect(try Configuration.redis("unix:/run/r.sock").endpoint == "unix:/run/r.sock")
     #expect(throws: CommandError.self) { try Configuration.redis("http://cache") }
     #expect(try configuration(.api, [], ["REDIS_URL": "off"]).redis(clientName: "x") == nil)
+    #expect(try Configuration.redis("rediss://cache").endpoint == "cache:6379")
+    func redis(_ environment: [String: String]) throws -> RedisConfiguration? {
+      try configuration(.api, [], environment).redis(clientName: "x")
+    }
+    let secure = try redis(["REDIS_URL": "rediss://u:p@[::1]:7"])
+    #expect(secure?.tls != nil && secure?.tlsName == "::1")
+    let acl = try redis(["REDIS_HOST": "cache", "REDIS_USER": "u", "REDIS_PASSWORD": "p", "REDIS_TLS": "on"])
+    #expect(acl?.user == "u" && acl?.tlsName == "cache")
+    let watched = try redis(["REDIS_SENTINELS": "a:1, b:2", "REDIS_MASTER": "m", "REDIS_TLS": "on"])
+    #expect(watched?.sentinels == ["a:1", "b:2"] && watched?.master == "m" && watched?.tlsName == nil)
+    #expect(try redis(["REDIS_CLUSTER": "on"])?.isCluster == true)
+    for wrong in [
+      ["REDIS_CLUSTER": "on", "REDIS_SENTINELS": "a:1"], ["REDIS_CLUSTER": "on", "REDIS_URL": "redis://h/1"],
+      ["REDIS_USER": "u"], ["REDIS_TLS": "on", "REDIS_TLS_CA": "/none"],
+      ["REDIS_TLS": "on", "REDIS_TLS_CERT": "/none"],
+      ["REDIS_TLS": "on", "REDIS_URL": "unix:/r.sock"],
+    ] { #expect(throws: CommandError.self, "\(wrong)") { try redis(wrong) } }
     let parts = try configuration(.api, [], ["REDIS_HOST": "cache", "REDIS_PORT": "7"]).redis(clientName: "x")
     #expect(parts?.endpoint == "cache:7")
   }

@@ -65,7 +65,10 @@ import Testing
       ("worker --argon2-memory-budget-mib 63", key, 78, "ARGON2_MEMORY_BUDGET_MIB: one argon2 task takes 65536 KiB"),
       ("worker", key.merging(["DB_USER_CONNECTION_LIMIT": "2"]) { $1 }, 78, "DB_USER_CONNECTION_LIMIT: '2' is not"),
       ("worker", ["SECRET_KEY": "hunter2"], 78, "the secret key is not 64 hexadecimal digits"),
-      ("worker", key.merging(["REDIS_URL": "http://x"]) { $1 }, 78, "REDIS_URL is neither redis://HOST:PORT nor unix:"),
+      (
+        "worker", key.merging(["REDIS_URL": "http://x"]) { $1 }, 78,
+        "REDIS_URL is neither redis://HOST:PORT, nor rediss:"
+      ),
       ("api", [:], 78, "no secret key: make one with 'openssl rand -hex 32 > secret.key'"),
       ("api", key, 78, "nowhere to listen: --listen 127.0.0.1:8080"),
       ("api --listen 127.0.0.1", key, 78, "'127.0.0.1' is not HOST:PORT or unix:/path (of at most 107 bytes)"),
