@@ -106,8 +106,6 @@ public enum Limits {
   static let runAtAheadMax = TimeSpan.seconds(366 * 86_400 as UInt64)
   /// How often a task may be tried.
   static let attemptsMax: Int16 = 25
-  /// Bytes of the name that a client gives a request.
-  static let idempotencyKeyBytesMax = 255
   /// How long whoever watches a task hears nothing until a comment says that the connection stands.
   static let eventsComment = TimeSpan.seconds(15 as UInt64)
   /// The longest pause between two looks at a watched task although nobody said that there is something new.

@@ -24,40 +24,16 @@ struct SubmitOptions {
   /// - Throws: `Problem` 400.
   init(_ request: HTTPRequest) throws(Problem) {
     priority =
-      try SubmitOptions.parameter("priority", request, "one of: high, normal, low") { text in
+      try request.query("priority", takes: "one of: high, normal, low") { text in
         Priority.allCases.first { $0.name == text }
       } ?? .normal
     let latest = Timestamp.current().microseconds + Int64(Limits.runAtAheadMax.nanoseconds / 1000)
-    runAt = try SubmitOptions.parameter("run_at", request, "a time within a year, as 2026-01-31T12:00:00Z") { text in
+    runAt = try request.query("run_at", takes: "a time within a year, as 2026-01-31T12:00:00Z") { text in
       Timestamp(rfc3339: text.utf8).flatMap { $0.microseconds <= latest ? $0 : nil }
     }
-    attemptsMax = try SubmitOptions.parameter("max_attempts", request, "1 to \(Limits.attemptsMax)") { text in
+    attemptsMax = try request.query("max_attempts", takes: "1 to \(Limits.attemptsMax)") { text in
       Int16(text).flatMap { 1...Limits.attemptsMax ~= $0 ? $0 : nil }
     }
-    idempotencyKey = try SubmitOptions.idempotencyKey(of: request)
-  }
-
-  private static func parameter<T>(
-    _ name: StaticString, _ request: HTTPRequest, _ takes: String, _ read: (String) -> T?
-  ) throws(Problem) -> T? {
-    guard let text = try request.query(name) else { return nil }
-    if let value = read(text) { return value }
-    throw Problem(
-      400, "The query parameter \(name) takes \(takes).",
-      errors: [Problem.FieldError("\(name)", "does not take this value")])
-  }
-
-  /// As it stands, or within quotes as a structured field would have it (RFC 8941 §3.3.3).
-  private static func idempotencyKey(of request: HTTPRequest) throws(Problem) -> [UInt8]? {
-    guard let field = try request.onlyValue(of: .idempotencyKey) else { return nil }
-    let quote = UInt8(ascii: "\"")
-    let isQuoted = field.count >= 2 && field.first == quote && field.last == quote
-    let name = isQuoted ? field.dropFirst().dropLast() : field
-    guard 1...Limits.idempotencyKeyBytesMax ~= name.count, name.allSatisfy({ 0x21...0x7E ~= $0 && $0 != quote }) else {
-      throw Problem(
-        400, "An Idempotency-Key has 1 to \(Limits.idempotencyKeyBytesMax) visible ASCII characters.",
-        errors: [Problem.FieldError("Idempotency-Key", "is empty, too long, or holds other characters")])
-    }
-    return Array(name)
+    idempotencyKey = try request.idempotencyKey()
   }
 }

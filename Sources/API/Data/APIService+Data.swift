@@ -103,7 +103,7 @@ extension APIService {
   func putData(
     _ key: String, _ request: HTTPRequest, on reactor: isolated Reactor
   ) async throws(Problem) -> HTTPResponse {
-    try APIService.requireJSON(request)
+    try request.requireJSON()
     let key = try DataQuery.checked(key)
     let value: [UInt8]
     do throws(JSONError) {
@@ -130,7 +130,7 @@ extension APIService {
 
   /// `POST /cache/invalidate`
   func invalidateCache(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    try APIService.requireJSON(request)
+    try request.requireJSON()
     var (key, prefix): (String?, String?)
     do throws(JSONError) {
       try JSONScanner.read(request.body) { (scanner: inout JSONScanner) throws(JSONError) in

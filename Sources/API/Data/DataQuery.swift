@@ -22,16 +22,16 @@ struct DataQuery {
   init(_ request: HTTPRequest) throws(Problem) {
     key = try DataQuery.checked(request.query("key") ?? Limits.dataKeyUsual)
     isBypass =
-      try DataQuery.value("bypass_cache", of: request, takes: "true or false") {
+      try request.query("bypass_cache", takes: "true or false") {
         ["true": true, "1": true, "on": true, "false": false, "0": false, "off": false][$0.lowercased()]
       } ?? false
-    let seconds = try DataQuery.value(
-      "cache_ttl", of: request, takes: "a number of seconds from 1 to \(Limits.dataLifetimeSecondsMax)"
+    let seconds = try request.query(
+      "cache_ttl", takes: "a number of seconds from 1 to \(Limits.dataLifetimeSecondsMax)"
     ) { text in
       Int(text).flatMap { 1...Limits.dataLifetimeSecondsMax ~= $0 ? $0 : nil }
     }
     lifetime = seconds.map { .seconds(UInt64($0)) }
-    level = try DataQuery.value("cache_level", of: request, takes: "L1, L2 or L3") { CacheLevel(name: $0) }
+    level = try request.query("cache_level", takes: "L1, L2 or L3") { CacheLevel(name: $0) }
   }
 
   /// A key that PostgreSQL can have and a line of a log can show.
@@ -43,15 +43,5 @@ struct DataQuery {
         errors: [Problem.FieldError("key", "is empty, too long, or holds other characters")])
     }
     return key
-  }
-
-  private static func value<V>(
-    _ name: StaticString, of request: HTTPRequest, takes: String, _ read: (String) -> V?
-  ) throws(Problem) -> V? {
-    guard let text = try request.query(name) else { return nil }
-    if let value = read(text) { return value }
-    throw Problem(
-      400, "The query parameter \(name) takes \(takes).",
-      errors: [Problem.FieldError("\(name)", "does not take this value")])
   }
 }

@@ -10,7 +10,7 @@ extension APIService {
 
   /// `POST /hash/batch`
   func submitBatch(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    try APIService.requireJSON(request)
+    try request.requireJSON()
     guard request.value(of: .idempotencyKey) == nil else {
       throw Problem(400, "A batch takes no Idempotency-Key: send strings that need one by themselves.")
     }

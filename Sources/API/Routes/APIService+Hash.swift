@@ -13,7 +13,7 @@ extension APIService {
   func submitHash(
     _ kind: TaskKind, _ request: HTTPRequest, on reactor: isolated Reactor
   ) async throws(Problem) -> HTTPResponse {
-    try APIService.requireJSON(request)
+    try request.requireJSON()
     var input = try APIService.input(of: request)
     defer { if kind.isSecret { SecretBytes.wipe(&input) } }
     let options = try SubmitOptions(request)

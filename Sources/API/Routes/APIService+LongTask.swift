@@ -8,7 +8,7 @@ import Tasks
 extension APIService {
   /// `POST /longtask`
   func submitLongTask(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    try APIService.requireJSON(request)
+    try request.requireJSON()
     // What is stored is what was sent: it was understood.
     do throws(JSONError) { _ = try LongTask(body: request.body) } catch { throw Problem(error) }
     let options = try SubmitOptions(request)

@@ -61,16 +61,6 @@ extension APIService {
     return response
   }
 
-  /// Refuses a body that is not JSON by name: what a page of another site can make a browser send without asking never
-  /// is.
-  static func requireJSON(_ request: HTTPRequest) throws(Problem) {
-    guard let field = request.text(of: .contentType) else { return }
-    let type = field.lowercased().prefix { $0 != ";" && $0 != " " && $0 != "\t" }
-    guard type == "application/json" || type.hasSuffix("+json") else {
-      throw Problem(415, "The body must be JSON: Content-Type: application/json.")
-    }
-  }
-
   /// What the request asks for: a code of its path, its options and its body; how long its client would wait is none of
   /// that. A long body is hashed beside the reactor, unless too much is computed there already.
   private func requestCode(

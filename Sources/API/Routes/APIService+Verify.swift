@@ -9,7 +9,7 @@ extension APIService {
   /// `POST /hash/argon2/verify`. It costs as much as making a hash, so workers do it, within their memory; the client
   /// waits for the answer.
   func verifyArgon2(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    try APIService.requireJSON(request)
+    try request.requireJSON()
     var verification: Argon2Verification
     do throws(JSONError) { verification = try Argon2Verification(body: request.body) } catch { throw Problem(error) }
     verification.wipe()

@@ -29,6 +29,8 @@ public struct HTTPServerTimes: Sendable {
 extension HTTPLimits {
   /// Bytes of a request body unless its route says otherwise: past it 413.
   public static let bodyBytesMax = 64 << 10
+  /// Bytes of the name that a client gives a request.
+  static let idempotencyKeyBytesMax = 255
   /// Bytes of bodies and answers that a server holds at a time unless it is given a budget.
   static let bufferedBytesMax = 64 << 20
   /// Bytes of an answer that are handed to the stream at once, and counted.
