@@ -17,6 +17,7 @@
 
 public import Backends
 public import Basics
+import Caching
 public import Hashing
 public import Reactor
 public import Redis
@@ -53,6 +54,8 @@ public struct APIConfiguration: Sendable {
   public var memoryBytes = 256 << 20
   /// Clients that may wait for a task at a time; further ones get their answer at once.
   public var waitersMax = 4000
+  /// How long values of `GET /data` may be answered from caches.
+  var dataTimes = LevelTimes()
   /// How long reading a value of `GET /data` takes on purpose.
   public var dataDelay = TimeSpan.milliseconds(0)
   /// The compute services; nil knows none.
@@ -114,6 +117,8 @@ public enum Limits {
   static let dataKeyUsual = "default"
   /// The longest that a client may have a value answered from caches, in seconds.
   static let dataLifetimeSecondsMax = 3600
+  /// How long what people put into the cache stays there unless they say it, in seconds.
+  static let entrySecondsUsual = 300
   /// Bytes of a request body with a value, each byte of which may be escaped in six.
   static let dataBodyBytesMax = (256 << 10) + 1024
   /// Values that a process keeps in memory.

@@ -47,7 +47,8 @@ final class APIService {
     data = DataCache(
       DataStore(postgres, pool: pool, log: dataLog, metrics: metrics),
       DataFeed(postgres, pool: pool, log: dataLog, metrics: metrics), redis: redis,
-      bytesMax: configuration.l1BytesMax / 4, delay: configuration.dataDelay, log: dataLog, metrics: metrics)
+      bytesMax: configuration.l1BytesMax / 4, times: configuration.dataTimes, delay: configuration.dataDelay,
+      log: dataLog, metrics: metrics)
     services = configuration.services.map {
       ComputeServices(
         $0, patience: configuration.servicePatience, resolvers: resolvers, log: log.named("services"), metrics: metrics)
@@ -101,6 +102,7 @@ final class APIService {
       try await service.listHashes(request, on: reactor)
     }
     addDataRoutes(to: router)
+    addCacheRoutes(to: router)
     router.on(.get, "/process", .user) { (service, request, reactor) throws(Problem) in
       try await service.process(request, on: reactor)
     }

@@ -11,11 +11,13 @@ public struct CacheStatistics: Equatable, Sendable {
   /// Entries found past their time.
   public var expirations = 0
 
-  /// Nothing done yet.
-  public init() {}
-
   /// Values dropped because somebody said that they were not good any more.
   public var invalidations = 0
+  /// Lookups that were answered past an entry's time, which are misses too.
+  public var stale = 0
+
+  /// Nothing done yet.
+  public init() {}
 
   /// Both together.
   public static func + (left: CacheStatistics, right: CacheStatistics) -> CacheStatistics {
@@ -26,6 +28,7 @@ public struct CacheStatistics: Equatable, Sendable {
     sum.evictions += right.evictions
     sum.expirations += right.expirations
     sum.invalidations += right.invalidations
+    sum.stale += right.stale
     return sum
   }
 

@@ -1,5 +1,5 @@
 // Caching: what decides about cached values: which to keep (`S3FIFO`), how long (`LevelTimes`), which are still true
-// (`Coherence`), and who loads a missing one (`SingleFlight`).
+// (`Coherence`), who loads a missing one (`SingleFlight`), and when one is loaded before it is missed (`EarlyRefresh`).
 //
 // Called by the roles that answer from memory (API now, the store's servers later); calls nobody but Basics. It holds
 // values but never fetches them: Redis and PostgreSQL are asked by the caller, who tells the outcome. An eviction
@@ -15,6 +15,8 @@ public enum Limits {
   static let coherenceLook = TimeSpan.milliseconds(300)
   /// Keys of which it is remembered that they were changed, twice.
   public static let coherenceBoundsMax = 32_768
+  /// How long a load must take at least, in seconds, for a copy to be loaded anew before its end.
+  static let slowLoadSeconds = 0.005
   /// How many callers may wait for one load before more are refused.
   static let waitersPerFlightMax = 65_536
   /// How many callers lead one load: the first one, and one more if that fails.

@@ -42,6 +42,11 @@ public struct LevelTimes: Sendable {
   public var l3 = TimeSpan.seconds(3600 as UInt64)
   /// How long it is believed that there is no value.
   public var negative = TimeSpan.seconds(1 as UInt64)
+  /// How long after its end a value in memory of which no change was heard is still answered, while it is loaded anew
+  /// (RFC 5861 §3),
+  public var staleWhileLoaded = TimeSpan.seconds(30 as UInt64)
+  /// and how long where it cannot be loaded (RFC 5861 §4).
+  public var staleIfFailed = TimeSpan.seconds(300 as UInt64)
   /// By how many hundredths a lifetime may be shorter, 0 to 100.
   var jitterPercent: UInt64 = 10
 

@@ -114,11 +114,12 @@ public struct S3FIFO<Key: Hashable, Value> {
     while count > entriesMax || self.bytes > bytesMax { evictOne(at: now) }
   }
 
-  /// Drops the entry of `key`; whether there was one.
+  /// Drops the entry of `key` unless its value is good; whether it was dropped.
   @inlinable
   @discardableResult
-  public mutating func remove(_ key: Key) -> Bool {
+  public mutating func remove(_ key: Key, unless isGood: (Value) -> Bool = { _ in false }) -> Bool {
     guard let place = places[key] else { return false }
+    if let entry = nodes[place].entry, isGood(entry.value) { return false }
     remove(at: place)
     return true
   }

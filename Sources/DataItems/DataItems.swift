@@ -5,6 +5,7 @@
 // and Redis are the API's. It owns its connections.
 //
 //   DataSchema   the tables, as numbered steps with a ledger of their own
+//   DataKey      what is asked for: an item, or an entry of the cache itself
 //   DataStore    all statements there are
 //   DataChange   what is told of changes
 //   DataFeed     who hears that, and proves that all was heard

@@ -5,7 +5,10 @@ public import Telemetry
 /// The tables of values, as numbered steps that are never changed once they were released.
 public enum DataSchema {
   /// All steps in order.
-  static let migrations = [Migration(1, "data items, and their cache", tables)]
+  static let migrations = [
+    Migration(1, "data items, and their cache", tables),
+    Migration(2, "entries of the cache itself; rights on the items alone are enough to change them", entries),
+  ]
 
   /// "MILD" in ASCII.
   static let ledger = MigrationLedger("data_migration", signClass: 0x4D49_4C44)
@@ -98,6 +101,31 @@ public enum DataSchema {
     insert into millrace.data_items (key, value) values
       ('1', '{"id":1,"name":"first item"}'), ('2', '{"id":2,"name":"second item"}'),
       ('3', '{"id":3,"name":"third item"}'), ('default', '{"id":0,"name":"default item"}')
+    """,
+  ]
+
+  private static let entries = [
+    """
+    create unlogged table millrace.data_entry (
+      key text primary key, value json not null, version bigint not null,
+      stored_at timestamptz not null, expires_at timestamptz not null)
+    """,
+    "create index data_entry_expires_at on millrace.data_entry (expires_at)",
+    // Whoever may change an item need not have rights on what is kept beside it, nor on the sequence: the functions run
+    // with those of their owner, and find nothing by a path that somebody else has set.
+    "alter table millrace.data_items alter version drop default",
+    "drop trigger data_item_changes on millrace.data_items",
+    """
+    create trigger data_item_changes before insert or update on millrace.data_items
+    for each row execute function millrace.data_item_changes()
+    """,
+    "alter function millrace.data_item_changes() security definer set search_path = pg_catalog, pg_temp",
+    "alter function millrace.data_item_changed() security definer set search_path = pg_catalog, pg_temp",
+    "alter function millrace.data_items_emptied() security definer set search_path = pg_catalog, pg_temp",
+    // The key of the first line that people try.
+    """
+    insert into millrace.data_items (key, value) values ('my_data', '{"id":4,"name":"my data"}')
+    on conflict (key) do nothing
     """,
   ]
 }

@@ -74,11 +74,7 @@ public final class DataStore {
   public func kept(_ key: String, on reactor: isolated Reactor) async throws(DataError) -> Kept? {
     var parameters = PostgresParameters()
     parameters.add(text: key)
-    let rows = try await execute(DataStore.readingKept, parameters, on: reactor)
-    guard rows.rowCount > 0, let value = rows.bytes(0, 0) else { return nil }
-    return Kept(
-      value: value, age: .seconds(rows.double(0, 1)), remaining: .seconds(rows.double(0, 2)),
-      version: rows.int64(0, 3), stamp: rows.microseconds(0, 4) ?? 0)
+    return Kept(try await execute(DataStore.readingKept, parameters, on: reactor))
   }
 
   /// Keeps the value of `key` for `lifetime`, unless it is another one by now than that of `version`, which was read
@@ -97,7 +93,7 @@ public final class DataStore {
     return try await execute(DataStore.keeping, parameters, on: reactor).rowCount > 0
   }
 
-  /// Removes what was kept of `key`, and has all who listen forget it.
+  /// Removes what was kept of `key`, in both spaces, and has all who listen forget it.
   /// - Throws: `DataError`.
   public func forget(_ key: String, on reactor: isolated Reactor) async throws(DataError) {
     var parameters = PostgresParameters()
@@ -105,8 +101,8 @@ public final class DataStore {
     _ = try await execute(DataStore.forgetting, parameters, on: reactor)
   }
 
-  /// Removes what was kept of all keys that begin with `prefix`, of all there are if that is empty, and has all who
-  /// listen forget whatever they have.
+  /// Removes what was kept of all keys that begin with `prefix`, of all there are if that is empty, in both spaces, and
+  /// has all who listen forget whatever they have.
   /// - Throws: `DataError`.
   public func forgetAll(prefix: String, on reactor: isolated Reactor) async throws(DataError) {
     var parameters = PostgresParameters()
@@ -119,14 +115,17 @@ public final class DataStore {
   @discardableResult
   public func prune(on reactor: isolated Reactor) async throws(DataError) -> Int {
     var pruned = 0
-    while true {
-      let rows = try await execute(DataStore.pruning, PostgresParameters(), on: reactor).rowCount
-      pruned += rows
-      if rows < Limits.prunedAtOnce { return pruned }
+    for statement in [DataStore.pruning, DataStore.pruningEntries] {
+      var rows = 0
+      repeat {
+        rows = try await execute(statement, PostgresParameters(), on: reactor).rowCount
+        pruned += rows
+      } while rows == Limits.prunedAtOnce
     }
+    return pruned
   }
 
-  private func execute(
+  func execute(
     _ statement: PostgresStatement, _ parameters: PostgresParameters, on reactor: isolated Reactor
   ) async throws(DataError) -> PostgresResult {
     do {
@@ -171,26 +170,32 @@ public final class DataStore {
   private static let forgetting = PostgresStatement(
     "data_forget",
     """
-    with forgotten as (delete from millrace.data_cache where key = $1::text)
+    with forgotten as (delete from millrace.data_cache where key = $1::text),
+      removed as (delete from millrace.data_entry where key = $1::text)
     select pg_notify('\(DataChange.channel)', 'i' || \(clock) || ' ' || $1::text)
     """)
 
   private static let forgettingAll = PostgresStatement(
     "data_forget_all",
     """
-    with forgotten as (delete from millrace.data_cache where starts_with(key, $1::text))
+    with forgotten as (delete from millrace.data_cache where starts_with(key, $1::text)),
+      removed as (delete from millrace.data_entry where starts_with(key, $1::text))
     select pg_notify('\(DataChange.channel)', 'a' || \(clock))
     """)
 
   /// PostgreSQL's time, in microseconds since 1970.
   static let clock = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 
-  private static let pruning = PostgresStatement(
-    "data_prune",
-    """
-    delete from millrace.data_cache where key in (
-      select key from millrace.data_cache where expires_at <= now() limit \(Limits.prunedAtOnce)
-      for update skip locked)
-    returning 1
-    """)
+  private static let pruning = pruning("data_prune", "millrace.data_cache")
+  private static let pruningEntries = pruning("data_prune_entries", "millrace.data_entry")
+
+  private static func pruning(_ name: String, _ table: String) -> PostgresStatement {
+    PostgresStatement(
+      name,
+      """
+      delete from \(table) where key in (
+        select key from \(table) where expires_at <= now() limit \(Limits.prunedAtOnce) for update skip locked)
+      returning 1
+      """)
+  }
 }

@@ -4,6 +4,8 @@ public enum RedisNames {
   public static let resultPrefix = "millrace:hash:"
   /// What keys of the cached values of `GET /data` begin with.
   public static let dataPrefix = "millrace:data:"
+  /// What keys begin with that people put into the cache themselves.
+  public static let entryPrefix = "millrace:cache:"
   /// The channel that tells of tasks that are over: one message a batch, the ids in decimal, separated by commas. It
   /// carries no task data, and whoever misses one finds the truth in the queue.
   public static let doneChannel = "millrace:done"

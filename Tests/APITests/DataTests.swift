@@ -15,73 +15,10 @@ import Tokens
 // One after the other with all others, which wait for answers that a busy machine would delay.
 extension APITests {
   @Suite("Values and their cache", .timeLimit(.minutes(5))) struct DataTests {
-    /// An API whose caller is a user.
-    private struct User {
-      let api: APIHarness
-      let token: (name: String, value: String)
-
-      func get(
-        _ target: String, _ fields: [(name: String, value: String)] = [], on reactor: isolated Reactor
-      ) async throws -> HTTPClientResponse {
-        try await api.send(.get, target, fields: [token] + fields, on: reactor)
-      }
-
-      func send(
-        _ method: HTTPMethod, _ target: String, _ body: String, on reactor: isolated Reactor
-      ) async throws -> HTTPClientResponse {
-        let fields = [token, (name: "Content-Type", value: "application/json")]
-        return try await api.send(method, target, body, fields: fields, on: reactor)
-      }
-
-      /// How many of `count` who ask for one value at the same time are answered with which status.
-      func crowd(_ count: Int, on reactor: isolated Reactor) async -> [Int: Int] {
-        let service = api.service
-        let tasks = (0..<count).map { _ in
-          Task.immediate(executorPreference: reactor.queue) {
-            let head = Array("GET /data?key=1 HTTP/1.1\r\nHost: a\r\n\r\n".utf8)
-            let peer = SocketAddress("127.0.0.1:1")!
-            let request = HTTPRequest(headBytes: head, body: [], id: [], peer: peer)!
-            do throws(Problem) {
-              return try await service.showData(request, on: reactor).status
-            } catch {
-              return error.status
-            }
-          }
-        }
-        var statuses: [Int: Int] = [:]
-        for task in tasks { statuses[await task.value, default: 0] += 1 }
-        return statuses
-      }
-
-      /// Runs a statement of somebody who has psql.
-      func run(_ sql: String, on reactor: isolated Reactor) async throws {
-        _ = try await api.inspector.execute(PostgresStatement("run_\(sql.hashValue)", sql), on: reactor)
-      }
-
-      /// Whether somebody waits for a lock of somebody else.
-      func isAnybodyLocked(on reactor: isolated Reactor) async throws -> Bool {
-        let waiting = PostgresStatement("locked", "select count(*) from pg_locks where not granted")
-        return try await api.inspector.execute(waiting, on: reactor).int64(0, 0) > 0
-      }
-
-      func figure(_ name: String, on reactor: isolated Reactor) async throws -> Int? {
-        let lines = try await api.send(.get, "/metrics", on: reactor).text.split(separator: "\n")
-        return lines.first { $0.hasPrefix("\(name) ") }.flatMap { Int($0.dropFirst(name.count + 1)) }
-      }
-    }
-
-    private static func start(
-      _ name: String, redis: TestServer? = nil, delay: TimeSpan = .milliseconds(0), on reactor: isolated Reactor
-    ) async throws -> User {
-      let (api, fields) = try await APIHarness.startForUser(
-        name, redis: redis, { $0.dataDelay = delay }, on: reactor)
-      return User(api: api, token: fields[0])
-    }
-
     @Test("the first answer is loaded, the second comes from memory and says so, and one that is known is not sent")
     func hits() async throws {
       try await onReactor { reactor in
-        let user = try await Self.start("data_hits", on: reactor)
+        let user = try await DataUser.start("data_hits", on: reactor)
         let first = try await user.get("/data?key=1", on: reactor)
         let item = #"{"id":1,"name":"first item"}"#
         #expect(first.status == 200)
@@ -109,7 +46,7 @@ extension APITests {
     {
       let redis = try TestServer.redis()
       try await onReactor { reactor in
-        let user = try await Self.start("data_wishes", redis: redis, on: reactor)
+        let user = try await DataUser.start("data_wishes", redis: redis, on: reactor)
         for _ in 0..<2 {
           let past = try await user.get("/data?key=1&bypass_cache=true", on: reactor)
           #expect(past.text.hasPrefix(#"{"cached":false,"#) && past.field("cache-status") == "millrace; fwd=bypass")
@@ -143,7 +80,7 @@ extension APITests {
     @Test("a value climbs one level a hit, with the age that it has from its source") func climbing() async throws {
       let redis = try TestServer.redis()
       try await onReactor { reactor in
-        let user = try await Self.start("data_climbing", redis: redis, on: reactor)
+        let user = try await DataUser.start("data_climbing", redis: redis, on: reactor)
         _ = try await user.get("/data?key=1", on: reactor)
         // It is kept beside its source a moment after the answer; then it is made older than it is.
         let kept = "select count(*) from millrace.data_cache"
@@ -167,7 +104,7 @@ extension APITests {
     @Test("a thousand who miss one value at the same time make one load, and what fails fails for all of them")
     func crowd() async throws {
       try await onReactor { reactor in
-        let user = try await Self.start("data_crowd", delay: .milliseconds(100), on: reactor)
+        let user = try await DataUser.start("data_crowd", delay: .milliseconds(100), on: reactor)
         #expect(await user.crowd(1000, on: reactor) == [200: 1000])
         #expect(try await user.figure("millrace_data_loads_total", on: reactor) == 1)
         #expect(try await user.figure("millrace_data_shared_total", on: reactor) == 999)
@@ -184,7 +121,7 @@ extension APITests {
       async throws
     {
       try await onReactor { reactor in
-        let user = try await Self.start("data_nothing", on: reactor)
+        let user = try await DataUser.start("data_nothing", on: reactor)
         for _ in 0..<3 { #expect(try await user.get("/data?key=new", on: reactor).status == 404) }
         #expect(try await user.figure("millrace_data_loads_total", on: reactor) == 1)
         let put = try await user.send(.put, "/data/new", #"{"value":{"a": [1, null]}}"#, on: reactor)
@@ -211,7 +148,7 @@ extension APITests {
     func invalidating() async throws {
       let redis = try TestServer.redis()
       try await onReactor { reactor in
-        let user = try await Self.start("data_invalidating", redis: redis, on: reactor)
+        let user = try await DataUser.start("data_invalidating", redis: redis, on: reactor)
         var value = 10
         for (path, body, said) in [
           ("/cache/invalidate", #"{"key":"1"}"#, #"{"status":"Cache invalidated","key":"1"}"#),
@@ -242,7 +179,7 @@ extension APITests {
     {
       let redis = try TestServer.redis()
       try await onReactor { reactor in
-        let user = try await Self.start("data_figures", redis: redis, on: reactor)
+        let user = try await DataUser.start("data_figures", redis: redis, on: reactor)
         // Two are loaded, and one of them is found again three times.
         for key in [1, 2, 1, 1, 1] { _ = try await user.get("/data?key=\(key)", on: reactor) }
         _ = try await user.send(.put, "/data/1", #"{"value":1}"#, on: reactor)
@@ -252,7 +189,8 @@ extension APITests {
         #expect(stats.contains(#""L1":{"hits":3,"misses":2,"sets":2,"#), "\(stats)")
         #expect(stats.contains(#""L2":{"hits":0,"misses":2,"sets":2,"#), "\(stats)")
         #expect(stats.contains(#""L3":{"hits":0,"misses":2,"sets":2,"#), "\(stats)")
-        #expect(stats.contains(#""removals":{"evicted":0,"expired":0,"invalidated":1},"loads":2,"coalesced":0,"#))
+        #expect(
+          stats.contains(#""removals":{"evicted":0,"expired":0,"invalidated":1},"stale":0,"loads":2,"coalesced":0,"#))
         #expect(stats.contains(#""hears_of_changes":true,"redis":{"keys":1,"#), "\(stats)")
         await user.api.stop(on: reactor)
       }
@@ -263,7 +201,7 @@ extension APITests {
     {
       let redis = try TestServer.redis()
       try await onReactor { reactor in
-        let user = try await Self.start("data_by_hand", redis: redis, on: reactor)
+        let user = try await DataUser.start("data_by_hand", redis: redis, on: reactor)
         for (sql, status) in [
           ("update millrace.data_items set value = '77' where key = '1'", 200),
           ("delete from millrace.data_items where key = '1'", 404),
@@ -289,7 +227,7 @@ extension APITests {
     func deaf() async throws {
       let redis = try TestServer.redis()
       try await onReactor { reactor in
-        let user = try await Self.start("data_deaf", redis: redis, on: reactor)
+        let user = try await DataUser.start("data_deaf", redis: redis, on: reactor)
         while try await !user.get("/data?key=1", on: reactor).text.contains("L1") {}
         let feed = try await user.api.number(
           """
@@ -324,7 +262,7 @@ extension APITests {
 
     @Test("who comes late to a load that was begun long ago is answered by another one") func late() async throws {
       try await onReactor { reactor in
-        let user = try await Self.start("data_late", on: reactor)
+        let user = try await DataUser.start("data_late", on: reactor)
         _ = try await user.get("/data?key=2", on: reactor)
         for sql in ["begin", "lock table millrace.data_items in access exclusive mode"] {
           try await user.run(sql, on: reactor)
@@ -347,7 +285,7 @@ extension APITests {
     @Test("what in Redis is no value of ours is not answered, and is removed") func foreign() async throws {
       let redis = try TestServer.redis()
       try await onReactor { reactor in
-        let user = try await Self.start("data_foreign", redis: redis, on: reactor)
+        let user = try await DataUser.start("data_foreign", redis: redis, on: reactor)
         let client = try #require(user.api.service.redis)
         for text in [
           "7", "{", #"{"data":7}"#, #"{"data":7,"loaded_at":"x","version":1,"checked_at":1}"#,

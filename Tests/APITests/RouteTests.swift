@@ -20,6 +20,7 @@ extension APITests {
       "POST /longtask user", "GET /task/{id:int} open", "POST /task/{id:int}/cancel open",
       "GET /task/{id:int}/events open", "GET /tasks open", "GET /hashes open", "GET /health open",
       "GET /process user", "GET /data user", "PUT /data/{key} user", "POST /cache/invalidate user",
+      "GET /cache/{key} user", "PUT /cache/{key} user", "DELETE /cache/{key} user",
       "GET /data/complex user", "PUT /data/complex user",
       "GET /cache/stats open", "POST /cache/clear admin",
       "GET /token open", "GET /livez open", "GET /readyz open", "GET /metrics open",

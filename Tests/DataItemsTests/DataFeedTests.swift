@@ -60,7 +60,7 @@ private final class Ear: DataFeedReceiver {
         let key = "a key \(round)"
         try await store.put(key, Array("\(round)".utf8), on: reactor)
         await feed.prove(until: reactor.now + .seconds(20 as UInt64), on: reactor)
-        guard case .value(key, let next)? = ear.changes.last else { throw Missing(key: key) }
+        guard case .value(DataKey(.item, key), let next)? = ear.changes.last else { throw Missing(key: key) }
         #expect(next > version)
         version = next
       }
@@ -80,7 +80,7 @@ private final class Ear: DataFeedReceiver {
       await feed.prove(until: reactor.now + .seconds(20 as UInt64), on: reactor)
       let said = ear.changes.map { change in
         switch change {
-        case .value(let key, _): "changed \(key)"
+        case .value(let key, _): "changed \(key.text)"
         case .invalidated(let key, _): "invalidated \(key)"
         case .allInvalidated: "all"
         }
@@ -121,7 +121,8 @@ private final class Ear: DataFeedReceiver {
   }
 
   @Test("what is no change is none") func reading() {
-    #expect(DataChange("v7 a b") == .value(key: "a b", version: 7))
+    #expect(DataChange("v7 a b") == .value(key: DataKey(.item, "a b"), version: 7))
+    #expect(DataChange("e7 a b") == .value(key: DataKey(.entry, "a b"), version: 7))
     #expect(DataChange("i7 ") == .invalidated(key: "", since: 7))
     #expect(DataChange("a7") == .allInvalidated(since: 7))
     for text in ["", "v", "v7", "vx a", "a7 b", "x7 a", "i 7", "é7 a"] { #expect(DataChange(text) == nil, "\(text)") }

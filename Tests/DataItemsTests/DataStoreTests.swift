@@ -43,7 +43,7 @@ private let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .erro
     try await onReactor { reactor in
       let (store, inspector, configuration) = try await Self.start("tables", on: reactor)
       #expect(try await DataSchema.migrate(configuration, pool: pool, log: quiet, on: reactor) == [])
-      for key in ["1", "2", "3", "default"] { #expect(try await store.item(key, on: reactor) != nil) }
+      for key in ["1", "2", "3", "default", "my_data"] { #expect(try await store.item(key, on: reactor) != nil) }
       #expect(try await store.item("4", on: reactor) == nil)
       let ledgers = PostgresStatement("ledgers", "select to_regclass('millrace.migration') is null")
       #expect(try await inspector.execute(ledgers, on: reactor).bool(0, 0))
@@ -147,6 +147,30 @@ private let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .erro
       let error = await #expect(throws: DataError.self) { try await store.item("1", on: reactor) }
       #expect(error?.isTransient == true && error?.isUnknown == false)
       store.close(on: reactor)
+    }
+  }
+
+  @Test("whoever has rights on the values alone can change them, and all of it is heard of") func rights() async throws
+  {
+    try await onReactor { reactor in
+      let (store, inspector, _) = try await Self.start("rights", on: reactor)
+      for sql in [
+        "create role clerk", "grant usage on schema millrace to clerk",
+        "grant select, insert, update, delete on millrace.data_items to clerk", "set role clerk",
+      ] {
+        _ = try await inspector.execute(PostgresStatement("rights_\(sql.hashValue)", sql), on: reactor)
+      }
+      let before = try #require(try await store.item("1", on: reactor)).version
+      for sql in [
+        "insert into millrace.data_items (key, value) values ('9', '9')",
+        "update millrace.data_items set value = '8' where key = '1'", "delete from millrace.data_items where key = '2'",
+      ] {
+        _ = try await inspector.execute(PostgresStatement("clerk_\(sql.hashValue)", sql), on: reactor)
+      }
+      #expect(try #require(try await store.item("1", on: reactor)).version > before)
+      #expect(try #require(try await store.item("9", on: reactor)).version > before)
+      #expect(try await store.item("2", on: reactor) == nil)
+      Self.end(store, inspector, on: reactor)
     }
   }
 }

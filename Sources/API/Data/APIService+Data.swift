@@ -8,7 +8,6 @@ import Telemetry
 
 extension APIService {
   private static let valueFields = JSONFields("value")
-  private static let keyFields = JSONFields("key", "prefix")
 
   /// Adds every path of values, and what answers it.
   static func addDataRoutes(to router: Router<APIService>) {
@@ -27,9 +26,6 @@ extension APIService {
       (service, request, reactor) throws(Problem) in
       try await service.putData("complex", request, on: reactor)
     }
-    router.on(.post, "/cache/invalidate", .user) { (service, request, reactor) throws(Problem) in
-      try await service.invalidateCache(request, on: reactor)
-    }
   }
 
   /// `GET /data`
@@ -44,6 +40,7 @@ extension APIService {
       json.object { json in
         json.field("cached", found.level != nil)
         if let level = found.level { json.field("cache_level", level.name.description) }
+        if found.staleFor != nil { json.field("stale", true) }
         json.key("data")
         json.raw(value.json)
         json.field("gateway_id", configuration.instance)
@@ -65,7 +62,7 @@ extension APIService {
   func showComplexData(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
     let key = try DataQuery.checked(request.query("id") ?? Limits.dataKeyUsual)
     let found: DataCache.Found
-    do throws(DataError) { found = try await data.value(DataQuery(key: key), on: reactor) } catch {
+    do throws(DataError) { found = try await data.value(DataQuery(key: DataKey(.item, key)), on: reactor) } catch {
       throw problem(error, request)
     }
     guard let value = found.value else { throw Problem(404, "There is no value of this key.") }
@@ -128,42 +125,6 @@ extension APIService {
     return .json(200, json.bytes)
   }
 
-  /// `POST /cache/invalidate`
-  func invalidateCache(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    try request.requireJSON()
-    var (key, prefix): (String?, String?)
-    do throws(JSONError) {
-      try JSONScanner.read(request.body) { (scanner: inout JSONScanner) throws(JSONError) in
-        try scanner.object(APIService.keyFields) { (scanner: inout JSONScanner, field) throws(JSONError) in
-          let text = String(decoding: try scanner.string(), as: UTF8.self)
-          if field == 0 { key = text } else { prefix = text }
-        }
-      }
-    } catch {
-      throw Problem(error)
-    }
-    guard (key == nil) != (prefix == nil), let name = key ?? prefix else {
-      throw Problem(
-        422, "Either a key or a prefix is needed.", errors: [Problem.FieldError("key", "it, or prefix, is needed")])
-    }
-    _ = try DataQuery.checked(name)
-    do throws(DataError) {
-      if key != nil {
-        try await data.invalidate(name, on: reactor)
-      } else {
-        try await data.invalidateAll(prefix: name, on: reactor)
-      }
-    } catch {
-      throw problem(error, request)
-    }
-    var json = JSONWriter()
-    json.object { json in
-      json.field("status", "Cache invalidated")
-      json.field(key == nil ? "prefix" : "key", name)
-    }
-    return .json(200, json.bytes)
-  }
-
   /// Whether the client has the value that `tag` stands for (RFC 9110 §13.1.2: weakly compared).
   private static func knows(_ request: HTTPRequest, _ tag: [UInt8]) -> Bool {
     guard let known = request.text(of: .ifNoneMatch) else { return false }
@@ -175,14 +136,15 @@ extension APIService {
   }
 
   /// RFC 9211 §2.
-  private static func cacheStatus(_ found: DataCache.Found, _ query: DataQuery) -> String {
+  static func cacheStatus(_ found: DataCache.Found, _ query: DataQuery) -> String {
     if query.isBypass { return "millrace; fwd=bypass" }
     guard let level = found.level else { return "millrace; fwd=uri-miss\(found.isShared ? "; collapsed" : "; stored")" }
-    return "millrace; hit; ttl=\(Int(found.remaining.seconds)); detail=\(level.name)"
+    let ttl = found.staleFor.map { -Int($0.seconds) } ?? Int(found.remaining.seconds)
+    return "millrace; hit; ttl=\(ttl); detail=\(level.name)"
   }
 
   /// What a client is told when PostgreSQL has no answer; the log has the reason under the same request id.
-  private func problem(_ error: DataError, _ request: HTTPRequest) -> Problem {
+  func problem(_ error: DataError, _ request: HTTPRequest) -> Problem {
     log.warning(
       "request failed",
       [("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", "\(error)")])

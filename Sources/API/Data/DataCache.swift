@@ -11,7 +11,8 @@ import Telemetry
 /// hears of one forgets what is in memory, and does not keep what was on its way there.
 ///
 /// Who may answer what for how long is decided in `Caching`; here it is performed. Redis may be away, slow or full:
-/// then it is a level that has nothing.
+/// then it is a level that has nothing. What people put into the cache itself goes the same ways, but for the source:
+/// PostgreSQL's level has it, or nobody.
 final class DataCache: DataFeedReceiver {
   /// What there is for a key.
   struct Found {
@@ -23,55 +24,71 @@ final class DataCache: DataFeedReceiver {
     var remaining = TimeSpan.milliseconds(0)
     /// When it was the value for sure, by this process's clock.
     let trueAt: MonotonicTime
+    /// How long ago its time was over; nil if it is not.
+    var staleFor: TimeSpan?
     /// Whether another request had begun to load it.
     var isShared = false
   }
 
   /// What is wanted: who asks one level alone does not wait for those who ask all.
-  private struct Wish: Hashable {
-    let key: String
+  struct Wish: Hashable {
+    let key: DataKey
     let level: CacheLevel?
+    /// Whether nobody waits for it: what there is was answered.
+    var isRefresh = false
   }
 
-  private struct Entry {
+  struct Entry {
     /// Nil says that there is none.
     let value: DataValue?
     /// When that was so for sure.
     let trueAt: MonotonicTime
+    /// Until when it is answered without looking for another one.
+    let freshUntil: MonotonicTime
   }
 
-  private enum News {
+  /// A load for which nobody waits.
+  private struct Refresh {
+    /// Where the copy is that is to be replaced: only what is below that is looked into.
+    let below: CacheLevel
+    /// How long that one is still good.
+    let outlives: TimeSpan
+  }
+
+  enum News {
     case found(Found)
     case lead
     case failed(DataError)
   }
 
-  private let store: DataStore
+  let store: DataStore
   private let feed: DataFeed
   /// By hashes of keys, so that keys of any length take little room: two that share one are at worst asked for in vain.
-  private var coherence: Coherence<Int>
-  let times = LevelTimes()
-  private var memory: S3FIFO<String, Entry>
-  private var flights = SingleFlight<Wish, UnsafeContinuation<News, Never>>()
-  private var random = SeededRandom.fromSystem()
+  var coherence: Coherence<Int>
+  let times: LevelTimes
+  private var early = EarlyRefresh()
+  var memory: S3FIFO<DataKey, Entry>
+  var flights = SingleFlight<Wish, UnsafeContinuation<News, Never>>()
+  var random = SeededRandom.fromSystem()
   /// What is answered beside some of the values.
   let parts: ServiceParts
-  private let shared: SharedData?
-  private let delay: TimeSpan
-  private let log: Logger
-  private let held: Gauge
+  let shared: SharedData?
+  let delay: TimeSpan
+  let log: Logger
+  let held: Gauge
   /// What each level has done; evictions and what has expired in memory are counted there.
-  private var levels = [CacheStatistics](repeating: CacheStatistics(), count: CacheLevel.allCases.count)
-  private let counts: DataCounters
+  var levels = [CacheStatistics](repeating: CacheStatistics(), count: CacheLevel.allCases.count)
+  let counts: DataCounters
   private let pruning = Pause()
   private var isClosed = false
 
   init(
-    _ store: DataStore, _ feed: DataFeed, redis: RedisClient?, bytesMax: Int, delay: TimeSpan, log: Logger,
-    metrics: Metrics
+    _ store: DataStore, _ feed: DataFeed, redis: RedisClient?, bytesMax: Int, times: LevelTimes, delay: TimeSpan,
+    log: Logger, metrics: Metrics
   ) {
     self.store = store
     self.feed = feed
+    self.times = times
     coherence = Coherence(memory: times.l2)
     self.delay = delay
     self.log = log
@@ -147,9 +164,27 @@ final class DataCache: DataFeedReceiver {
     if coherence.wantsProof(at: reactor.now) { await prove(on: reactor) }
     if query.level ?? .l1 == .l1 {
       let found = inMemory(query.key, at: reactor.now)
-      note(.l1, isHit: found != nil)
-      if let found { return counted(found) }
+      note(.l1, isHit: found != nil && found?.staleFor == nil)
+      if let found, found.staleFor.map({ $0 <= times.staleWhileLoaded }) ?? true {
+        if found.staleFor != nil {
+          refresh(query, Refresh(below: .l1, outlives: .milliseconds(0)), on: reactor)
+          return countedStale(found, .beingLoaded)
+        }
+        refreshEarly(query, found, on: reactor)
+        return counted(found)
+      }
     }
+    do throws(DataError) {
+      return try await fetched(query, on: reactor)
+    } catch {
+      if coherence.wantsProof(at: reactor.now) { await prove(on: reactor) }
+      if let found = inSpite(of: query, at: reactor.now) { return countedStale(found, .failed) }
+      throw error
+    }
+  }
+
+  /// What is not in memory, from whoever of those who want it asks for it first.
+  private func fetched(_ query: DataQuery, on reactor: isolated Reactor) async throws(DataError) -> Found {
     let askedAt = reactor.now
     while true {
       switch flights.join(Wish(key: query.key, level: query.level)) {
@@ -182,7 +217,7 @@ final class DataCache: DataFeedReceiver {
     }
   }
 
-  private typealias Flight = SingleFlight<Wish, UnsafeContinuation<News, Never>>.Flight
+  typealias Flight = SingleFlight<Wish, UnsafeContinuation<News, Never>>.Flight
 
   private func lead(
     _ flight: Flight, _ query: DataQuery, on reactor: isolated Reactor
@@ -200,40 +235,101 @@ final class DataCache: DataFeedReceiver {
     }
   }
 
+  /// Loads a value anew, for which nobody waits, unless that is being done.
+  private func refresh(_ query: DataQuery, _ refresh: Refresh, on reactor: isolated Reactor) {
+    guard case .lead(let flight) = flights.join(Wish(key: query.key, level: query.level, isRefresh: true)) else {
+      return
+    }
+    Task.immediate(executorPreference: reactor.queue) {
+      do throws(DataError) {
+        _ = try await find(query, flight, refresh, on: reactor)
+        _ = flights.land(flight)
+      } catch {
+        _ = flights.fail(flight)
+        log.debug("a value was not loaded anew", [("reason", "\(error)")])
+      }
+    }
+  }
+
+  /// The same for one that is near its end, if loading it takes long.
+  private func refreshEarly(_ query: DataQuery, _ found: Found, on reactor: isolated Reactor) {
+    guard let level = found.level, query.key.space == .item, early.wants(remaining: found.remaining, using: &random)
+    else { return }
+    counts.early.increment()
+    refresh(query, Refresh(below: level, outlives: found.remaining), on: reactor)
+  }
+
   private func find(
-    _ query: DataQuery, _ flight: Flight, on reactor: isolated Reactor
+    _ query: DataQuery, _ flight: Flight, _ refresh: Refresh? = nil, on reactor: isolated Reactor
   ) async throws(DataError) -> Found {
-    if query.level ?? .l2 == .l2, let shared, coherence.believesShared(at: reactor.now) {
+    let isRefresh = refresh != nil
+    let above = refresh?.below ?? .l1
+    let levels = CacheLevel.allCases.filter { $0.rawValue > above.rawValue && query.level ?? $0 == $0 }
+    if levels.contains(.l2), let shared, coherence.believesShared(at: reactor.now) {
       let found = await shared.value(query.key, on: reactor)
       let trueAt = found.flatMap { believe($0.value, of: query.key, at: reactor.now) }
-      note(.l2, isHit: trueAt != nil)
-      if let (value, remaining) = found, let trueAt {
-        climb(value, of: query, from: .l2, remaining, flight, trueAt: trueAt, on: reactor)
-        return Found(value: value, level: .l2, remaining: remaining, trueAt: trueAt)
+      if !isRefresh { note(.l2, isHit: trueAt != nil) }
+      if let (value, remaining) = found, let trueAt, suits(remaining, refresh) {
+        let found = Found(value: value, level: .l2, remaining: remaining, trueAt: trueAt)
+        climb(found, of: query, flight, isRefresh: isRefresh, on: reactor)
+        if !isRefresh { refreshEarly(query, found, on: reactor) }
+        return found
       }
     }
-    if query.level ?? .l3 == .l3 {
+    if levels.contains(.l3) {
       let askedAt = reactor.now
-      let kept = try await store.kept(query.key, on: reactor)
-      note(.l3, isHit: kept != nil)
-      if let kept {
+      let kept: DataStore.Kept?
+      switch query.key.space {
+      case .item: kept = try await store.kept(query.key.text, on: reactor)
+      case .entry: kept = try await store.entry(query.key.text, on: reactor)
+      }
+      if !isRefresh { note(.l3, isHit: kept != nil) }
+      if let kept, suits(kept.remaining, refresh) {
         let value = DataValue(kept.value, version: kept.version, stamp: kept.stamp, age: kept.age, at: reactor.now)
-        climb(value, of: query, from: .l3, kept.remaining, flight, trueAt: askedAt, on: reactor)
-        return Found(value: value, level: .l3, remaining: kept.remaining, trueAt: askedAt)
+        let found = Found(value: value, level: .l3, remaining: kept.remaining, trueAt: askedAt)
+        climb(found, of: query, flight, isRefresh: isRefresh, on: reactor)
+        if !isRefresh { refreshEarly(query, found, on: reactor) }
+        return found
+      }
+      if query.key.space == .entry {
+        rememberNone(of: query, flight, trueAt: askedAt, on: reactor)
+        return Found(value: nil, level: nil, trueAt: askedAt)
       }
     }
+    if query.key.space == .entry { return Found(value: nil, level: nil, trueAt: reactor.now) }
     return try await load(query, flight, on: reactor)
   }
 
-  private func inMemory(_ key: String, at now: MonotonicTime) -> Found? {
-    guard let (entry, expiry) = memory.value(for: key, at: now) else { return nil }
-    guard coherence.believes(since: entry.trueAt, at: now) else { return nil }
-    return Found(value: entry.value, level: .l1, remaining: expiry.since(now), trueAt: entry.trueAt)
+  /// Whether a copy is worth it that is good for `remaining`: one that ends with the one it is to replace is not.
+  private func suits(_ remaining: TimeSpan, _ refresh: Refresh?) -> Bool {
+    refresh.map { remaining.seconds > $0.outlives.seconds + early.usualLoad.seconds } ?? true
+  }
+
+  private func inMemory(_ key: DataKey, at now: MonotonicTime) -> Found? {
+    guard let (entry, _) = memory.value(for: key, at: now), coherence.believes(since: entry.trueAt, at: now) else {
+      return nil
+    }
+    return Found(entry, at: now)
+  }
+
+  /// What is answered where there is no other answer: a copy whose time is over, if it is believed or the client would
+  /// rather have that than none.
+  private func inSpite(of query: DataQuery, at now: MonotonicTime) -> Found? {
+    guard query.level ?? .l1 == .l1, let (entry, _) = memory.value(for: query.key, at: now), entry.value != nil else {
+      return nil
+    }
+    var found = Found(entry, at: now)
+    let over = found.staleFor ?? .milliseconds(0)
+    let isWanted = query.staleIfError.map { over <= $0 } ?? false
+    guard isWanted || coherence.believes(since: entry.trueAt, at: now) else { return nil }
+    // Its time may not be over, but it is not known to be true.
+    found.staleFor = over
+    return found
   }
 
   /// When a copy that processes share was true for sure, nil if it is not believed. That was at the last proof and not
   /// now: else it would be believed for another while without one.
-  private func believe(_ copy: DataValue, of key: String, at now: MonotonicTime) -> MonotonicTime? {
+  private func believe(_ copy: DataValue, of key: DataKey, at now: MonotonicTime) -> MonotonicTime? {
     guard coherence.believes(key.hashValue, version: copy.version, stamp: copy.stamp, at: now) else { return nil }
     return coherence.provenAt
   }
@@ -243,22 +339,23 @@ final class DataCache: DataFeedReceiver {
     _ query: DataQuery, _ flight: Flight?, on reactor: isolated Reactor
   ) async throws(DataError) -> Found {
     counts.loads.increment()
+    let beganAt = reactor.now
     if delay.nanoseconds > 0 { await reactor.sleep(for: delay) }
     let askedAt = reactor.now
-    let item = try await store.item(query.key, on: reactor)
+    let item = try await store.item(query.key.text, on: reactor)
+    early.loaded(in: reactor.now.since(beganAt))
     let value = item.map { DataValue($0.value, version: $0.version, stamp: $0.stamp, at: reactor.now) }
     guard let flight, !flights.isOvertaken(flight) else {
       return Found(value: value, level: nil, trueAt: askedAt)
     }
-    let levels = query.level.map { [$0] } ?? CacheLevel.allCases
     guard let item, let value else {
-      if levels.contains(.l1) { remember(nil, of: query.key, for: times.negative, trueAt: askedAt, at: reactor.now) }
+      rememberNone(of: query, flight, trueAt: askedAt, on: reactor)
       return Found(value: nil, level: nil, trueAt: askedAt)
     }
-    for level in levels {
+    for level in query.level.map({ [$0] }) ?? CacheLevel.allCases {
       let lifetime = times.lifetime(in: level, wish: query.lifetime, using: &random)
       switch level {
-      case .l1: remember(value, of: query.key, for: lifetime, trueAt: askedAt, at: reactor.now)
+      case .l1: remember(value, of: query, for: lifetime, trueAt: askedAt, at: reactor.now)
       case .l2: share(value, of: query.key, for: lifetime, on: reactor)
       case .l3: keep(item, of: query.key, for: lifetime, on: reactor)
       }
@@ -266,135 +363,22 @@ final class DataCache: DataFeedReceiver {
     return Found(value: value, level: nil, trueAt: askedAt)
   }
 
-  // MARK: Keeping
-
-  private func climb(
-    _ value: DataValue, of query: DataQuery, from level: CacheLevel, _ remaining: TimeSpan, _ flight: Flight,
-    trueAt: MonotonicTime, on reactor: isolated Reactor
-  ) {
-    guard query.level == nil, !flights.isOvertaken(flight),
-      let next = times.promotion(from: level, remaining: remaining, wish: query.lifetime, using: &random)
-    else { return }
-    if next.level == .l1 {
-      remember(value, of: query.key, for: next.lifetime, trueAt: trueAt, at: reactor.now)
-    } else {
-      share(value, of: query.key, for: next.lifetime, on: reactor)
-    }
-  }
-
-  private func remember(
-    _ value: DataValue?, of key: String, for lifetime: TimeSpan, trueAt: MonotonicTime, at now: MonotonicTime
-  ) {
-    memory.set(
-      Entry(value: value, trueAt: trueAt), for: key, bytes: key.utf8.count + (value?.bytes ?? 128),
-      expiry: now + lifetime, at: now)
-    levels[0].sets += 1
-    held.set(memory.bytes)
-  }
-
-  private func share(_ value: DataValue, of key: String, for lifetime: TimeSpan, on reactor: isolated Reactor) {
-    guard let shared else { return }
-    levels[CacheLevel.l2.rawValue - 1].sets += 1
-    shared.keep(value, of: key, for: lifetime, on: reactor)
-  }
-
-  /// Keeps `item` beside the values, unless it has changed by then. Nobody waits for that.
-  private func keep(_ item: DataStore.Item, of key: String, for lifetime: TimeSpan, on reactor: isolated Reactor) {
-    let readAt = reactor.now
-    levels[CacheLevel.l3.rawValue - 1].sets += 1
-    Task.immediate(executorPreference: reactor.queue) {
-      do throws(DataError) {
-        let age = reactor.now.since(readAt)
-        try await store.keep(key, version: item.version, age: age, for: lifetime, on: reactor)
-      } catch {
-        log.debug("a value was not kept beside its source", [("reason", "\(error)")])
-      }
-    }
-  }
-
-  // MARK: Changing
-
-  /// Gives `key` another value. A process that does not hear of it at once believes the former one for less than a
-  /// second.
-  /// - Throws: `DataError`; if that is unknown it may have been stored.
-  func put(_ key: String, _ json: [UInt8], on reactor: isolated Reactor) async throws(DataError) {
-    // Also if it is not known whether it was stored.
-    defer { forget(key, on: reactor) }
-    try await store.put(key, json, on: reactor)
-  }
-
-  /// Forgets what is kept of `key` in all levels, and has all other processes do so.
-  /// - Throws: `DataError` if PostgreSQL has no answer: nobody else has heard of it then.
-  func invalidate(_ key: String, on reactor: isolated Reactor) async throws(DataError) {
-    defer { forget(key, on: reactor) }
-    try await store.forget(key, on: reactor)
-  }
-
-  /// Forgets what is kept of all keys that begin with `prefix` in all levels, and has all other processes forget
-  /// whatever they have.
-  /// - Throws: `DataError` if PostgreSQL has no answer: nobody else has heard of it then.
-  func invalidateAll(prefix: String, on reactor: isolated Reactor) async throws(DataError) {
-    defer {
-      forgetAll()
-      shared?.forgetAll(prefix: prefix, on: reactor)
-    }
-    try await store.forgetAll(prefix: prefix, on: reactor)
-  }
-
-  private func forget(_ key: String, on reactor: isolated Reactor) {
-    forget(key)
-    // Nobody would believe it; whoever looks with redis-cli need not see it either.
-    shared?.forget(key, on: reactor)
-  }
-
-  /// Forgets `key` in memory, and what is on its way there.
-  private func forget(_ key: String) {
-    for level in [nil] + CacheLevel.allCases.map(Optional.some) { flights.overtake(Wish(key: key, level: level)) }
-    parts.forget(key)
-    if memory.remove(key) { levels[0].invalidations += 1 }
-    held.set(memory.bytes)
-  }
-
-  /// Forgets everything in memory, and what is on its way there.
-  func forgetAll() {
-    flights.overtakeAll()
-    parts.forgetAll()
-    levels[0].invalidations += memory.removeAll()
-    held.set(memory.bytes)
-  }
-
-  // MARK: Hearing of changes
-
-  func feedBegan(on reactor: isolated Reactor) {
-    // What was missed is not known.
-    forgetAll()
-    coherence.began(at: reactor.now)
-  }
-
-  func feedEnded(on reactor: isolated Reactor) {
-    coherence.ended()
-  }
-
-  func proved(at time: MonotonicTime, clock: Int64, on reactor: isolated Reactor) {
-    coherence.proved(at: time, clock: clock)
-  }
-
-  func heard(_ change: DataChange, on reactor: isolated Reactor) {
-    switch change {
-    case .value(let key, let version):
-      coherence.changed(key.hashValue, to: version, at: reactor.now)
-      forget(key)
-    case .invalidated(let key, let stamp):
-      coherence.invalidated(key.hashValue, since: stamp, at: reactor.now)
-      forget(key)
-    case .allInvalidated(let stamp):
-      coherence.invalidatedAll(since: stamp)
-      forgetAll()
-    }
-  }
-
   private func counted(_ found: Found) -> Found {
     counts.count(found.level)
     return found
+  }
+
+  private func countedStale(_ found: Found, _ reason: DataCounters.StaleReason) -> Found {
+    levels[0].stale += 1
+    counts.count(reason)
+    return found
+  }
+}
+
+extension DataCache.Found {
+  /// What is in memory.
+  fileprivate init(_ entry: DataCache.Entry, at now: MonotonicTime) {
+    self.init(value: entry.value, level: .l1, remaining: entry.freshUntil.since(now), trueAt: entry.trueAt)
+    if entry.freshUntil <= now { staleFor = now.since(entry.freshUntil) }
   }
 }

@@ -2,25 +2,29 @@ import Basics
 import Caching
 import DataItems
 import HTTP
+import HTTPSyntax
 
 /// What a client asks of `GET /data`.
 struct DataQuery {
-  let key: String
+  let key: DataKey
   /// Whether no cache is to be looked into or told.
   let isBypass: Bool
   /// How long what is loaded now may be answered from caches; nil for as long as usual.
   let lifetime: TimeSpan?
   /// The one level to be looked into and told; nil for all.
   let level: CacheLevel?
+  /// How long after its time a copy may be answered if there is no other answer, whether or not changes were heard of
+  /// (RFC 5861 §4).
+  let staleIfError: TimeSpan?
 
   /// A caller who wants the value of `key` and nothing in particular.
-  init(key: String) {
-    (self.key, isBypass, lifetime, level) = (key, false, nil, nil)
+  init(key: DataKey, level: CacheLevel? = nil) {
+    (self.key, isBypass, lifetime, self.level, staleIfError) = (key, false, nil, level, nil)
   }
 
   /// - Throws: `Problem` 400 for what cannot be understood.
   init(_ request: HTTPRequest) throws(Problem) {
-    key = try DataQuery.checked(request.query("key") ?? Limits.dataKeyUsual)
+    key = DataKey(.item, try DataQuery.checked(request.query("key") ?? Limits.dataKeyUsual))
     isBypass =
       try request.query("bypass_cache", takes: "true or false") {
         ["true": true, "1": true, "on": true, "false": false, "0": false, "off": false][$0.lowercased()]
@@ -32,6 +36,18 @@ struct DataQuery {
     }
     lifetime = seconds.map { .seconds(UInt64($0)) }
     level = try request.query("cache_level", takes: "L1, L2 or L3") { CacheLevel(name: $0) }
+    staleIfError = DataQuery.staleIfError(of: request.text(of: .cacheControl) ?? "")
+  }
+
+  /// The seconds of the directive, nil without one.
+  private static func staleIfError(of field: String) -> TimeSpan? {
+    for directive in field.lowercased().split(separator: ",") {
+      let parts = directive.split(separator: "=", maxSplits: 1).map { $0.filter { $0 != " " && $0 != "\t" } }
+      if parts.count == 2, parts[0] == "stale-if-error", let seconds = UInt64(parts[1]), seconds <= 1 << 31 {
+        return .seconds(seconds)
+      }
+    }
+    return nil
   }
 
   /// A key that PostgreSQL can have and a line of a log can show.

@@ -1,4 +1,5 @@
 import Basics
+import DataItems
 import Reactor
 import Redis
 import Tasks
@@ -17,7 +18,7 @@ final class SharedData {
 
   /// The copy of `key` and how long it may still be answered, nil if there is none, or no answer. What is no copy is
   /// removed.
-  func value(_ key: String, on reactor: isolated Reactor) async -> (value: DataValue, remaining: TimeSpan)? {
+  func value(_ key: DataKey, on reactor: isolated Reactor) async -> (value: DataValue, remaining: TimeSpan)? {
     do {
       guard let (bytes, lifetimeMs) = try await redis.getWithLifetime(SharedData.place(of: key), on: reactor) else {
         return nil
@@ -35,7 +36,7 @@ final class SharedData {
   }
 
   /// Puts a copy here; nobody waits for that.
-  func keep(_ value: DataValue, of key: String, for lifetime: TimeSpan, on reactor: isolated Reactor) {
+  func keep(_ value: DataValue, of key: DataKey, for lifetime: TimeSpan, on reactor: isolated Reactor) {
     guard lifetime.milliseconds > 0 else { return }
     let bytes = value.shared(at: reactor.now, Timestamp.current())
     Task.immediate(executorPreference: reactor.queue) {
@@ -49,7 +50,7 @@ final class SharedData {
   }
 
   /// Removes the copy of `key`, which nobody believes any more; nobody waits for that.
-  func forget(_ key: String, on reactor: isolated Reactor) {
+  func forget(_ key: DataKey, on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
       _ = try? await redis.remove([SharedData.place(of: key)], on: reactor)
     }
@@ -58,9 +59,14 @@ final class SharedData {
   /// The same for all keys that begin with `prefix`; it takes a while.
   func forgetAll(prefix: String, on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
-      _ = try? await redis.removeAll(prefix: SharedData.place(of: prefix), on: reactor)
+      for space in [DataKey.Space.item, .entry] {
+        _ = try? await redis.removeAll(prefix: SharedData.place(of: DataKey(space, prefix)), on: reactor)
+      }
     }
   }
 
-  private static func place(of key: String) -> [UInt8] { Array((RedisNames.dataPrefix + key).utf8) }
+  private static func place(of key: DataKey) -> [UInt8] {
+    let prefix = key.space == .item ? RedisNames.dataPrefix : RedisNames.entryPrefix
+    return Array((prefix + key.text).utf8)
+  }
 }

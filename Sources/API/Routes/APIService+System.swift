@@ -78,6 +78,7 @@ extension APIService {
         json.field("expired", total.expirations)
         json.field("invalidated", total.invalidations)
       }
+      json.field("stale", total.stale)
       json.field("loads", data.loads.count)
       json.field("coalesced", data.loads.shared)
       json.field("hears_of_changes", data.hearsOfChanges)
