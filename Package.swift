@@ -43,6 +43,7 @@ let package = Package(
     .systemLibrary(name: "CArgon2", pkgConfig: "libargon2", providers: [.apt(["libargon2-dev"])]),
     .systemLibrary(name: "CTLS", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
 
     // Floor 1: what everything stands on.
     room("Basics", ["CLinux"]),
@@ -64,6 +65,7 @@ let package = Package(
     room("Tasks", ["Basics", "Telemetry", "Reactor", "Hashing"]),
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"], optimized),
     room("DataItems", ["Basics", "Telemetry", "Reactor", "Postgres"]),
+    room("VersionedStore", ["CSQLite", "Basics", "Reactor", "Hashing", "Balancing", "Caching"]),
     room("Tokens", ["Basics", "Hashing"]),
     room("Backends", ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Balancing"]),
     room("Roles", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Tokens"]),
@@ -83,6 +85,9 @@ let package = Package(
       ]),
     room("Worker", ["Basics", "Telemetry", "Reactor", "HTTP", "Redis", "Hashing", "Tasks", "TaskQueue", "Roles"]),
     room("ComputeService", ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Roles"]),
+    room(
+      "KeyValueServer",
+      ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Caching", "VersionedStore", "Roles"]),
     room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),
     room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor", "Hashing", "Tokens", "Roles"]),
 
@@ -91,7 +96,8 @@ let package = Package(
       name: "Millrace",
       dependencies: [
         "CLinux", "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "DataItems", "Hashing",
-        "Balancing", "Backends", "TLS", "Tokens", "Balancer", "API", "Worker", "ComputeService",
+        "Balancing", "Backends", "TLS", "Tokens", "VersionedStore", "Balancer", "API", "Worker", "ComputeService",
+        "KeyValueServer",
         "Launcher", "LoadTest",
       ], swiftSettings: settings),
 
@@ -110,6 +116,12 @@ let package = Package(
     tests("TasksTests", ["Basics", "Hashing", "Reactor", "Tasks", "Telemetry", "TestSupport"]),
     tests("TaskQueueTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TaskQueue", "TestSupport"], optimized),
     tests("DataItemsTests", ["Basics", "DataItems", "Postgres", "Reactor", "Telemetry", "TestSupport"]),
+    tests(
+      "VersionedStoreTests",
+      ["Basics", "Hashing", "Reactor", "TestSupport", "VersionedStore"], optimized),
+    tests(
+      "KeyValueServerTests",
+      ["Basics", "HTTP", "HTTPSyntax", "KeyValueServer", "Reactor", "Telemetry", "TestSupport", "VersionedStore"]),
     tests("PostgresTests", ["Basics", "Reactor", "Telemetry", "Postgres", "TestSupport"]),
     tests("BasicsTests", ["Basics"]),
     tests("TelemetryTests", ["Basics", "Telemetry"]),

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # To build: the libraries' headers. To run: the servers that are started, and the tools that the texts speak of.
-build_packages=(pkg-config libpq-dev libhiredis-dev libargon2-dev libssl-dev)
+build_packages=(pkg-config libpq-dev libhiredis-dev libargon2-dev libssl-dev libsqlite3-dev)
 run_packages=(postgresql postgresql-client redis-server redis-tools curl openssl)
 
 say() { printf '%s\n' "$*" >&2; }

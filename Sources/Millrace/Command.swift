@@ -1,8 +1,11 @@
 /// What `millrace` can be told to do, as its first argument.
-enum Command: String, CaseIterable {
-  case up, status, balance, api, worker, service, tasks, queue, workers, migrate, token, bench, config, doctor,
+enum Command: String, CaseIterable, CustomStringConvertible {
+  case up, status, balance, api, worker, service, kv, tasks, queue, workers, migrate, token, bench, config, doctor,
     healthcheck,
     version
+
+  /// As it is written.
+  var description: String { rawValue }
 
   /// The version of the program.
   static let programVersion = "0.1.0"
@@ -16,6 +19,7 @@ enum Command: String, CaseIterable {
     case .api: "the HTTP API for hash tasks"
     case .worker: "computes queued tasks"
     case .service: "a small compute service, of which the API asks one for GET /process"
+    case .kv: "a server of keys whose values have versions"
     case .tasks: "list, show, watch, cancel, retry and purge tasks"
     case .queue: "show what is in the queue; pause, resume and limit kinds of tasks"
     case .workers: "show who works; quiet, resume, limit and stop workers"
@@ -46,7 +50,7 @@ enum Command: String, CaseIterable {
   var operandsMax: Int { operands.last?.hasSuffix("...") == true ? .max : operands.count }
 
   /// Whether a signal stops it in good order.
-  var watchesSignals: Bool { [.up, .balance, .api, .worker, .service, .bench].contains(self) }
+  var watchesSignals: Bool { [.up, .balance, .api, .worker, .service, .kv, .bench].contains(self) }
 
   /// Command lines that show what it is good for.
   var examples: [(line: String, meaning: String)] {
@@ -92,6 +96,10 @@ enum Command: String, CaseIterable {
       [
         ("millrace service --port 8081 --service-id service-1", "one service; --service 127.0.0.1:8081 tells the API"),
         ("millrace service --port 8082 --process-delay-ms 3000", "a slow one, to see what becomes of requests"),
+      ]
+    case .kv:
+      [
+        ("millrace kv --name server-1 --port 8080", "one server, with a store in .millrace/kv")
       ]
     case .tasks:
       [

@@ -49,6 +49,7 @@ enum CommandLineTool {
     case .api: try TaskRoles.runAPI(configuration)
     case .worker: try TaskRoles.runWorker(configuration)
     case .service: try ServiceRole.run(configuration)
+    case .kv: try KeyValueRole.run(configuration)
     case .tasks: try TasksTool.run(configuration)
     case .queue: Output.write(try ControlTool.run(configuration))
     case .workers: Output.write(try WorkersTool.run(configuration))

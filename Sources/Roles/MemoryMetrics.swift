@@ -25,7 +25,7 @@ public enum MemoryMetrics {
     "Bytes of memory: resident as the kernel counts them, allocated as malloc(3) does, and what some parts hold of it."
 
   /// Bytes in memory now, 0 if the kernel does not say (proc(5), statm).
-  private static var residentBytes: Int {
+  public static var residentBytes: Int {
     guard let file = fopen("/proc/self/statm", "re") else { return 0 }
     defer { fclose(file) }
     var line = [CChar](repeating: 0, count: 128)

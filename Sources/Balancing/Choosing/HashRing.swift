@@ -3,7 +3,7 @@
 ///
 /// A place is `digest("name#i")`; with the first eight bytes of SHA-256, big-endian, every program that knows the names
 /// draws the same ring.
-struct HashRing: Sendable {
+public struct HashRing: Sendable {
   private let positions: [UInt64]
   private let owners: [UInt16]
   /// How many names share the ring.
@@ -29,7 +29,6 @@ struct HashRing: Sendable {
   }
 
   /// The index of the first place at or after `position`, going round; nil on an empty ring.
-  @usableFromInline
   func firstPlace(from position: UInt64) -> Int? {
     guard !positions.isEmpty else { return nil }
     var low = 0

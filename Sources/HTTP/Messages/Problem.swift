@@ -24,6 +24,8 @@ public struct Problem: Error, Sendable {
   public var errors: [FieldError]
   /// Further fields of the answer, such as `WWW-Authenticate`.
   public var fields: [(name: StaticString, value: StaticString)] = []
+  /// Further members of the body (RFC 9457 §3.2), each with its value as JSON.
+  public var members: [(name: StaticString, json: [UInt8])] = []
   /// Seconds after which the client may try again; sent as `Retry-After`.
   public var retryAfterSeconds: Int?
   /// What only the log is told, beside what the client is.
@@ -58,6 +60,10 @@ public struct Problem: Error, Sendable {
       json.field("status", status)
       json.field("detail", detail)
       json.field("request_id", requestID)
+      for member in members {
+        json.key(member.name)
+        json.raw(member.json)
+      }
       guard !errors.isEmpty else { return }
       json.key("errors")
       json.array { json in

@@ -11,6 +11,7 @@ enum RoleCheck {
     case .balance: _ = try BalancerRole.plan(configuration)
     case .api: _ = try TaskRoles.planAPI(configuration)
     case .service: _ = try ServiceRole.plan(configuration)
+    case .kv: _ = try KeyValueRole.plan(configuration)
     case .worker: _ = try TaskRoles.planWorker(configuration)
     default: break
     }

@@ -4,8 +4,9 @@ import LoadTest
 import TaskQueue
 import Tasks
 import Tokens
+import VersionedStore
 
-private let roles: Set<Command> = [.balance, .api, .worker, .service]
+private let roles: Set<Command> = [.balance, .api, .worker, .service, .kv]
 private let database: Set<Command> = [.api, .worker, .tasks, .queue, .workers, .migrate, .bench, .doctor]
 private let databaseAndUp = database.union([.up])
 private let tasks: Set<Command> = [.api, .worker]
@@ -21,15 +22,15 @@ extension Setting {
 
   // Where to listen.
   static let port = Setting(
-    "port", "MILLRACE_PORT", .integer(1...65535), "8000", [.up, .balance, .service],
-    "the port that everything enters through; of a service the one it listens on")
+    "port", "MILLRACE_PORT", .integer(1...65535), "8000", [.up, .balance, .service, .kv],
+    "the port that everything enters through; of a service and of a server of keys the one it listens on")
   static let host = Setting(
-    "host", "MILLRACE_HOST", .text(.any), "127.0.0.1", [.up, .balance, .service],
+    "host", "MILLRACE_HOST", .text(.any), "127.0.0.1", [.up, .balance, .service, .kv],
     "the address to listen on, or a name of one; 0.0.0.0 lets other machines in")
   static let listen = Setting(
-    "listen", "MILLRACE_LISTEN", .list, nil, [.api, .worker, .service],
-    "where to listen, HOST:PORT or unix:/path; may be given several times; of a service in the place of MILLRACE_HOST "
-      + "and MILLRACE_PORT")
+    "listen", "MILLRACE_LISTEN", .list, nil, [.api, .worker, .service, .kv],
+    "where to listen, HOST:PORT or unix:/path; may be given several times; of a service and of a server of keys in the "
+      + "place of MILLRACE_HOST and MILLRACE_PORT")
   static let reactors = Setting(
     "reactors", "MILLRACE_REACTORS", .integer(1...64), nil, [.up, .balance],
     "the balancer's event-loop threads; one for each processor unless set")
@@ -251,8 +252,29 @@ extension Setting {
   // Everybody who serves.
   static let memoryMiB = Setting(
     "memory-mib", "MILLRACE_MEMORY_MIB", .integer(64...1_048_576), "256",
-    [.up, .balance, .api, .worker, .service],
+    [.up, .balance, .api, .worker, .service, .kv],
     "memory in MiB that one process may take, beside argon2's; the slowest clients are parted with to keep to it")
+
+  // Keys and their versions.
+  static let kvName = Setting(
+    "name", "KV_NAME", .text(.name), nil, [.kv],
+    "this server's name in answers, on the ring and beside the partitions that it has; the machine's unless set")
+  static let kvServers = Setting(
+    "kv-server", "KV_SERVERS", .list, nil, [.kv],
+    "a server of the same store, NAME=HOST:PORT or NAME=unix:/path; may be given several times, this one may be among "
+      + "them")
+  static let kvData = Setting(
+    "kv-data", "KV_DATA", .text(.any), ".millrace/kv", [.kv],
+    "the folder of the store, the same for all its servers")
+  static let kvPartitions = Setting(
+    "partitions", "KV_PARTITIONS", .integer(VersionedStore.Limits.partitions), nil, [.kv],
+    "how many partitions a store is made with, 8 unless set; one that is there keeps what it has")
+  static let kvMaxVersions = Setting(
+    "max-versions", "KV_MAX_VERSIONS", .integer(1...1_000_000), "100", [.kv],
+    "versions of a key that are kept")
+  static let kvCacheEntries = Setting(
+    "kv-cache-entries", "KV_CACHE_ENTRIES", .integer(1...100_000_000), "10000", [.kv],
+    "values that one server keeps in memory")
 
   // Measurements.
   static let benchTasks = Setting(
@@ -298,7 +320,8 @@ extension Setting {
     databaseLimit, applicationName, redisURL, redisHost, redisPort, redisUser, redisPassword,
     redisSentinels, redisMaster, redisSentinelPassword, redisCluster, redisTLS, redisAuthorities, redisCertificate,
     redisCertificateKey, benchTasks, benchConnections, json,
-    taskStatus, taskType, taskLimit, olderThan, dryRun,
+    taskStatus, taskType, taskLimit, olderThan, dryRun, kvName, kvServers, kvData, kvPartitions, kvMaxVersions,
+    kvCacheEntries,
   ]
 
   /// The settings that `command` uses.

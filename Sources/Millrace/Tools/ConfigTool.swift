@@ -9,7 +9,7 @@ enum ConfigTool {
     case ["--completions"]: return Manual.completions
     default: break
     }
-    var commands: [Command] = [.up, .balance, .api, .worker, .service]
+    var commands: [Command] = [.up, .balance, .api, .worker, .service, .kv]
     var inputs = inputs
     if let name = inputs.arguments.first, !name.hasPrefix("-") {
       guard let command = Command(rawValue: name), !Setting.used(by: command).isEmpty else {

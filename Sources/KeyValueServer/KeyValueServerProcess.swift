@@ -1,0 +1,62 @@
+import Basics
+import HTTP
+public import Reactor
+public import Roles
+public import Telemetry
+public import VersionedStore
+
+/// A whole server on one reactor.
+public final class KeyValueServerProcess: Role {
+  private let configuration: KeyValueServerConfiguration
+  private let log: Logger
+  private let service: KeyValueService
+  private let server: HTTPServer
+
+  /// Runs a server of the store in `folder` on the calling thread until it is told to stop by a signal, which must be
+  /// blocked already.
+  /// - Throws: `SystemError` if the process lacks descriptors or threads, or an address is taken.
+  public static func run(
+    _ configuration: KeyValueServerConfiguration, in folder: StoreFolder, log: Logger, metrics: Metrics
+  ) throws(SystemError) {
+    try RoleProcess.run { (reactor) throws(SystemError) in
+      let process = KeyValueServerProcess(
+        configuration, folder,
+        try SQLiteEngine(folder, holder: configuration.name, maxVersions: configuration.maxVersions), log: log,
+        metrics: metrics)
+      for address in configuration.endpoints { try process.server.listen(on: address, on: reactor) }
+      log.info(
+        "listening",
+        [
+          ("server", configuration.name), ("listens", "\(configuration.endpoints)"), ("store", folder.path),
+          ("partitions", "\(folder.partitions)"),
+        ])
+      return process
+    }
+  }
+
+  private init(
+    _ configuration: KeyValueServerConfiguration, _ folder: StoreFolder, _ engine: any StoreEngine, log: Logger,
+    metrics: Metrics
+  ) {
+    self.configuration = configuration
+    self.log = log
+    MemoryMetrics.register(in: metrics, limitBytes: configuration.memoryBytes)
+    let store = Store(
+      engine, partitionCount: folder.partitions, cacheEntriesMax: configuration.cacheEntries,
+      cacheBytesMax: configuration.memoryBytes / 4)
+    service = KeyValueService(configuration, store, log: log, metrics: metrics)
+    let serverMetrics = HTTPServerMetrics(metrics)
+    server = HTTPServer(
+      handler: KeyValueService.routes(service, metrics: metrics), metrics: serverMetrics, log: log,
+      budget: ByteBudget(limit: configuration.memoryBytes / 4, metrics: serverMetrics.buffers))
+  }
+
+  /// No new connections, requests under way end, then others may have the partitions.
+  public func stop(on reactor: isolated Reactor) async {
+    log.info("stopping")
+    service.stop()
+    await server.drain(until: reactor.now + configuration.drain, on: reactor)
+    await service.close(on: reactor)
+    log.info("stopped")
+  }
+}

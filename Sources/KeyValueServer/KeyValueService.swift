@@ -1,0 +1,190 @@
+import Basics
+import HTTP
+import HTTPSyntax
+import Reactor
+import Roles
+import Telemetry
+import VersionedStore
+
+/// What all routes work on. It lives on its reactor and is handed to each route's action by the router.
+final class KeyValueService {
+  let configuration: KeyValueServerConfiguration
+  let store: Store
+  let log: Logger
+  let peers: Peers
+  let placement: Placement
+  let load: ServerLoad
+  private let handover: Handover
+  /// Whether nobody is to wait any more.
+  private(set) var isStopping = false
+  private var waiting: [ObjectIdentifier: Pause] = [:]
+  /// Partitions whose file is damaged.
+  private var damaged: Set<Int> = []
+  private let watchersGauge: Gauge
+
+  /// A service for the keys of `store`.
+  init(
+    _ configuration: KeyValueServerConfiguration, _ store: Store, log: Logger, metrics: Metrics
+  ) {
+    (self.configuration, self.store, self.log) = (configuration, store, log)
+    peers = Peers(configuration.peers, own: configuration.name)
+    handover = Handover(store, peers, own: configuration.name)
+    let names = configuration.peers.map(\.name)
+    placement = Placement(
+      servers: names.contains(configuration.name) ? names : [configuration.name] + names,
+      partitions: store.partitionCount)
+    load = ServerLoad(metrics)
+    watchersGauge = metrics.gauge("millrace_kv_watchers", "Clients that watch keys.")
+  }
+
+  /// Every path there is, and what answers it. Nothing is guarded: whoever reaches the server may use it.
+  static func routes(_ service: KeyValueService, metrics: Metrics) -> Router<KeyValueService> {
+    let router = Router(service)
+    for method in [HTTPMethod.put, .post] {
+      service.add(method, "/put/{key}", bodyBytesMax: Limits.valueBodyBytesMax, to: router) {
+        (service, request, reactor) throws(Problem) in try await service.put(request, on: reactor)
+      }
+    }
+    service.add(.get, "/get/{key}", to: router) { (service, request, reactor) throws(Problem) in
+      try await service.get(request, on: reactor)
+    }
+    service.add(.delete, "/delete/{key}", to: router) { (service, request, reactor) throws(Problem) in
+      try await service.delete(request, on: reactor)
+    }
+    service.add(.get, "/history/{key}", to: router) { (service, request, reactor) throws(Problem) in
+      try await service.history(request, on: reactor)
+    }
+    service.add(.post, "/batch/{key}", bodyBytesMax: Limits.batchBodyBytesMax, to: router) {
+      (service, request, reactor) throws(Problem) in try await service.batch(request, on: reactor)
+    }
+    service.add(.get, "/keys", to: router) { (service, request, reactor) throws(Problem) in
+      try await service.listKeys(request, on: reactor)
+    }
+    router.on(.get, "/watch", .open) { (service, request, reactor) throws(Problem) in
+      try await service.watch(request, on: reactor)
+    }
+    router.on(.get, "/servers", .open) { (service, _, reactor) throws(Problem) in
+      await service.listServers(on: reactor)
+    }
+    router.on(.get, "/cache/stats", .open) { (service, request, reactor) throws(Problem) in
+      try await service.cacheStatistics(request, on: reactor)
+    }
+    router.on(.get, "/db/stats", .open) { (service, request, reactor) throws(Problem) in
+      try await service.storeStatistics(request, on: reactor)
+    }
+    router.on(.get, "/insights", .open) { (service, request, reactor) throws(Problem) in
+      try await service.insights(request, on: reactor)
+    }
+    router.on(.post, "/partitions/{number:int}/leave", .open) { (service, request, reactor) throws(Problem) in
+      try await service.leave(request, on: reactor)
+    }
+    router.on(.get, "/health", .open) { (service, _, _) throws(Problem) in
+      var json = JSONWriter(capacity: 96)
+      json.object { json in
+        json.field("status", "healthy")
+        json.field("service", "key-value-server")
+        json.field("instance", service.configuration.name)
+      }
+      return .json(200, json.bytes)
+    }
+    router.addOperatorEndpoints(metrics: metrics) { (service, _) in service.state }
+    return router
+  }
+
+  /// Adds a route whose requests and latency are counted.
+  private func add(
+    _ method: HTTPMethod, _ pattern: String, bodyBytesMax: Int = HTTPLimits.bodyBytesMax,
+    to router: Router<KeyValueService>,
+    _ action:
+      @escaping @Sendable (KeyValueService, HTTPRequest, isolated Reactor) async throws(Problem)
+      -> HTTPResponse
+  ) {
+    router.on(method, pattern, .open, bodyBytesMax: bodyBytesMax) { (service, request, reactor) throws(Problem) in
+      let began = MonotonicTime.current()
+      defer { service.load.served(in: MonotonicTime.current().since(began)) }
+      return try await action(service, request, reactor)
+    }
+  }
+
+  private var state: RoleState {
+    RoleState(degraded: damaged.sorted().map { "partition \($0), whose file is damaged" })
+  }
+
+  /// `server-1:8080`: who has answered.
+  var usedName: String {
+    guard let address = configuration.endpoints.first(where: { !$0.isUnix }) else { return configuration.name }
+    return "\(configuration.name):\(address.port)"
+  }
+
+  // MARK: Partitions
+
+  /// Makes a partition this server's, if another one has it by asking that one.
+  /// - Throws: `Problem` 503 if that one does not give it away, and never 404: who has it may well know the key.
+  func take(_ partition: Int, for request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) {
+    if store.holds(partition) { return }
+    do throws(StoreError) {
+      try await handover.take(partition, on: reactor)
+      damaged.remove(partition)
+    } catch {
+      if case .damaged = error { damaged.insert(partition) }
+      throw problem(error, request)
+    }
+  }
+
+  /// What a client is told when the store has no answer; the log has the reason under the same request id.
+  /// - Parameter mayBeDone: what failed may have changed something all the same.
+  func problem(_ error: StoreError, _ request: HTTPRequest, mayBeDone: Bool = false) -> Problem {
+    if case .held(let name) = error {
+      return Problem(503, "This key's partition is at '\(name)'.", retryAfterSeconds: 1)
+    }
+    let fields: [Logger.Field] = [
+      ("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", "\(error)"),
+    ]
+    switch error {
+    case .damaged, .foreign:
+      log.error("request failed", fields)
+      return Problem(500, "Something went wrong on our side.")
+    case .full:
+      log.warning("request failed", fields)
+      return Problem(507, "There is no room for what was sent; nothing was stored.", retryAfterSeconds: 10)
+    default:
+      log.warning("request failed", fields)
+      return Problem(
+        503,
+        mayBeDone
+          ? "The store has not answered: what was sent may be stored."
+          : "The store cannot answer at the moment. Try again.", retryAfterSeconds: 1)
+    }
+  }
+
+  // MARK: Waiting
+
+  /// Whether the client of `request` is not to be kept waiting any more.
+  func isEnded(_ request: HTTPRequest) -> Bool { isStopping || request.hasClientEnded }
+
+  /// Counts a client that watches and ends its `pause` when the process stops; whether there is room for it.
+  func admitWatcher(_ pause: Pause) -> Bool {
+    guard waiting.count < Limits.watchersMax, !isStopping else { return false }
+    waiting[ObjectIdentifier(pause)] = pause
+    watchersGauge.set(waiting.count)
+    return true
+  }
+
+  /// It does not watch any more.
+  func dismissWatcher(_ pause: Pause) {
+    waiting[ObjectIdentifier(pause)] = nil
+    watchersGauge.set(waiting.count)
+  }
+
+  /// The process stops: whoever watches is let go.
+  func stop() {
+    isStopping = true
+    for pause in waiting.values { pause.end() }
+  }
+
+  /// Gives up all partitions.
+  func close(on reactor: isolated Reactor) async {
+    peers.close(on: reactor)
+    await store.close(on: reactor)
+  }
+}

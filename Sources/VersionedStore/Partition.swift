@@ -1,0 +1,281 @@
+import Basics
+import Reactor
+
+/// A partition as its server sees it: opened when it is first asked for, changes of one loop pass in one commit, values
+/// from memory, and whoever waits for news of it.
+///
+///     changes of a pass ──► one commit ─────────► answers
+///     changes meanwhile ─────► wait ──► the next commit
+///
+/// So nobody waits for a commit longer than for the one before it, and under load hundreds share one.
+final class Partition: EventHandler {
+  private typealias Waiter = UnsafeContinuation<Result<ChangeOutcome, StoreError>, Never>
+
+  let number: Int
+  private let engine: any StoreEngine
+  private let cache: ValueCache
+  private let terms: Terms
+  /// Which opening of which partition of the process it is; 0 while it is not open.
+  private var term: UInt64 = 0
+  /// The newest revision that was acknowledged here.
+  private(set) var revision: Int64 = 0
+  /// When it was last asked for anything.
+  private(set) var usedAt = MonotonicTime(nanoseconds: 0)
+  private var isOpening = false
+  private var awaitingOpening: [Pause] = []
+  private var isLeaving = false
+
+  private var pending = RingQueue<(change: Change, waiter: Waiter)>()
+  private var pendingBytes = 0
+  private var isWriting = false {
+    didSet { tellIfIdle() }
+  }
+  /// Keys of the commit that is under way.
+  private var changing: Set<StoreKey> = []
+  private var usesInProgress = 0 {
+    didSet { tellIfIdle() }
+  }
+  private let idle = Pause()
+
+  private var watchers: [ObjectIdentifier: Pause] = [:]
+  private lazy var expiryTimer = ReactorTimer(self)
+  private var expiryDeadline = MonotonicTime.never
+  private var tidiedAt = MonotonicTime(nanoseconds: 0)
+
+  /// Numbers for openings.
+  final class Terms {
+    private var last: UInt64 = 0
+    var next: UInt64 {
+      last += 1
+      return last
+    }
+  }
+
+  init(_ number: Int, _ engine: any StoreEngine, _ cache: ValueCache, _ terms: Terms) {
+    (self.number, self.engine, self.cache, self.terms) = (number, engine, cache, terms)
+  }
+
+  var isOpen: Bool { term != 0 && !isLeaving }
+
+  // MARK: Opening and leaving
+
+  func open(on reactor: isolated Reactor) async throws(StoreError) {
+    usedAt = reactor.now
+    while !isOpen {
+      if isOpening || isLeaving {
+        let pause = Pause()
+        awaitingOpening.append(pause)
+        await pause.wait(until: .never, on: reactor)
+        continue
+      }
+      isOpening = true
+      defer { endOpening() }
+      revision = try await engine.open(number, on: reactor)
+      term = terms.next
+      expiryDeadline = reactor.now + Limits.expiryPause
+      reactor.arm(expiryTimer, at: expiryDeadline)
+    }
+  }
+
+  private func endOpening() {
+    isOpening = false
+    wakeOpeners()
+  }
+
+  private func wakeOpeners() {
+    for pause in awaitingOpening { pause.end() }
+    awaitingOpening.removeAll()
+  }
+
+  /// Lets what is under way end, and gives the partition to whoever takes it.
+  func leave(on reactor: isolated Reactor) async {
+    guard isOpen else { return }
+    isLeaving = true
+    reactor.cancel(expiryTimer)
+    while isWriting || usesInProgress > 0 { await idle.wait(until: .never, on: reactor) }
+    term = 0
+    await engine.close(number, on: reactor)
+    isLeaving = false
+    wakeOpeners()
+    tellWatchers()
+  }
+
+  private func tellIfIdle() {
+    if !isWriting, usesInProgress == 0 { idle.end() }
+  }
+
+  /// The file has failed and was opened anew: what was in memory of it may be older than the file.
+  private func beginNewTerm(on reactor: isolated Reactor) async {
+    term = terms.next
+    if let now = try? await engine.open(number, on: reactor) { revision = max(revision, now) }
+    tellWatchers()
+  }
+
+  /// Runs a read while the partition is open.
+  func use<R>(
+    on reactor: isolated Reactor,
+    _ body: (any StoreEngine, isolated Reactor) async throws(StoreError) -> R
+  ) async throws(StoreError) -> R {
+    try await open(on: reactor)
+    usesInProgress += 1
+    defer { usesInProgress -= 1 }
+    return try await body(engine, reactor)
+  }
+
+  // MARK: Reading
+
+  /// What the key has now, and whether that was in memory.
+  func newest(_ key: StoreKey, on reactor: isolated Reactor) async throws(StoreError) -> (Lookup, isCached: Bool) {
+    try await open(on: reactor)
+    if let version = cache.value(of: key, term: term, at: reactor.now) { return (.found(version), true) }
+    guard !engine.isShared else {
+      return (
+        try await use(on: reactor) { [number] (engine, reactor) throws(StoreError) in
+          try await engine.lookUp(key, version: nil, in: number, on: reactor)
+        }, false
+      )
+    }
+    let (load, term) = (cache.beganLoad(of: key), term)
+    var found: Lookup?
+    defer {
+      // What is read beside a commit may be what was before it.
+      let mayKeep = cache.ended(load, of: key) && !changing.contains(key)
+      if mayKeep, case .found(let version)? = found, version.value != nil {
+        cache.set(version, of: key, term: term, at: reactor.now)
+      }
+    }
+    let lookup = try await use(on: reactor) { [number] (engine, reactor) throws(StoreError) in
+      try await engine.lookUp(key, version: nil, in: number, on: reactor)
+    }
+    found = lookup
+    return (lookup, false)
+  }
+
+  // MARK: Changing
+
+  func change(_ change: Change, on reactor: isolated Reactor) async throws(StoreError) -> ChangeOutcome {
+    try await open(on: reactor)
+    guard pending.count < Limits.changesWaitingMax, pendingBytes < Limits.bytesWaitingMax else { throw .busy }
+    let result = await withUnsafeContinuation { (waiter: Waiter) in
+      pending.append((change, waiter))
+      pendingBytes += change.bytes
+      if !isWriting {
+        isWriting = true
+        // Behind all requests of this pass of the loop: they share the commit.
+        reactor.flushBeforeSleep(self)
+      }
+    }
+    return try result.get()
+  }
+
+  override func flush(on reactor: isolated Reactor) {
+    Task.immediate(executorPreference: reactor.queue) {
+      while !pending.isEmpty { await commit(takeBatch(), on: reactor) }
+      isWriting = false
+      await tidy(on: reactor)
+    }
+  }
+
+  private func takeBatch() -> [(change: Change, waiter: Waiter)] {
+    var batch: [(change: Change, waiter: Waiter)] = []
+    var bytes = 0
+    while batch.count < Limits.changesPerCommit, bytes < Limits.bytesPerCommit, let next = pending.popFirst() {
+      bytes += next.change.bytes
+      batch.append(next)
+    }
+    pendingBytes -= bytes
+    return batch
+  }
+
+  private func commit(_ batch: [(change: Change, waiter: Waiter)], on reactor: isolated Reactor) async {
+    for entry in batch {
+      for step in entry.change.steps {
+        changing.insert(step.key)
+        cache.forget(step.key)
+      }
+    }
+    let result: Result<(outcomes: [ChangeOutcome], revision: Int64), StoreError>
+    do throws(StoreError) {
+      result = .success(try await engine.write(batch.map(\.change), to: number, on: reactor))
+    } catch {
+      result = .failure(error)
+    }
+    for key in changing { cache.forget(key) }
+    changing.removeAll(keepingCapacity: true)
+    switch result {
+    case .success(let (outcomes, newest)):
+      revision = max(revision, newest)
+      for (entry, outcome) in zip(batch, outcomes) { keep(outcome, of: entry.change, on: reactor) }
+      for (entry, outcome) in zip(batch, outcomes) { entry.waiter.resume(returning: .success(outcome)) }
+      tellWatchers()
+    case .failure(let error):
+      if case .full = error {} else { await beginNewTerm(on: reactor) }
+      for entry in batch { entry.waiter.resume(returning: .failure(error)) }
+    }
+  }
+
+  private func keep(_ outcome: ChangeOutcome, of change: Change, on reactor: isolated Reactor) {
+    guard case .done(let results, isReplayed: false) = outcome, !engine.isShared else { return }
+    for (step, result) in zip(change.steps, results) {
+      // A change behind it in the same commit has a newer value of the key, or none.
+      guard case .put(let value, _) = step.action else {
+        cache.forget(step.key)
+        continue
+      }
+      let version = StoredVersion(
+        version: result.version, revision: result.revision, timestamp: result.timestamp, expiry: result.expiry,
+        value: value)
+      cache.set(version, of: step.key, term: term, at: reactor.now)
+      if let expiry = result.expiry { expire(in: expiry, on: reactor) }
+    }
+  }
+
+  private func tidy(on reactor: isolated Reactor) async {
+    guard reactor.now.since(tidiedAt) >= Limits.tidyPause, isOpen else { return }
+    tidiedAt = reactor.now
+    usesInProgress += 1
+    defer { usesInProgress -= 1 }
+    // What is not forgotten now is so later.
+    try? await engine.tidy(number, on: reactor)
+  }
+
+  // MARK: Values past their time
+
+  private func expire(in expiry: Timestamp, on reactor: isolated Reactor) {
+    let left = expiry.microseconds - Timestamp.current().microseconds
+    let span = max(TimeSpan.milliseconds(UInt64(max(left, 0)) / 1000 + 1), Limits.expiryPause)
+    let deadline = reactor.now + span
+    if deadline < expiryDeadline {
+      expiryDeadline = deadline
+      reactor.arm(expiryTimer, at: deadline)
+    }
+  }
+
+  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    expiryDeadline = .never
+    guard isOpen else { return }
+    usesInProgress += 1
+    Task.immediate(executorPreference: reactor.queue) {
+      // Whoever reads a value past its time is told that it is gone; here that becomes a version, and news.
+      let found = try? await engine.expired(in: number, on: reactor)
+      for key in found?.keys ?? [] {
+        Task.immediate(executorPreference: reactor.queue) {
+          _ = try? await change(Change([Change.Step(key, .expire)]), on: reactor)
+        }
+      }
+      usesInProgress -= 1
+      if let next = found?.next { expire(in: next, on: reactor) }
+    }
+  }
+
+  // MARK: News
+
+  /// Ends `pause` with each change, and when the partition is given up, until `unwatch`.
+  func watch(_ pause: Pause) { watchers[ObjectIdentifier(pause)] = pause }
+
+  func unwatch(_ pause: Pause) { watchers[ObjectIdentifier(pause)] = nil }
+
+  private func tellWatchers() {
+    for pause in watchers.values { pause.end() }
+  }
+}

@@ -1,0 +1,116 @@
+import Basics
+import Glibc
+import HTTP
+import HTTPSyntax
+import Reactor
+import Telemetry
+import TestSupport
+import VersionedStore
+
+@testable import KeyValueServer
+
+let quiet = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "test", level: .error)
+
+/// A server on a loopback port, over a store in a folder, in this process.
+final class ServerHarness {
+  let service: KeyValueService
+  let address: SocketAddress
+  let client = HTTPClient()
+  private let server: HTTPServer
+
+  private init(_ service: KeyValueService, _ server: HTTPServer, _ address: SocketAddress) {
+    (self.service, self.server, self.address) = (service, server, address)
+  }
+
+  static func start(
+    _ name: String = "server-1", in folder: String, partitions: Int = 4, maxVersions: Int = 100,
+    peers: [KeyValuePeer] = [], on reactor: isolated Reactor
+  ) throws -> ServerHarness {
+    var configuration = KeyValueServerConfiguration()
+    (configuration.name, configuration.peers) = (name, peers)
+    let folder = try StoreFolder(folder, partitions: partitions)
+    let store = Store(
+      try SQLiteEngine(folder, holder: name, maxVersions: maxVersions), partitionCount: folder.partitions,
+      cacheEntriesMax: 100, cacheBytesMax: 1 << 20)
+    let metrics = Metrics()
+    let service = KeyValueService(configuration, store, log: quiet, metrics: metrics)
+    let server = HTTPServer(
+      handler: KeyValueService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics), log: quiet)
+    let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
+    return ServerHarness(service, server, address)
+  }
+
+  func send(
+    _ method: HTTPMethod, _ target: String, _ body: String = "", fields: [(name: String, value: String)] = [],
+    on reactor: isolated Reactor
+  ) async throws -> HTTPClientResponse {
+    try await client.send(
+      HTTPClientRequest(method, target, fields: fields, body: Array(body.utf8)), to: address,
+      until: reactor.now + .seconds(20 as UInt64), on: reactor)
+  }
+
+  func put(_ key: String, _ value: String, _ query: String = "", on reactor: isolated Reactor) async throws {
+    let answer = try await send(.put, "/put/\(key)\(query)", #"{"value":\#(value)}"#, on: reactor)
+    guard answer.status == 200 else { throw Refused(answer: answer.text) }
+  }
+
+  struct Refused: Error {
+    let answer: String
+  }
+
+  func stop(on reactor: isolated Reactor) async {
+    client.closeIdle(on: reactor)
+    service.stop()
+    await server.drain(until: reactor.now + .seconds(5 as UInt64), on: reactor)
+    await service.close(on: reactor)
+  }
+}
+
+/// A server in a folder of its own, which goes with it.
+func withServer(
+  partitions: Int = 4, maxVersions: Int = 100,
+  _ body: @escaping @Sendable (ServerHarness, isolated Reactor) async throws -> Void
+) async throws {
+  let folder = TemporaryFolder()
+  try await onReactor { reactor in
+    let server = try ServerHarness.start(
+      in: folder.path, partitions: partitions, maxVersions: maxVersions, on: reactor)
+    try await body(server, reactor)
+    await server.stop(on: reactor)
+  }
+}
+
+extension HTTPClientResponse {
+  var text: String { String(decoding: body, as: UTF8.self) }
+}
+
+/// Reads server-sent events from a connection of its own.
+final class EventReader {
+  private let stream: Stream
+  private var seen = ""
+
+  init(
+    _ address: SocketAddress, _ target: String, fields: String = "", on reactor: isolated Reactor
+  ) async throws(SystemError) {
+    let fd = try await Connector.connect(to: address, until: reactor.now + .seconds(20 as UInt64), on: reactor)
+    stream = try Stream(adopting: fd, on: reactor)
+    stream.write(Array("GET \(target) HTTP/1.1\r\nHost: a\r\n\(fields)\r\n".utf8), on: reactor)
+  }
+
+  /// All that has come, as soon as that contains `text` so often.
+  func read(until text: String, times: Int = 1, on reactor: isolated Reactor) async -> String {
+    let deadline = reactor.now + .seconds(20 as UInt64)
+    while seen.components(of: text) < times {
+      guard await stream.read(until: deadline, on: reactor) == .bytes else { return seen + "(the end)" }
+      seen += String(decoding: stream.input.bytes(0..<stream.input.count), as: UTF8.self)
+      stream.input.consume(stream.input.count)
+    }
+    return seen
+  }
+
+  func close(on reactor: isolated Reactor) { stream.close(on: reactor) }
+}
+
+extension String {
+  fileprivate func components(of text: String) -> Int { ranges(of: text).count }
+}
