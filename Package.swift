@@ -95,7 +95,8 @@ let package = Package(
     .executableTarget(
       name: "Millrace",
       dependencies: [
-        "CLinux", "Basics", "Telemetry", "Reactor", "Postgres", "Redis", "Tasks", "TaskQueue", "DataItems", "Hashing",
+        "CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Postgres", "Redis", "Tasks", "TaskQueue",
+        "DataItems", "Hashing",
         "Balancing", "Backends", "TLS", "Tokens", "VersionedStore", "Balancer", "API", "Worker", "ComputeService",
         "KeyValueServer",
         "Launcher", "LoadTest",

@@ -3,6 +3,7 @@ enum Command: String, CaseIterable, CustomStringConvertible {
   case up, status, balance, api, worker, service, kv, tasks, queue, workers, migrate, token, bench, config, doctor,
     healthcheck,
     version
+  case kvClean = "kv-clean"
 
   /// As it is written.
   var description: String { rawValue }
@@ -19,7 +20,8 @@ enum Command: String, CaseIterable, CustomStringConvertible {
     case .api: "the HTTP API for hash tasks"
     case .worker: "computes queued tasks"
     case .service: "a small compute service, of which the API asks one for GET /process"
-    case .kv: "a server of keys whose values have versions"
+    case .kv: "a server of keys whose values have versions, and what asks one: get, put, export and others"
+    case .kvClean: "remove from a store what nobody needs any more"
     case .tasks: "list, show, watch, cancel, retry and purge tasks"
     case .queue: "show what is in the queue; pause, resume and limit kinds of tasks"
     case .workers: "show who works; quiet, resume, limit and stop workers"
@@ -41,6 +43,7 @@ enum Command: String, CaseIterable, CustomStringConvertible {
     case .tasks: [TasksAction.allCases.map(\.rawValue).joined(separator: "|"), "[ID]..."]
     case .queue: [QueueAction.allCases.map(\.rawValue).joined(separator: "|"), "[KIND]", "[NUMBER|off]"]
     case .workers: [WorkersAction.allCases.map(\.rawValue).joined(separator: "|"), "[NAME|ID]", "[NUMBER|off]"]
+    case .kv: [KeyValueAction.allCases.map(\.rawValue).joined(separator: "|"), "[KEY|PREFIX|SERVER|FOLDER]", "[VALUE]"]
     case .token: [TokenAction.allCases.map(\.rawValue).joined(separator: "|"), "[TOKEN]"]
     default: []
     }
@@ -51,6 +54,11 @@ enum Command: String, CaseIterable, CustomStringConvertible {
 
   /// Whether a signal stops it in good order.
   var watchesSignals: Bool { [.up, .balance, .api, .worker, .service, .kv, .bench].contains(self) }
+
+  /// Whether it does with `arguments`: what only asks a server and ends is stopped by a signal as any other tool.
+  func watchesSignals(with arguments: some Sequence<String>) -> Bool {
+    watchesSignals && (self != .kv || !arguments.contains { KeyValueAction(rawValue: $0) != nil })
+  }
 
   /// Command lines that show what it is good for.
   var examples: [(line: String, meaning: String)] {
@@ -99,7 +107,17 @@ enum Command: String, CaseIterable, CustomStringConvertible {
       ]
     case .kv:
       [
-        ("millrace kv --name server-1 --port 8080", "one server, with a store in .millrace/kv")
+        ("millrace kv --name server-1 --port 8080", "one server, with a store in .millrace/kv"),
+        ("millrace kv put greeting '{\"text\":\"hello\"}'", "the next version of a key, at the server on port 8000"),
+        ("millrace kv get greeting --version 1 --kv-url http://127.0.0.1:8080", "an old one, at another server"),
+        ("millrace kv export > store.ndjson", "all versions of all keys, a line each, also beside a server"),
+        ("millrace kv import --kv-data other --partitions 16 < store.ndjson", "into another store, which is made"),
+        ("millrace kv backup /backup/kv", "a copy that a server can use"),
+      ]
+    case .kvClean:
+      [
+        ("millrace kv-clean --dry-run", "how much there is that nobody needs"),
+        ("millrace kv-clean --confirm", "remove it, while no server has the store"),
       ]
     case .tasks:
       [

@@ -49,7 +49,8 @@ enum CommandLineTool {
     case .api: try TaskRoles.runAPI(configuration)
     case .worker: try TaskRoles.runWorker(configuration)
     case .service: try ServiceRole.run(configuration)
-    case .kv: try KeyValueRole.run(configuration)
+    case .kv: try runKeyValue(configuration)
+    case .kvClean: try StoreTool.clean(configuration)
     case .tasks: try TasksTool.run(configuration)
     case .queue: Output.write(try ControlTool.run(configuration))
     case .workers: Output.write(try WorkersTool.run(configuration))
@@ -61,6 +62,20 @@ enum CommandLineTool {
       let url = configuration.operands.first ?? "http://127.0.0.1:8000/readyz"
       Output.write(try Healthcheck.run(url) + "\n")
     case .version, .config: break
+    }
+  }
+
+  /// A server, or what the first operand says.
+  private static func runKeyValue(_ configuration: Configuration) throws(CommandError) {
+    guard let name = configuration.operands.first else { return try KeyValueRole.run(configuration) }
+    let names = KeyValueAction.allCases.map(\.rawValue)
+    guard let action = KeyValueAction(rawValue: name) else {
+      let near = Spelling.nearest(to: name, in: names).map { "did you mean '\($0)'?" }
+      throw .usage("'millrace kv' cannot '\(name)'; " + (near ?? "it can \(names.joined(separator: ", "))"))
+    }
+    switch action {
+    case .export, .import, .backup: try StoreTool.run(action, configuration)
+    default: try KeyValueTool.run(action, configuration)
     }
   }
 

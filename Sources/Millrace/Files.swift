@@ -32,6 +32,16 @@ enum Files {
     return .text(text)
   }
 
+  /// All of standard input.
+  static func standardInput() -> [UInt8] {
+    var bytes: [UInt8] = []
+    var piece = [UInt8](repeating: 0, count: 65_536)
+    while true {
+      let count = read(STDIN_FILENO, &piece, piece.count)
+      if count > 0 { bytes += piece[..<count] } else if count == 0 || errno != EINTR { return bytes }
+    }
+  }
+
   /// The text of the file at `path`, nil if there is none or it cannot be read.
   static func text(_ path: String) -> String? {
     if case .text(let text) = content(path) { text } else { nil }

@@ -4,12 +4,14 @@
 // which server that stands at: the balancer asks it too, so it knows no sockets. A `Store` has a `Partition` for each
 // that it holds: changes of one loop pass share a commit there, and values are answered from memory while nobody else
 // can change them. Where they are kept is an engine's business: `StoreEngine` is what it must do, and `SQLite` has the
-// one with a file a partition. It calls
-// `Balancing` for the ring, `Caching` for what stays in memory, `Hashing` for SHA-256, and `Reactor` for the threads
-// on which files are waited for.
+// one with a file a partition. `StoreKeeper` is for tools that work on the same files.
+//
+// It calls `Balancing` for the ring, `Caching` for what stays in memory, `Hashing` for SHA-256, and `Reactor` for the
+// threads on which files are waited for.
 //
 //   Types/    keys, changes and what comes of them
 //   SQLite/   the lock of a partition, its file, and the threads beside the reactor that touch it
+//   Upkeep/   what tools do with the files: taking out, putting in, copying, cleaning
 //
 // A new thing to ask of the store is a method of `StoreEngine`; a new table is in `PartitionFile+Opening.swift`.
 

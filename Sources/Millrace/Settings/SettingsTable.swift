@@ -264,17 +264,27 @@ extension Setting {
     "a server of the same store, NAME=HOST:PORT or NAME=unix:/path; may be given several times, this one may be among "
       + "them")
   static let kvData = Setting(
-    "kv-data", "KV_DATA", .text(.any), ".millrace/kv", [.kv],
+    "kv-data", "KV_DATA", .text(.any), ".millrace/kv", [.kv, .kvClean],
     "the folder of the store, the same for all its servers")
   static let kvPartitions = Setting(
     "partitions", "KV_PARTITIONS", .integer(VersionedStore.Limits.partitions), nil, [.kv],
     "how many partitions a store is made with, 8 unless set; one that is there keeps what it has")
   static let kvMaxVersions = Setting(
-    "max-versions", "KV_MAX_VERSIONS", .integer(1...1_000_000), "100", [.kv],
+    "max-versions", "KV_MAX_VERSIONS", .integer(1...1_000_000), "100", [.kv, .kvClean],
     "versions of a key that are kept")
   static let kvCacheEntries = Setting(
     "kv-cache-entries", "KV_CACHE_ENTRIES", .integer(1...100_000_000), "10000", [.kv],
     "values that one server keeps in memory")
+  static let kvURL = Setting(
+    "kv-url", "KV_URL", .text(.any), "http://127.0.0.1:8000", [.kv],
+    "the server that is asked, or the balancer before several, http://ADDRESS:PORT or unix:/path")
+  static let kvVersion = Setting(
+    "version", "MILLRACE_KV_VERSION", .integer(1...(.max)), nil, [.kv], "the version that is asked for, with get")
+  static let kvConfirm = Setting(
+    "confirm", "MILLRACE_KV_CONFIRM", .flag, "off", [.kvClean], "remove it without asking on the terminal")
+  static let kvOnline = Setting(
+    "online", "MILLRACE_KV_ONLINE", .flag, "off", [.kvClean],
+    "remove it also from partitions that a server has, which then waits now and then")
 
   // Measurements.
   static let benchTasks = Setting(
@@ -299,7 +309,8 @@ extension Setting {
     "older-than", "MILLRACE_TASKS_OLDER_THAN", .integer(0...315_360_000), "86400", [.tasks],
     "how long tasks have been over that are purged, in seconds")
   static let dryRun = Setting(
-    "dry-run", "MILLRACE_TASKS_DRY_RUN", .flag, "off", [.tasks], "only count what would be retried or purged")
+    "dry-run", "MILLRACE_TASKS_DRY_RUN", .flag, "off", [.tasks, .kvClean],
+    "only count what would be retried, purged or removed")
 
   /// Variables with our prefix that tests and measurements use: where the program is.
   static let foreignVariables = ["MILLRACE_EXECUTABLE", "MILLRACE_SEED"]
@@ -321,7 +332,7 @@ extension Setting {
     redisSentinels, redisMaster, redisSentinelPassword, redisCluster, redisTLS, redisAuthorities, redisCertificate,
     redisCertificateKey, benchTasks, benchConnections, json,
     taskStatus, taskType, taskLimit, olderThan, dryRun, kvName, kvServers, kvData, kvPartitions, kvMaxVersions,
-    kvCacheEntries,
+    kvCacheEntries, kvURL, kvVersion, kvConfirm, kvOnline,
   ]
 
   /// The settings that `command` uses.

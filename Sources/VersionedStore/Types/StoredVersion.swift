@@ -80,3 +80,16 @@ public struct PartitionFigures: Equatable, Sendable {
   /// Nothing.
   public init() {}
 }
+
+/// What cleaning removes, or would.
+public struct StoreWaste: Equatable, Sendable {
+  /// Versions of keys that were deleted, before the deletion, and those past what is kept of each key.
+  public var versions: Int64 = 0
+  /// Bytes of their values.
+  public var bytes: Int64 = 0
+  /// Names of changes that are old enough.
+  public var names: Int64 = 0
+
+  /// Nothing.
+  init() {}
+}
