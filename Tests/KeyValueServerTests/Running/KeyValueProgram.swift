@@ -11,7 +11,7 @@ final class KeyValueProgram: @unchecked Sendable {
   // Safe because: a test uses it from one task at a time; the output is only read from its file.
   let name: String
   let address: SocketAddress
-  private let pid: pid_t
+  let pid: pid_t
   private let log: String
   private var isReaped = false
 
