@@ -1,6 +1,7 @@
 /// What `millrace` can be told to do, as its first argument.
 enum Command: String, CaseIterable, CustomStringConvertible {
-  case up, status, balance, api, worker, service, kv, tasks, queue, workers, migrate, token, bench, config, doctor,
+  case up, status, balance, api, worker, service, kv, tasks, queue, workers, cache, migrate, token, bench, config,
+    doctor,
     healthcheck,
     version
   case kvClean = "kv-clean"
@@ -25,6 +26,7 @@ enum Command: String, CaseIterable, CustomStringConvertible {
     case .tasks: "list, show, watch, cancel, retry and purge tasks"
     case .queue: "show what is in the queue; pause, resume and limit kinds of tasks"
     case .workers: "show who works; quiet, resume, limit and stop workers"
+    case .cache: "show what the caches hold and do; have them forget"
     case .migrate: "bring the database's schema up to date"
     case .token: "issue and verify tokens, and rotate the keys that they are signed with"
     case .bench: "measure the task queue alone, on a database of its own"
@@ -44,6 +46,7 @@ enum Command: String, CaseIterable, CustomStringConvertible {
     case .queue: [QueueAction.allCases.map(\.rawValue).joined(separator: "|"), "[KIND]", "[NUMBER|off]"]
     case .workers: [WorkersAction.allCases.map(\.rawValue).joined(separator: "|"), "[NAME|ID]", "[NUMBER|off]"]
     case .kv: [KeyValueAction.allCases.map(\.rawValue).joined(separator: "|"), "[KEY|PREFIX|SERVER|FOLDER]", "[VALUE]"]
+    case .cache: [CacheAction.allCases.map(\.rawValue).joined(separator: "|"), "[KEY]"]
     case .token: [TokenAction.allCases.map(\.rawValue).joined(separator: "|"), "[TOKEN]"]
     default: []
     }
@@ -143,6 +146,13 @@ enum Command: String, CaseIterable, CustomStringConvertible {
         ("millrace workers quiet worker-2", "it finishes what it has and claims nothing more until 'resume'"),
         ("millrace workers limit worker-2 4", "so many long and heavy tasks at once; 'off' for all its slots"),
         ("millrace workers stop 7", "the one of this number finishes what it has and ends"),
+      ]
+    case .cache:
+      [
+        ("millrace cache stats", "hits and misses of each level, and why values went"),
+        ("millrace cache get my_key", "an entry that was put with PUT /cache/my_key, and the level that had it"),
+        ("millrace cache invalidate my_data", "in every level of every process; 'user:*' for all that begin so"),
+        ("MILLRACE_TOKEN=… millrace cache clear --url http://10.0.0.1:8000", "everything; needs an admin's token"),
       ]
     case .migrate:
       [("DB_HOST=db DB_PASSWORD_FILE=password millrace migrate", "before the first start, and after updates")]

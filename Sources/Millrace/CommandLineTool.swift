@@ -54,6 +54,7 @@ enum CommandLineTool {
     case .tasks: try TasksTool.run(configuration)
     case .queue: Output.write(try ControlTool.run(configuration))
     case .workers: Output.write(try WorkersTool.run(configuration))
+    case .cache: Output.write(try CacheTool.run(configuration))
     case .migrate: Output.write(try Migrate.run(configuration) + "\n")
     case .token: Output.write(try TokenTool.run(configuration))
     case .bench: try Bench.run(configuration)

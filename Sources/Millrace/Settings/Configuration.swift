@@ -39,7 +39,7 @@ struct Configuration {
     try readFlags(inputs.arguments)
     try Configuration.checkNames(inputs.environment)
     try readEnvironment(inputs.environment, inputs.readFile) { .variable($0) }
-    if [.up, .status, .token].contains(command) { try readDotEnv(inputs) }
+    if [.up, .status, .token, .cache].contains(command) { try readDotEnv(inputs) }
     for setting in Setting.used(by: command) where values[setting.name] == nil {
       if let value = setting.defaultValue(for: command) { values[setting.name] = (value, .byDefault) }
     }

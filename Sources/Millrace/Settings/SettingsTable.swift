@@ -92,17 +92,17 @@ extension Setting {
 
   // Tokens.
   static let tokenKeysFile = Setting(
-    "token-keys-file", "TOKEN_KEYS_FILE", .text(.any), nil, [.balance, .api, .token],
+    "token-keys-file", "TOKEN_KEYS_FILE", .text(.any), nil, [.balance, .api, .token, .cache],
     "the file of keys that tokens are signed and believed under, read again when it changes; `up` keeps one in its "
       + "folder")
   static let tokenIssuer = Setting(
-    "jwt-issuer", "JWT_ISSUER", .text(.any), nil, [.up, .balance, .api, .token],
+    "jwt-issuer", "JWT_ISSUER", .text(.any), nil, [.up, .balance, .api, .token, .cache],
     "who makes tokens, and must have made them (`iss`); anybody who has a key unless set")
   static let tokenAudience = Setting(
-    "jwt-audience", "JWT_AUDIENCE", .text(.any), nil, [.up, .balance, .api, .token],
+    "jwt-audience", "JWT_AUDIENCE", .text(.any), nil, [.up, .balance, .api, .token, .cache],
     "for whom tokens are made, and must be (`aud`); for anybody unless set")
   static let allowUnexpiring = Setting(
-    "jwt-allow-unexpiring", "JWT_ALLOW_UNEXPIRING", .flag, "off", [.up, .balance, .api, .token],
+    "jwt-allow-unexpiring", "JWT_ALLOW_UNEXPIRING", .flag, "off", [.up, .balance, .api, .token, .cache],
     "whether tokens without an end (`exp`) are believed too")
   static let tokenTTL = Setting(
     "token-ttl", "TOKEN_TTL", .integer(1...Tokens.Limits.lifetimeSecondsMax), "3600", [.up, .api, .token],
@@ -240,7 +240,8 @@ extension Setting {
   static let serviceCount = Setting(
     "services", "MILLRACE_SERVICES", .integer(0...64), "2", [.up], "how many compute services are started")
   static let dataFolder = Setting(
-    "data", "MILLRACE_DATA", .text(.any), ".millrace", [.up, .status, .token, .tasks, .queue, .workers, .doctor],
+    "data", "MILLRACE_DATA", .text(.any), ".millrace",
+    [.up, .status, .token, .cache, .tasks, .queue, .workers, .doctor],
     "the folder for everything that is kept")
   static let verbose = Setting(
     "verbose", "MILLRACE_VERBOSE", .flag, "off", [.up],
@@ -308,6 +309,12 @@ extension Setting {
   static let olderThan = Setting(
     "older-than", "MILLRACE_TASKS_OLDER_THAN", .integer(0...315_360_000), "86400", [.tasks],
     "how long tasks have been over that are purged, in seconds")
+  static let url = Setting(
+    "url", "MILLRACE_URL", .text(.any), "http://127.0.0.1:8000", [.cache],
+    "whom to ask, http://ADDRESS:PORT or unix:/path/to.sock")
+  static let token = Setting(
+    "token", "MILLRACE_TOKEN", .text(.token), nil, [.cache], isSecret: true,
+    "a token that lets one do that; unless set, one is made where 'millrace up' runs")
   static let dryRun = Setting(
     "dry-run", "MILLRACE_TASKS_DRY_RUN", .flag, "off", [.tasks, .kvClean],
     "only count what would be retried, purged or removed")
@@ -331,7 +338,8 @@ extension Setting {
     databaseLimit, applicationName, redisURL, redisHost, redisPort, redisUser, redisPassword,
     redisSentinels, redisMaster, redisSentinelPassword, redisCluster, redisTLS, redisAuthorities, redisCertificate,
     redisCertificateKey, benchTasks, benchConnections, json,
-    taskStatus, taskType, taskLimit, olderThan, dryRun, kvName, kvServers, kvData, kvPartitions, kvMaxVersions,
+    taskStatus, taskType, taskLimit, olderThan, dryRun, url, token, kvName, kvServers, kvData, kvPartitions,
+    kvMaxVersions,
     kvCacheEntries, kvURL, kvVersion, kvConfirm, kvOnline,
   ]
 

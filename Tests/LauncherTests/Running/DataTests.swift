@@ -34,6 +34,14 @@ import Testing
       random = SeededRandom(seed: seed)
     }
 
+    /// Whether it is a key of the cache itself and not of a value.
+    private func isEntry(_ key: Int) -> Bool { key % 4 == 3 }
+
+    /// Where an entry is put, as a part of the body.
+    private var level: String {
+      ["", #","level":"L1""#, #","level":"L2""#, #","level":"L3""#].randomElement(using: &random) ?? ""
+    }
+
     private func send(
       _ request: HTTPClientRequest, _ client: HTTPClient, on reactor: isolated Reactor
     ) async -> HTTPClientResponse? {
@@ -53,8 +61,9 @@ import Testing
         let (key, sentAt) = (Int.random(in: keys, using: &random), reactor.now)
         let number = acknowledged[key].count
         acknowledged[key].append(nil)
-        let body = Array(#"{"value":"\#(key):\#(number)"}"#.utf8)
-        let answer = await send(HTTPClientRequest(.put, "/data/key-\(key)", body: body), client, on: reactor)
+        let body = Array(#"{"value":"\#(key):\#(number)"\#(isEntry(key) ? level : "")}"#.utf8)
+        let path = isEntry(key) ? "/cache/key-\(key)" : "/data/key-\(key)"
+        let answer = await send(HTTPClientRequest(.put, path, body: body), client, on: reactor)
         if answer?.status == 200 {
           acknowledged[key][number] = reactor.now
           slowest = max(slowest, reactor.now.since(sentAt))
@@ -73,16 +82,18 @@ import Testing
         // The last one that was acknowledged more than a second ago must be seen by now, or a later one.
         let now = reactor.now
         let least = acknowledged[key].lastIndex { $0.map { now.since($0) > .seconds(1 as UInt64) } ?? false }
-        let answer = await send(HTTPClientRequest(.get, "/data?key=key-\(key)"), client, on: reactor)
+        let target = isEntry(key) ? "/cache/key-\(key)" : "/data?key=key-\(key)"
+        let answer = await send(HTTPClientRequest(.get, target), client, on: reactor)
         let text = String(decoding: answer?.body ?? [], as: UTF8.self)
-        if answer?.status == 404, least == nil { continue }
-        guard answer?.status == 200, let found = text.firstMatch(of: /"data":"(\d+):(\d+)"/) else {
+        // An entry that is not there is no wrong answer: some are in one level of one process alone.
+        if answer?.status == 404, least == nil || isEntry(key) { continue }
+        guard answer?.status == 200, let found = text.firstMatch(of: /"(?:data|value)":"(\d+):(\d+)"/) else {
           failures[answer?.status ?? 0, default: 0] += 1
           if answer?.status == 404 { wrong.append("key \(key) has no value and was given \(least ?? -1)") }
           continue
         }
         reads += 1
-        if text.contains(#""cached":true"#) { hits += 1 }
+        if text.contains(#""cached":true"#) || isEntry(key) { hits += 1 }
         if Int(found.1) != key { wrong.append("key \(key) was answered with \(found.0)") }
         if let least, Int(found.2) ?? -1 < least { wrong.append("key \(key) was \(found.0) and not \(least): \(text)") }
       }
@@ -206,5 +217,38 @@ import Testing
       #expect(checker.wrong.isEmpty, "seed \(seed): \(checker.wrong.prefix(5))")
       #expect(checker.failures == [:], "seed \(seed)")
     }
+  }
+
+  @Test func theCachesAreAskedAndToldFromAShell() async throws {
+    let (system, token) = try await Self.start()
+    defer { system.remove() }
+    let url = "http://127.0.0.1:\(system.port)"
+    func cache(_ arguments: String..., environment: [String: String] = [:]) async throws -> (Int32, String) {
+      let variables = ["MILLRACE_URL": url, "MILLRACE_DATA": system.folder + "/data"].merging(environment) { $1 }
+      return try await run(["cache"] + arguments, environment: variables)
+    }
+    let put = "curl -sf -X PUT \(url)/cache/my%20key -H 'Authorization: \(token)' -d '{\"value\":[1]}'"
+    _ = try await shell("\(put) -H 'Content-Type: application/json'")
+    // Nobody needs a token of his own where the system's keys are.
+    let (code, got) = try await cache("get", "my key")
+    #expect(code == 0 && got.wholeMatch(of: /\{"value":\[1\],"level":"L[123]","hit":true\}\n/) != nil, "\(got)")
+    let elsewhere = ["MILLRACE_TOKEN": token, "MILLRACE_DATA": "/none"]
+    #expect(try await cache("get", "my key", environment: elsewhere).0 == 0)
+    #expect(try await cache("clear", environment: elsewhere).1.contains("403: "))
+    #expect(try await cache("invalidate", "my*").1 == #"{"status":"Cache invalidated","prefix":"my"}"# + "\n")
+    let (missing, text) = try await cache("get", "my key")
+    #expect(missing == 1 && text.contains("404: The cache has no entry of this key."), "\(text)")
+    #expect(try await cache("invalidate", "a").1 == #"{"status":"Cache invalidated","key":"a"}"# + "\n")
+    #expect(try await cache("clear").1 == #"{"message":"Cache cleared successfully"}"# + "\n")
+    #expect(try await cache("stats").1.hasPrefix(#"{"hits":"#))
+    for (arguments, said) in [
+      (["get"], "'get' needs a key"), (["clear", "x"], "'clear' takes no argument 'x'"),
+      (["claer"], "did you mean 'clear'?"), ([], "'millrace cache' does one of stats, get, invalidate, clear"),
+    ] {
+      let (code, output) = try await run(["cache"] + arguments)
+      #expect(code == 2 && output.contains(said), "\(output)")
+    }
+    #expect(try await cache("get", "a", environment: ["MILLRACE_DATA": "/none"]).1.contains("set MILLRACE_TOKEN"))
+    #expect(try await cache("stats", environment: ["MILLRACE_URL": "http://127.0.0.1:1"]).0 == 75)
   }
 }

@@ -1,0 +1,4 @@
+/// What `millrace cache` can do.
+enum CacheAction: String, CaseIterable, Sendable {
+  case stats, get, invalidate, clear
+}
