@@ -104,7 +104,7 @@ let package = Package(
 
     // Tests, a folder for each room and one for the whole.
     .target(
-      name: "TestSupport", dependencies: ["HTTPSyntax", "Reactor"], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["Basics", "HTTPSyntax", "Reactor", "Redis"], path: "Tests/TestSupport",
       resources: [.copy("Corpus")]),
     tests(
       "APITests",

@@ -8,33 +8,6 @@ import Testing
 private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
 @Suite(.timeLimit(.minutes(5))) struct RedisClusterTests {
-  /// Three nodes that share the slots, and of which none copies another.
-  private func cluster() async throws -> RedisGroup {
-    let group = RedisGroup()
-    for port in 7001...7003 { try start(port, in: group) }
-    try await onReactor { reactor in
-      for (port, slots) in [(7001, "0 5460"), (7002, "5461 10922"), (7003, "10923 16383")] {
-        _ = try await group.ask(port, "CLUSTER ADDSLOTSRANGE \(slots)", on: reactor)
-        if port > 7001 { _ = try await group.ask(port, "CLUSTER MEET \(group.host) 7001", on: reactor) }
-      }
-      for port in 7001...7003 { try await untilWhole(group, port, on: reactor) }
-    }
-    return group
-  }
-
-  private func start(_ port: Int, in group: RedisGroup) throws {
-    try group.start(
-      port: port, "--cluster-enabled yes --cluster-node-timeout 1000 --cluster-announce-ip \(group.host)")
-  }
-
-  /// Waits until the node knows who has each slot.
-  private func untilWhole(_ group: RedisGroup, _ port: Int, on reactor: isolated Reactor) async throws {
-    try await eventually(on: reactor) {
-      let info = try await group.ask(port, "CLUSTER INFO", on: reactor).bytes ?? []
-      return String(decoding: info, as: UTF8.self).contains("cluster_state:ok") ? true : nil
-    }
-  }
-
   private func configuration(_ group: RedisGroup, _ port: Int = 7001) -> RedisConfiguration {
     var configuration = RedisConfiguration(endpoint: group.endpoint(port))
     configuration.isCluster = true
@@ -42,7 +15,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
   }
 
   @Test func `each key is asked for where it is, and all of them are counted and removed`() async throws {
-    let group = try await cluster()
+    let group = try await RedisGroup.cluster()
     let entries = (0..<300).map { (key: bytes("key-\($0)"), value: bytes("value-\($0)")) }
     try await group.withClient(configuration(group)) { client, reactor in
       let heard = Tally()
@@ -75,7 +48,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
   }
 
   @Test func `slots are those of the server`() async throws {
-    let group = try await cluster()
+    let group = try await RedisGroup.cluster()
     var random = SeededRandom(seed: 10)
     var keys = ["", "a", "123456789", "{}", "{}a", "{a}b", "x{a}{b}", "{{a}}", "foo{}{bar}", "a}b{c}"]
     keys += (0..<200).map { _ in
@@ -91,7 +64,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
   }
 
   @Test func `a slot on its way is followed, and remembered where it has gone`() async throws {
-    let group = try await cluster()
+    let group = try await RedisGroup.cluster()
     let (key, slot) = (bytes("foo"), 12_182)
     #expect(SlotMap.slot(of: key) == slot)
     try await group.withClient(configuration(group)) { client, reactor in
@@ -127,8 +100,8 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
   }
 
   @Test func `a node's successor is found when it is lost`() async throws {
-    let group = try await cluster()
-    try start(7004, in: group)
+    let group = try await RedisGroup.cluster()
+    try group.startNode(7004)
     try await group.withClient(configuration(group, 7003)) { client, reactor in
       _ = try await group.ask(7004, "CLUSTER MEET \(group.host) 7001", on: reactor)
       let master = String(decoding: try await group.ask(7003, "CLUSTER MYID", on: reactor).bytes ?? [], as: UTF8.self)

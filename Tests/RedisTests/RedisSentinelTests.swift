@@ -9,30 +9,6 @@ import Testing
 private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
 @Suite(.timeLimit(.minutes(5))) struct RedisSentinelTests {
-  /// A master, a replica of it, and a Sentinel that watches both.
-  private func group() async throws -> RedisGroup {
-    let group = RedisGroup()
-    let isKnown = "--replica-announce-ip \(group.host)"
-    try group.start(port: 6001, isKnown)
-    try group.start(port: 6002, "\(isKnown) --replicaof \(group.host) 6001")
-    try group.start(
-      port: 6003, "--sentinel",
-      configuration: """
-        sentinel monitor cache \(group.host) 6001 1\\nsentinel down-after-milliseconds cache 500\\n\
-        sentinel failover-timeout cache 2000\\n
-        """)
-    try await onReactor { reactor in
-      // Until the replica copies, and the Sentinel knows of it, nobody could take over.
-      try await eventually(on: reactor) {
-        try await group.ask(6002, "ROLE", on: reactor).array?[3].bytes == bytes("connected") ? true : nil
-      }
-      try await eventually(on: reactor) {
-        try await group.ask(6003, "SENTINEL REPLICAS cache", on: reactor).array?.count == 1 ? true : nil
-      }
-    }
-    return group
-  }
-
   /// Of the two Sentinels that are named the first is not there.
   private func configuration(_ group: RedisGroup) -> RedisConfiguration {
     var configuration = RedisConfiguration(endpoint: "")
@@ -42,7 +18,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
   }
 
   @Test func `a master's successor is asked for and found`() async throws {
-    let group = try await group()
+    let group = try await RedisGroup.watched()
     try await group.withClient(configuration(group)) { client, reactor in
       let heard = Tally()
       let tools = try Tools()
@@ -69,7 +45,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
   }
 
   @Test func `a master that was made a replica is left`() async throws {
-    let group = try await group()
+    let group = try await RedisGroup.watched()
     try await group.withClient(configuration(group)) { client, reactor in
       try await eventually(on: reactor) {
         try await client.set(bytes("a"), bytes("1"), lifetimeMs: 60_000, on: reactor)
@@ -90,7 +66,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
   }
 
   @Test func `what no Sentinel knows is said with each one's reason`() async throws {
-    let group = try await group()
+    let group = try await RedisGroup.watched()
     var other = configuration(group)
     other.master = "other"
     let (configuration, tools) = (other, try Tools())
