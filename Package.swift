@@ -61,7 +61,7 @@ let package = Package(
     // Floor 3: the domain. No sockets of its own.
     room("Exchange", ["Basics"]),
     room("Balancing", ["Basics"]),
-    room("Caching", ["Basics"]),
+    room("Caching", ["Basics"], optimized),
     room("Tasks", ["Basics", "Telemetry", "Reactor", "Hashing"]),
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"], optimized),
     room("DataItems", ["Basics", "Telemetry", "Reactor", "Postgres"]),
@@ -140,7 +140,7 @@ let package = Package(
     tests("HashingTests", ["Basics", "CArgon2", "Hashing", "TestSupport"]),
     tests("BalancingTests", ["Basics", "Balancing"]),
     tests("ExchangeTests", ["Basics", "Exchange"]),
-    tests("CachingTests", ["Basics", "Caching"]),
+    tests("CachingTests", ["Basics", "Caching"], optimized),
     tests(
       "WorkerTests",
       [

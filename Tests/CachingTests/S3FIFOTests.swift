@@ -71,25 +71,6 @@ private struct Clumsy: Hashable {
     #expect(kept == 500)
   }
 
-  @Test func aSkewedLoadHitsAtLeastAsOftenAsLRUWould() {
-    var random = SeededRandom(seed: 7)
-    var cache = S3FIFO<Int, Int>(entriesMax: 100, bytesMax: .max)
-    var recent: [Int] = []
-    var recentHits = 0
-    for _ in 0..<60_000 {
-      // A power law over 10,000 keys.
-      let key = Int(10_000 * Double.random(in: 0..<1, using: &random).squared.squared)
-      if cache.value(for: key, at: time(0)) == nil { cache.set(0, for: key, bytes: 1, expiry: .never, at: time(0)) }
-      if let index = recent.firstIndex(of: key) {
-        recentHits += 1
-        recent.remove(at: index)
-      }
-      recent.append(key)
-      if recent.count > 100 { recent.removeFirst() }
-    }
-    #expect(cache.statistics.hits > recentHits)
-  }
-
   @Test func aValueLargerThanTheCacheIsNotKeptAndReplacesNothing() {
     var cache = S3FIFO<Int, Int>(entriesMax: 10, bytesMax: 100)
     cache.set(1, for: 1, bytes: 100, expiry: .never, at: time(0))
@@ -97,8 +78,4 @@ private struct Clumsy: Hashable {
     cache.set(2, for: 1, bytes: 101, expiry: .never, at: time(0))
     #expect(cache.value(for: 1, at: time(0)) == nil)
   }
-}
-
-extension Double {
-  fileprivate var squared: Double { self * self }
 }
