@@ -45,7 +45,7 @@ public final class Admission: RouteGuard, Sendable {
     // A signature is guessed by nobody, so whoever shows a signed token is never kept waiting by what others try from
     // the same address, as all do whose proxy stands in between.
     let isSigned = tokens != nil && given.lazy.filter { $0 == UInt8(ascii: ".") }.count == 2
-    let address = Admission.address(of: request)
+    let address = isSigned ? 0 : Admission.address(of: request)
     if !isSigned, let seconds = guesses.withLock({ $0.wait(of: address, at: reactor.now) }) {
       throw Problem(429, "Too many wrong tokens came from this address.", retryAfterSeconds: seconds)
     }

@@ -8,6 +8,7 @@ public final class TokenAuthority: Sendable {
   /// What is asked of tokens beside a signature.
   public let rules: TokenRules
   private let live: LiveTokenKeys
+  private let believed = Locked(BelievedTokens())
 
   /// Works with the keys in the file at `path`.
   /// - Parameter told: is called when the file has been read anew, with nil, or when it was changed and could not be
@@ -24,13 +25,23 @@ public final class TokenAuthority: Sendable {
   /// What `token` says, at `now` in seconds since the Unix epoch.
   /// - Throws: `TokenFault`.
   public func claims(of token: some Collection<UInt8>, at now: Double) throws(TokenFault) -> TokenClaims {
-    let keys = live.keys(at: now)
+    let (keys, token) = (live.keys(at: now), Array(token))
+    if let claims = believed.withLock({ $0.claims(of: token, by: keys, at: now) }) {
+      try TokenVerifier(keys: keys, rules: rules).check(claims, at: now)
+      return claims
+    }
     do throws(TokenFault) {
-      return try TokenVerifier(keys: keys, rules: rules).claims(of: token, at: now)
+      return try claims(of: token, by: keys, at: now)
     } catch {
       guard error == .unknownKey, let changed = live.changedKeys(from: keys, at: now) else { throw error }
-      return try TokenVerifier(keys: changed, rules: rules).claims(of: token, at: now)
+      return try claims(of: token, by: changed, at: now)
     }
+  }
+
+  private func claims(of token: [UInt8], by keys: TokenKeys, at now: Double) throws(TokenFault) -> TokenClaims {
+    let (claims, key) = try TokenVerifier(keys: keys, rules: rules).claims(of: token, at: now)
+    believed.withLock { $0.remember(token, claims, signedBy: key, of: keys) }
+    return claims
   }
 
   /// Whether it can issue tokens, by the keys that there were when it last looked.

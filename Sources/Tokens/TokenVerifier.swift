@@ -8,9 +8,9 @@ struct TokenVerifier {
 
   private static let headerFields = JSONFields("alg", "kid", "crit")
 
-  /// What `token` says, at `now` in seconds since the Unix epoch.
+  /// What `token` says, at `now` in seconds since the Unix epoch, and whose signature it bears.
   /// - Throws: `TokenFault`.
-  func claims(of token: some Collection<UInt8>, at now: Double) throws(TokenFault) -> TokenClaims {
+  func claims(of token: [UInt8], at now: Double) throws(TokenFault) -> (claims: TokenClaims, key: TokenKey) {
     guard token.count <= Limits.tokenBytesMax else { throw .malformed }
     let parts = token.split(separator: UInt8(ascii: "."), maxSplits: 3, omittingEmptySubsequences: false)
     guard parts.count == 3, let header = Base64URL.decode(parts[0]), let payload = Base64URL.decode(parts[1]),
@@ -22,7 +22,7 @@ struct TokenVerifier {
     guard key.isValid(signature, of: message) else { throw .badSignature }
     guard let claims = try? TokenClaims(json: payload) else { throw .malformed }
     try check(claims, at: now)
-    return claims
+    return (claims, key)
   }
 
   /// The key is chosen by name, or is the only one that lives; the algorithm has to be the key's.
@@ -51,7 +51,9 @@ struct TokenVerifier {
     return named
   }
 
-  private func check(_ claims: TokenClaims, at now: Double) throws(TokenFault) {
+  /// Whether what a token says of its time, its issuer and its readers is as it should be.
+  /// - Throws: `TokenFault`.
+  func check(_ claims: TokenClaims, at now: Double) throws(TokenFault) {
     if let end = claims.expiresAt {
       guard now < end + Limits.leewaySeconds else { throw .expired }
     } else if !rules.allowsUnexpiring {

@@ -6,6 +6,7 @@
 //
 //   TokenAuthority   what a process believes and issues: its rules, and the keys of its file as they are now
 //   TokenVerifier    whether a token may be believed, and what it says
+//   BelievedTokens   those whose signatures were good lately
 //   TokenClaims      what a token says
 //   Keys/            a key with the one algorithm that it is for, those that live, and their file
 //
@@ -15,6 +16,9 @@
 public enum Limits {
   /// Bytes of a token; a longer one is not looked at.
   static let tokenBytesMax = 8192
+  /// Tokens whose signatures need not be looked at again, and bytes of one of them.
+  static let rememberedTokensMax = 1024
+  static let rememberedTokenBytesMax = 1024
   /// How many seconds the clocks of two machines may differ.
   static let leewaySeconds: Double = 30
   /// Keys in a file.

@@ -64,6 +64,47 @@ import Testing
     #expect(throws: TokenKeys.Failure.malformed(line: 1)) { try TokenAuthority(keysAt: path) }
   }
 
+  @Test func `a token that was believed is asked again for its time, its key's, and whether that is still there`()
+    throws
+  {
+    let now = Minting.now
+    let first = TokenKeys.new(.hs256)
+    try first.store(path: path)
+    let authority = try TokenAuthority(keysAt: path)
+    let token = try #require(authority.token(for: "ann", scopes: ["admin"], lifetimeSeconds: 60, at: now))
+    for second in [0, 1, 89] as [Double] {
+      #expect(try authority.claims(of: token, at: now + second).scopes == ["admin"])
+    }
+    #expect(throws: TokenFault.expired) { try authority.claims(of: token, at: now + 90) }
+    #expect(throws: TokenFault.notYetValid) { try authority.claims(of: token, at: now - 31) }
+    // One byte more or less is another token.
+    #expect(throws: TokenFault.badSignature) { try authority.claims(of: token.dropLast(4), at: now) }
+    #expect(try authority.claims(of: token, at: now).subject == "ann")
+    // Its key ends, and then is not there at all.
+    var claims = TokenClaims()
+    claims.expiresAt = now + 10_000
+    let long = try #require(first.signed(claims))
+    try first.rotated(.hs256, lifetimeSeconds: 60, at: now).store(path: path)
+    for second in [2, 100, 119] as [Double] { _ = try authority.claims(of: long, at: now + second) }
+    #expect(throws: TokenFault.unknownKey) { try authority.claims(of: long, at: now + 121) }
+    _ = try authority.claims(of: long, at: now + 100)
+    try TokenKeys.new(.hs256).store(path: path)
+    #expect(throws: TokenFault.unknownKey) { try authority.claims(of: long, at: now + 102) }
+  }
+
+  @Test func `however many tokens are shown, few are remembered`() throws {
+    let keys = TokenKeys.new(.hs256)
+    var believed = BelievedTokens()
+    for number in 0..<3000 {
+      believed.remember(Array("\(number)".utf8), TokenClaims(), signedBy: keys.keys[0], of: keys)
+    }
+    let known = (0..<3000).filter { believed.claims(of: Array("\($0)".utf8), by: keys, at: 0) != nil }
+    #expect(1...Limits.rememberedTokensMax ~= known.count)
+    let long = [UInt8](repeating: 1, count: Limits.rememberedTokenBytesMax + 1)
+    believed.remember(long, TokenClaims(), signedBy: keys.keys[0], of: keys)
+    #expect(believed.claims(of: long, by: keys, at: 0) == nil)
+  }
+
   @Test func `without a key that signs nothing is issued`() throws {
     try #require(TokenKeys.new(.ed25519).publicPart).store(path: path)
     #expect(try TokenAuthority(keysAt: path).token(for: "ann", lifetimeSeconds: 60, at: Minting.now) == nil)
