@@ -309,6 +309,15 @@ import HTTPSyntax
   @Test func `without a worker the API is ready, takes tasks, and says what is waited for`() async throws {
     try await onReactor { reactor in
       let api = try await APIHarness.start("alone", redis: nil, on: reactor)
+      // One that is told to take no more tasks is none, though it lives.
+      for (wanted, status) in [(1, "degraded"), (0, "ready")] {
+        let order = PostgresStatement("order_\(wanted)", "update millrace.worker set wanted = \(wanted)::smallint")
+        _ = try await api.inspector.execute(order, on: reactor)
+        let text = try await api.send(.get, "/readyz", on: reactor).text
+        #expect(text.hasPrefix(#"{"status":"\#(status)""#), "\(text)")
+      }
+      // A good answer is remembered for a while.
+      await reactor.sleep(for: Limits.readinessKept)
       try await api.worker.leave(until: .never, on: reactor)
       let answer = try await api.send(.get, "/readyz", on: reactor)
       #expect(answer.status == 200 && answer.text == #"{"status":"degraded","waiting_for":["a worker"]}"#)

@@ -98,7 +98,8 @@ public final class QueueClient {
     }
   }
 
-  /// How many workers have said lately that they live, if PostgreSQL tells by `deadline`.
+  /// How many workers have said lately that they live, and are not told to take no more tasks, if PostgreSQL tells by
+  /// `deadline`.
   /// - Throws: `QueueError`.
   public func livingWorkers(
     until deadline: MonotonicTime, on reactor: isolated Reactor
@@ -112,5 +113,8 @@ public final class QueueClient {
 
   private static let living = PostgresStatement(
     "worker_count",
-    "select count(*) from millrace.worker where heartbeat_at > now() - interval '30 seconds' and not has_left")
+    """
+    select count(*) from millrace.worker w left join millrace.worker_control c on c.worker_id = w.id
+    where w.heartbeat_at > now() - interval '30 seconds' and not w.has_left and coalesce(c.wanted, w.wanted, 0) = 0
+    """)
 }
