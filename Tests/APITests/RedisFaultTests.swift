@@ -114,6 +114,18 @@ extension APITests {
       try await Self.check("redis_failover", redis) { _ in group.end(6001) }
     }
 
+    @Test("I9 Redis is full and throws out what it likes, and then everything") func evicting() async throws {
+      let group = RedisGroup()
+      try group.start(port: 6001, "--maxmemory 3mb --maxmemory-policy allkeys-random --enable-debug-command yes")
+      try await Self.check("redis_full", RedisConfiguration(endpoint: group.endpoint(6001))) { reactor in
+        // More than it has room for, again and again.
+        for _ in 0..<40 { _ = try await group.ask(6001, "DEBUG POPULATE 20000 filler 100", on: reactor) }
+        let info = try await group.ask(6001, "INFO stats", on: reactor).bytes ?? []
+        #expect(!String(decoding: info, as: UTF8.self).contains("evicted_keys:0\r"))
+        _ = try await group.ask(6001, "FLUSHALL", on: reactor)
+      }
+    }
+
     @Test("I9 slots of a Redis Cluster move from node to node, and a node is emptied") func resharding() async throws {
       let group = try await RedisGroup.cluster()
       var redis = RedisConfiguration(endpoint: group.endpoint(7001))

@@ -131,6 +131,27 @@ private func outcome(_ client: RedisClient, _ command: String, on reactor: isola
     #expect(wrong == 0)
   }
 
+  @Test func commandsOfOneTurnLeaveInOneWrite() async throws {
+    let reads = try await withClient(RedisServer()) { client, _, reactor -> Int in
+      func readsOfServer() async -> Int {
+        Int((try? await client.info(on: reactor))?["total_reads_processed"] ?? "") ?? 0
+      }
+      let before = await readsOfServer()
+      let tally = Tally()
+      for number in 0..<500 {
+        tally.running += 1
+        Task.immediate(executorPreference: reactor.queue) {
+          try? await client.set(bytes("key-\(number)"), bytes("value"), lifetimeMs: 60_000, on: reactor)
+          tally.running -= 1
+        }
+      }
+      while tally.running > 0 { await reactor.sleep(for: .milliseconds(1)) }
+      return await readsOfServer() - before
+    }
+    // 500 commands, and the two questions; the server reads 16 KiB at a time.
+    #expect(1...12 ~= reads, "\(reads)")
+  }
+
   @Test func aRefusalIsThrownInTheServersWords() async throws {
     let text = try await withClient(RedisServer()) { client, _, reactor -> String in
       await outcome(client, "INCRBY k x", on: reactor)

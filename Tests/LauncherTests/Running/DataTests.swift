@@ -34,6 +34,12 @@ import Testing
       random = SeededRandom(seed: seed)
     }
 
+    /// The keys of one of several writers.
+    func share(_ number: Int, of writers: Int) -> Range<Int> {
+      let count = acknowledged.count / writers
+      return number * count..<(number + 1) * count
+    }
+
     /// Whether it is a key of the cache itself and not of a value.
     private func isEntry(_ key: Int) -> Bool { key % 4 == 3 }
 
@@ -157,7 +163,7 @@ import Testing
     (0..<12).map { number in
       Task.immediate(executorPreference: reactor.queue) {
         if number < 4 {
-          await checker.write(number * 10..<number * 10 + 10, on: reactor)
+          await checker.write(checker.share(number, of: 4), on: reactor)
         } else {
           await checker.read(on: reactor)
         }
@@ -171,9 +177,10 @@ import Testing
     defer { system.remove() }
     let (port, launcher, redis) = (system.port, system.pid, try #require(system.processes("redis-server").first))
     try await onReactor { reactor in
-      let checker = Checker(keys: 40, ports: (1...3).map { port + $0 }, token: token, seed: seed)
+      // Through the balancer, and past it.
+      let checker = Checker(keys: 1000, ports: (0...3).map { port + $0 }, token: token, seed: seed)
       let tasks = Self.begin(checker, on: reactor)
-      try await wait(on: reactor) { checker.reads >= 2000 && checker.writes >= 200 }
+      try await wait(on: reactor) { checker.reads >= 6000 && checker.writes >= 200 }
       #expect(checker.hits > 200, "seed \(seed): \(checker.hits) of \(checker.reads)")
       // The launcher, which would start another one at once, is held.
       kill(launcher, SIGSTOP)
@@ -223,6 +230,13 @@ import Testing
     let (system, token) = try await Self.start()
     defer { system.remove() }
     let url = "http://127.0.0.1:\(system.port)"
+    // As clients of earlier gateways did it: a token, and a value twice, which another process has the second time.
+    for (authorization, cached) in [(token, "false"), ("Bearer \(token)", "true"), (token, "true")] {
+      let text = try await shell("curl -s '\(url)/data?key=my_data' -H 'Authorization: \(authorization)'")
+      let level = cached == "true" ? #""cache_level":"L[12]","# : ""
+      let whole = try Regex(#"\{"cached":\#(cached),\#(level)"data":\{.*\},"gateway_id":"api-[123]".*\}"#)
+      #expect(text.wholeMatch(of: whole) != nil, "\(text)")
+    }
     func cache(_ arguments: String..., environment: [String: String] = [:]) async throws -> (Int32, String) {
       let variables = ["MILLRACE_URL": url, "MILLRACE_DATA": system.folder + "/data"].merging(environment) { $1 }
       return try await run(["cache"] + arguments, environment: variables)
