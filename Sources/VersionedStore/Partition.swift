@@ -19,8 +19,8 @@ final class Partition: EventHandler {
   private var term: UInt64 = 0
   /// The newest revision that was acknowledged here.
   private(set) var revision: Int64 = 0
-  /// When it was last asked for anything.
-  private(set) var usedAt = MonotonicTime(nanoseconds: 0)
+  /// When it was last asked for anything, or had answered it.
+  private var usedAt = MonotonicTime(nanoseconds: 0)
   private var isOpening = false
   private var awaitingOpening: [Pause] = []
   private var isLeaving = false
@@ -56,6 +56,11 @@ final class Partition: EventHandler {
   }
 
   var isOpen: Bool { term != 0 && !isLeaving }
+
+  /// Whether nothing was asked of it, or under way, within `span`; always for a span of nothing.
+  func isUnused(for span: TimeSpan, at now: MonotonicTime) -> Bool {
+    span.nanoseconds == 0 || !isWriting && usesInProgress == 0 && now.since(usedAt) >= span
+  }
 
   // MARK: Opening and leaving
 
@@ -118,7 +123,10 @@ final class Partition: EventHandler {
   ) async throws(StoreError) -> R {
     try await open(on: reactor)
     usesInProgress += 1
-    defer { usesInProgress -= 1 }
+    defer {
+      usedAt = reactor.now
+      usesInProgress -= 1
+    }
     return try await body(engine, reactor)
   }
 
@@ -171,6 +179,7 @@ final class Partition: EventHandler {
   override func flush(on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
       while !pending.isEmpty { await commit(takeBatch(), on: reactor) }
+      usedAt = reactor.now
       isWriting = false
       await tidy(on: reactor)
     }

@@ -42,7 +42,7 @@ public final class Store {
   public func leave(_ partition: Int, unusedFor span: TimeSpan, on reactor: isolated Reactor) async -> Bool {
     let its = partitions[partition]
     guard its.isOpen else { return true }
-    guard reactor.now.since(its.usedAt) >= span else { return false }
+    guard its.isUnused(for: span, at: reactor.now) else { return false }
     await its.leave(on: reactor)
     return true
   }

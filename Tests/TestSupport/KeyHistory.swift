@@ -72,6 +72,19 @@ public struct KeyHistory: Sendable {
     let state: State
   }
 
+  /// The same when it is known at last which values were put as which version: of a put of which nobody knew what
+  /// became of it this tells. Values are put once.
+  public func resolved(by versions: [Int: Int64]) -> KeyHistory {
+    var resolved = KeyHistory()
+    resolved.operations = operations.compactMap { operation in
+      guard case .wrote(let value?, let wanted, version: nil) = operation.call else { return operation }
+      guard let version = versions[value] else { return nil }
+      let call = Call.wrote(value, ifVersion: wanted, version: version)
+      return Operation(call: call, begin: operation.begin, end: .max)
+    }
+    return resolved
+  }
+
   /// Whether there is an order of all calls that one store could have done them in.
   public var isLinearizable: Bool {
     let sorted = operations.sorted { $0.begin < $1.begin }

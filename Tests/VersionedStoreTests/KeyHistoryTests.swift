@@ -49,6 +49,17 @@ import Testing
     #expect(!Self.history([(.read(State(version: 1, value: 7)), 1, 2), (put, 3, 4)]).isLinearizable)
   }
 
+  @Test("what is known at last of lost puts settles when they were done, or that they were not") func resolving() {
+    let lost = KeyHistory.Call.wrote(7, ifVersion: nil, version: nil)
+    let put = KeyHistory.Call.wrote(8, ifVersion: nil, version: 2)
+    let history = Self.history([(lost, 1, 2), (put, 3, 4)])
+    #expect(history.isLinearizable)
+    #expect(history.resolved(by: [7: 1, 8: 2]).isLinearizable)
+    // Somebody must have been first.
+    #expect(!history.resolved(by: [8: 2]).isLinearizable)
+    #expect(!history.resolved(by: [7: 3, 8: 2]).isLinearizable)
+  }
+
   @Test("stories of one store with clients at once are believed, and not after one answer was falsified")
   func stories() {
     var falsified = 0
