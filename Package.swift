@@ -65,7 +65,9 @@ let package = Package(
     room("Tasks", ["Basics", "Telemetry", "Reactor", "Hashing"]),
     room("TaskQueue", ["Basics", "Telemetry", "Reactor", "Postgres"], optimized),
     room("DataItems", ["Basics", "Telemetry", "Reactor", "Postgres"]),
-    room("VersionedStore", ["CSQLite", "Basics", "Reactor", "Hashing", "Balancing", "Caching"]),
+    room(
+      "VersionedStore",
+      ["CSQLite", "Basics", "Telemetry", "Reactor", "Hashing", "Postgres", "Balancing", "Caching"]),
     room("Tokens", ["Basics", "Hashing"]),
     room("Backends", ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Balancing"]),
     room("Roles", ["CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Tokens"]),
@@ -87,7 +89,10 @@ let package = Package(
     room("ComputeService", ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Roles"]),
     room(
       "KeyValueServer",
-      ["Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Caching", "VersionedStore", "Roles"]),
+      [
+        "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Hashing", "Postgres", "Caching", "VersionedStore",
+        "Roles",
+      ]),
     room("LoadTest", ["Basics", "Telemetry", "Reactor", "Postgres", "TaskQueue"]),
     room("Launcher", ["CLinux", "Basics", "Telemetry", "Reactor", "Hashing", "Tokens", "Roles"]),
 
@@ -119,7 +124,7 @@ let package = Package(
     tests("DataItemsTests", ["Basics", "DataItems", "Postgres", "Reactor", "Telemetry", "TestSupport"]),
     tests(
       "VersionedStoreTests",
-      ["Basics", "Hashing", "Reactor", "TestSupport", "VersionedStore"], optimized),
+      ["Basics", "Hashing", "Postgres", "Reactor", "Telemetry", "TestSupport", "VersionedStore"], optimized),
     tests(
       "KeyValueServerTests",
       ["Basics", "HTTP", "HTTPSyntax", "KeyValueServer", "Reactor", "Telemetry", "TestSupport", "VersionedStore"]),

@@ -11,7 +11,9 @@
 // Another path is an `on` in `KeyValueService.routes`, and its action a method in `Routes`.
 
 import Basics
+public import Postgres
 public import Reactor
+public import VersionedStore
 
 /// A server of a store, as others are told of it.
 public struct KeyValuePeer: Equatable, Sendable {
@@ -23,6 +25,30 @@ public struct KeyValuePeer: Equatable, Sendable {
   /// A server.
   public init(name: String, address: SocketAddress) {
     (self.name, self.address) = (name, address)
+  }
+}
+
+/// Where a store is.
+public enum KeyValueStorePlace: Sendable, CustomStringConvertible {
+  /// In files.
+  case folder(StoreFolder)
+  /// In PostgreSQL, with so many partitions.
+  case postgres(PostgresConfiguration, partitions: Int)
+
+  /// How many partitions there are.
+  public var partitions: Int {
+    switch self {
+    case .folder(let folder): folder.partitions
+    case .postgres(_, let partitions): partitions
+    }
+  }
+
+  /// For the log.
+  public var description: String {
+    switch self {
+    case .folder(let folder): folder.path
+    case .postgres(let database, _): "PostgreSQL on \(database.hosts.joined(separator: ", "))"
+    }
   }
 }
 

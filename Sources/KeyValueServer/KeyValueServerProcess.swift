@@ -3,7 +3,7 @@ import HTTP
 public import Reactor
 public import Roles
 public import Telemetry
-public import VersionedStore
+import VersionedStore
 
 /// A whole server on one reactor.
 public final class KeyValueServerProcess: Role {
@@ -11,38 +11,47 @@ public final class KeyValueServerProcess: Role {
   private let log: Logger
   private let service: KeyValueService
   private let server: HTTPServer
+  /// The engine, if it has connections of its own.
+  private let postgres: PostgresEngine?
 
-  /// Runs a server of the store in `folder` on the calling thread until it is told to stop by a signal, which must be
-  /// blocked already.
+  /// Runs a server on the calling thread until it is told to stop by a signal, which must be blocked already.
   /// - Throws: `SystemError` if the process lacks descriptors or threads, or an address is taken.
   public static func run(
-    _ configuration: KeyValueServerConfiguration, in folder: StoreFolder, log: Logger, metrics: Metrics
+    _ configuration: KeyValueServerConfiguration, _ place: KeyValueStorePlace, log: Logger, metrics: Metrics
   ) throws(SystemError) {
     try RoleProcess.run { (reactor) throws(SystemError) in
-      let process = KeyValueServerProcess(
-        configuration, folder,
-        try SQLiteEngine(folder, holder: configuration.name, maxVersions: configuration.maxVersions), log: log,
-        metrics: metrics)
+      let process = try KeyValueServerProcess(configuration, place, log: log, metrics: metrics)
+      process.postgres?.start(on: reactor)
       for address in configuration.endpoints { try process.server.listen(on: address, on: reactor) }
       log.info(
         "listening",
         [
-          ("server", configuration.name), ("listens", "\(configuration.endpoints)"), ("store", folder.path),
-          ("partitions", "\(folder.partitions)"),
+          ("server", configuration.name), ("listens", "\(configuration.endpoints)"), ("store", place.description),
+          ("partitions", "\(place.partitions)"),
         ])
       return process
     }
   }
 
   private init(
-    _ configuration: KeyValueServerConfiguration, _ folder: StoreFolder, _ engine: any StoreEngine, log: Logger,
-    metrics: Metrics
-  ) {
+    _ configuration: KeyValueServerConfiguration, _ place: KeyValueStorePlace, log: Logger, metrics: Metrics
+  ) throws(SystemError) {
     self.configuration = configuration
     self.log = log
+    let engine: any StoreEngine
+    switch place {
+    case .folder(let folder):
+      engine = try SQLiteEngine(folder, holder: configuration.name, maxVersions: configuration.maxVersions)
+      postgres = nil
+    case .postgres(let database, let partitions):
+      let its = PostgresEngine(
+        database, partitions: partitions, maxVersions: configuration.maxVersions,
+        pool: try ComputePool(width: 2, name: "helper"), log: log, metrics: metrics)
+      (engine, postgres) = (its, its)
+    }
     MemoryMetrics.register(in: metrics, limitBytes: configuration.memoryBytes)
     let store = Store(
-      engine, partitionCount: folder.partitions, cacheEntriesMax: configuration.cacheEntries,
+      engine, partitionCount: place.partitions, cacheEntriesMax: configuration.cacheEntries,
       cacheBytesMax: configuration.memoryBytes / 4)
     service = KeyValueService(configuration, store, log: log, metrics: metrics)
     let serverMetrics = HTTPServerMetrics(metrics)
@@ -57,6 +66,7 @@ public final class KeyValueServerProcess: Role {
     service.stop()
     await server.drain(until: reactor.now + configuration.drain, on: reactor)
     await service.close(on: reactor)
+    postgres?.end(on: reactor)
     log.info("stopped")
   }
 }

@@ -107,7 +107,9 @@ final class KeyValueService {
   }
 
   private var state: RoleState {
-    RoleState(degraded: damaged.sorted().map { "partition \($0), whose file is damaged" })
+    RoleState(
+      missing: store.missing.map { [$0] } ?? [],
+      degraded: damaged.sorted().map { "partition \($0), whose file is damaged" })
   }
 
   /// `server-1:8080`: who has answered.
@@ -147,13 +149,12 @@ final class KeyValueService {
     case .full:
       log.warning("request failed", fields)
       return Problem(507, "There is no room for what was sent; nothing was stored.", retryAfterSeconds: 10)
+    case .failed where mayBeDone:
+      log.warning("request failed", fields)
+      return Problem(503, "The store has not answered: what was sent may be stored.", retryAfterSeconds: 1)
     default:
       log.warning("request failed", fields)
-      return Problem(
-        503,
-        mayBeDone
-          ? "The store has not answered: what was sent may be stored."
-          : "The store cannot answer at the moment. Try again.", retryAfterSeconds: 1)
+      return Problem(503, "The store cannot answer at the moment. Try again.", retryAfterSeconds: 1)
     }
   }
 

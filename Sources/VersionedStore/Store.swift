@@ -23,6 +23,9 @@ public final class Store {
     partitions = (0..<partitionCount).map { Partition($0, engine, cache, terms) }
   }
 
+  /// What keeps the engine from answering anything at all, for people; nil if nothing does.
+  public var missing: String? { engine.missing }
+
   /// The partition of a key.
   public func partition(of key: StoreKey) -> Int { Placement.partition(of: key, of: partitionCount) }
 

@@ -10,6 +10,8 @@ public import Reactor
 public protocol StoreEngine: AnyObject {
   /// Whether other servers may change a partition that is open here: then nothing of it is kept in memory.
   var isShared: Bool { get }
+  /// What keeps it from answering anything at all, for people; nil if nothing does.
+  var missing: String? { get }
   /// Makes a partition this server's, and tells its newest revision.
   func open(_ partition: Int, on reactor: isolated Reactor) async throws(StoreError) -> Int64
   /// Lets others have a partition, when all that is under way there is over.

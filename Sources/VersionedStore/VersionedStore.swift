@@ -3,14 +3,15 @@
 // `KeyValueServer` on the floor above answers clients from a `Store`. `Placement` says which partition a key is in and
 // which server that stands at: the balancer asks it too, so it knows no sockets. A `Store` has a `Partition` for each
 // that it holds: changes of one loop pass share a commit there, and values are answered from memory while nobody else
-// can change them. Where they are kept is an engine's business: `StoreEngine` is what it must do, and `SQLite` has the
-// one with a file a partition. `StoreKeeper` is for tools that work on the same files.
+// can change them. Where they are kept is an engine's business: `StoreEngine` is what it must do; one has a file a
+// partition, the other rows in PostgreSQL. `StoreKeeper` is for tools that work on the files.
 //
-// It calls `Balancing` for the ring, `Caching` for what stays in memory, `Hashing` for SHA-256, and `Reactor` for the
-// threads on which files are waited for.
+// It calls `Balancing` for the ring, `Caching` for what stays in memory, `Hashing` for SHA-256, `Postgres`, and
+// `Reactor` for the threads on which files are waited for.
 //
 //   Types/    keys, changes and what comes of them
 //   SQLite/   the lock of a partition, its file, and the threads beside the reactor that touch it
+//   Postgres/ the tables, and all SQL of them
 //   Upkeep/   what tools do with the files: taking out, putting in, copying, cleaning
 //
 // A new thing to ask of the store is a method of `StoreEngine`; a new table is in `PartitionFile+Opening.swift`.
@@ -66,6 +67,8 @@ public enum Limits {
   static let lockPauseUs: UInt32 = 500
   /// How soon a partition whose file has failed is opened again.
   static let mendPause = TimeSpan.milliseconds(200)
+  /// Connections of a server to PostgreSQL.
+  static let postgresConnections = 4
   /// Threads that wait for files to be written,
   static let writerThreads = 4
   /// and for files to be read.

@@ -7,6 +7,7 @@ import Reactor
 /// for, and so it is with what it writes.
 final class FakeEngine: StoreEngine {
   var isShared: Bool { false }
+  var missing: String? { nil }
   private(set) var model = PartitionModel(maxVersions: 100)
   private(set) var commits: [Int] = []
   private(set) var openings = 0

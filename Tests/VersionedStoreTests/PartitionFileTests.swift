@@ -11,7 +11,13 @@ struct RandomChanges {
   private(set) var now = Timestamp(microseconds: 1_700_000_000_000_000)
   private let keys = ["a", "a/b", "{t}1", "{t}2", "\u{E9}", "e\u{301}", "z"].map { StoreKey($0)! }
 
-  init(seed: Int) { random = SeededRandom(seed: UInt64(seed)) }
+  /// Whether values end: by a clock that not every engine is told.
+  private let hasLifetimes: Bool
+
+  init(seed: Int, hasLifetimes: Bool = true) {
+    random = SeededRandom(seed: UInt64(seed))
+    self.hasLifetimes = hasLifetimes
+  }
 
   mutating func key() -> StoreKey { keys.randomElement(using: &random)! }
 
@@ -33,7 +39,7 @@ struct RandomChanges {
     switch Int.random(in: 0..<10, using: &random) {
     case 0..<6:
       let value = Array("\"\(String(repeating: "v", count: Int.random(in: 0..<50, using: &random)))\"".utf8)
-      let hasEnd = Int.random(in: 0..<4, using: &random) == 0
+      let hasEnd = hasLifetimes && Int.random(in: 0..<4, using: &random) == 0
       return .put(value, lifetime: hasEnd ? .milliseconds(UInt64.random(in: 1...900, using: &random)) : nil)
     case 6, 7: return .delete
     case 8: return .purge

@@ -10,11 +10,41 @@ enum KeyValueRole {
   /// - Throws: `CommandError`.
   static func run(_ configuration: Configuration) throws(CommandError) {
     let server = try plan(configuration)
-    let folder = try makeFolder(configuration)
+    let log = configuration.logger("kv")
+    let place = try place(configuration, log)
     try TaskRoles.run(
-      configuration.logger("kv"), listens: server.endpoints, flag: "--listen, or --host and --port"
+      log, listens: server.endpoints, flag: "--listen, or --host and --port"
     ) { (log) throws(SystemError) in
-      try KeyValueServerProcess.run(server, in: folder, log: log, metrics: Metrics())
+      try KeyValueServerProcess.run(server, place, log: log, metrics: Metrics())
+    }
+  }
+
+  /// Where the store is: a folder, or the tables of a PostgreSQL, which are asked how many partitions there are.
+  /// - Throws: `CommandError`: 75 if PostgreSQL cannot be reached or lacks the tables, 78 for other partitions.
+  private static func place(_ configuration: Configuration, _ log: Logger) throws(CommandError) -> KeyValueStorePlace {
+    guard isInPostgres(configuration) else { return .folder(try makeFolder(configuration)) }
+    let wished = configuration.text(.kvPartitions).flatMap { Int($0) }
+    let postgres = configuration.postgres
+    let found = try OneTask.run { (pool, reactor) async throws(StoreError) -> Int in
+      try await StoreSchema.partitions(
+        postgres, wished: wished ?? KeyValueRole.partitionsUsual, isWish: wished != nil, pool: pool, log: log,
+        on: reactor)
+    }
+    do throws(StoreError) { return .postgres(postgres, partitions: try found.get()) } catch {
+      throw databaseFailure(error)
+    }
+  }
+
+  /// Whether the store is in PostgreSQL.
+  static func isInPostgres(_ configuration: Configuration) -> Bool { configuration.choice(.kvEngine) == "postgres" }
+
+  /// What a command ends with to which PostgreSQL has not answered as it should.
+  static func databaseFailure(_ error: StoreError) -> CommandError {
+    switch error {
+    case .failed(let reason):
+      CommandError(message: "\(reason); was 'millrace migrate' run?", exitCode: ExitCode.unavailable)
+    case .unavailable(let reason): CommandError(message: reason, exitCode: ExitCode.unavailable)
+    default: failure(error)
     }
   }
 
@@ -41,7 +71,7 @@ enum KeyValueRole {
 
   /// The folder of the store, which is made unless it is there.
   /// - Throws: `CommandError`: 78 if it was made with other partitions, 1 if it cannot be made or read.
-  private static func makeFolder(_ configuration: Configuration) throws(CommandError) -> StoreFolder {
+  static func makeFolder(_ configuration: Configuration) throws(CommandError) -> StoreFolder {
     let wished = configuration.text(.kvPartitions).flatMap { Int($0) }
     do throws(StoreError) {
       return try StoreFolder(

@@ -7,7 +7,9 @@ import Tokens
 import VersionedStore
 
 private let roles: Set<Command> = [.balance, .api, .worker, .service, .kv]
-private let database: Set<Command> = [.api, .worker, .tasks, .queue, .workers, .migrate, .bench, .doctor]
+private let database: Set<Command> = [
+  .api, .worker, .kv, .tasks, .queue, .workers, .migrate, .bench, .doctor,
+]
 private let databaseAndUp = database.union([.up])
 private let tasks: Set<Command> = [.api, .worker]
 
@@ -151,7 +153,7 @@ extension Setting {
     "db-base-backoff", "DB_BASE_BACKOFF", .decimal(0.01...60), "0.5", databaseAndUp,
     "the first pause between attempts in seconds; it doubles")
   static let databaseLimit = Setting(
-    "db-connection-limit", "DB_USER_CONNECTION_LIMIT", .integer(3...1000), "20", [.up, .api, .worker],
+    "db-connection-limit", "DB_USER_CONNECTION_LIMIT", .integer(3...1000), "20", [.up, .api, .worker, .kv],
     "connections that one process may hold; a worker needs 3")
   static let applicationName = Setting(
     "app-name", "APP_NAME", .text(.name), "millrace", databaseAndUp, "how connections are called in pg_stat_activity")
@@ -267,6 +269,9 @@ extension Setting {
   static let kvData = Setting(
     "kv-data", "KV_DATA", .text(.any), ".millrace/kv", [.kv, .kvClean],
     "the folder of the store, the same for all its servers")
+  static let kvEngine = Setting(
+    "kv-engine", "KV_ENGINE", .choice(["sqlite", "postgres"]), "sqlite", [.kv],
+    "where a store is: files in KV_DATA, or the PostgreSQL of DB_HOST, for servers on several machines")
   static let kvPartitions = Setting(
     "partitions", "KV_PARTITIONS", .integer(VersionedStore.Limits.partitions), nil, [.kv],
     "how many partitions a store is made with, 8 unless set; one that is there keeps what it has")
@@ -338,7 +343,8 @@ extension Setting {
     databaseLimit, applicationName, redisURL, redisHost, redisPort, redisUser, redisPassword,
     redisSentinels, redisMaster, redisSentinelPassword, redisCluster, redisTLS, redisAuthorities, redisCertificate,
     redisCertificateKey, benchTasks, benchConnections, json,
-    taskStatus, taskType, taskLimit, olderThan, dryRun, url, token, kvName, kvServers, kvData, kvPartitions,
+    taskStatus, taskType, taskLimit, olderThan, dryRun, url, token, kvName, kvServers, kvData, kvEngine,
+    kvPartitions,
     kvMaxVersions,
     kvCacheEntries, kvURL, kvVersion, kvConfirm, kvOnline,
   ]

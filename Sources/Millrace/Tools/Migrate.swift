@@ -1,6 +1,7 @@
 import DataItems
 import TaskQueue
 import Telemetry
+import VersionedStore
 
 /// `millrace migrate`: brings the schema up to date.
 enum Migrate {
@@ -21,8 +22,16 @@ enum Migrate {
     do { dataNumbers = try data.get() } catch {
       throw CommandError(message: "PostgreSQL: \(error)", exitCode: ExitCode.unavailable)
     }
+    let store = try OneTask.run { [queue] (pool, reactor) async throws(StoreError) -> [Int32] in
+      try await StoreSchema.migrate(queue.postgres, pool: pool, log: log, on: reactor)
+    }
+    let storeNumbers: [Int32]
+    do throws(StoreError) { storeNumbers = try store.get() } catch {
+      throw CommandError(message: error.description, exitCode: ExitCode.unavailable)
+    }
     let done =
       numbers.map { "\($0) of the queue" } + dataNumbers.map { "\($0) of the data items" }
+      + storeNumbers.map { "\($0) of the store of keys" }
     if done.isEmpty { return "The schema is up to date." }
     return "Ran migrations \(done.joined(separator: ", "))."
   }

@@ -22,6 +22,9 @@ public final class SQLiteEngine: StoreEngine {
   /// Nobody else changes what this one has the lock of.
   public var isShared: Bool { false }
 
+  /// Nothing: a file is this machine's.
+  public var missing: String? { nil }
+
   /// Takes the lock, opens the file and checks it.
   public func open(_ number: Int, on reactor: isolated Reactor) async throws(StoreError) -> Int64 {
     if let partition = open[number] { return try await revision(of: partition, on: reactor) }

@@ -4,8 +4,10 @@ public enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
   case held(by: String)
   /// The disk is full: nothing was written.
   case full
-  /// Too much waits already.
+  /// Too much waits already: nothing was done.
   case busy
+  /// What it needs cannot be reached: nothing was done.
+  case unavailable(String)
   /// A file, or PostgreSQL, has failed: of a change it is not known whether it was done. Trying again may help.
   case failed(String)
   /// A file is not as it was written. Trying again does not help.
@@ -19,7 +21,7 @@ public enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     case .held(let name): "'\(name)' has this partition"
     case .full: "the disk is full"
     case .busy: "too much waits already"
-    case .failed(let reason), .damaged(let reason), .foreign(let reason): reason
+    case .unavailable(let reason), .failed(let reason), .damaged(let reason), .foreign(let reason): reason
     }
   }
 }

@@ -39,6 +39,42 @@ import Testing
     }
   }
 
+  @Test("in PostgreSQL both servers serve all keys while one after the other is killed, and the database with them")
+  func killsBesidePostgres() async throws {
+    let folder = TemporaryFolder()
+    let database = try TestServer(
+      prepare: "RUN /usr/lib/postgresql/15/bin/initdb -D data -U postgres -A trust --no-sync -E UTF8 --locale=C",
+      command: "/usr/lib/postgresql/15/bin/postgres -D data -k $PWD -c listen_addresses=",
+      isReady: "/usr/lib/postgresql/15/bin/pg_isready -q -h $PWD -U postgres", stopSignal: "INT", isKeptUp: true)
+    let flags = ["--kv-engine", "postgres", "--db-host", database.directory, "--db-name", "postgres"]
+    let host = "--db-host \(database.directory) --db-name postgres"
+    #expect(try await shell("'\(executable)' migrate \(host)").code == 0)
+    try await onReactor { reactor in
+      func start(_ name: String) throws -> KeyValueProgram {
+        try KeyValueProgram(name, in: folder.path, flags: flags + ["--max-versions", "100000"])
+      }
+      let names = ["server-1", "server-2"]
+      var servers = try names.map { try start($0) }
+      for server in servers { try await server.awaitAnswer(on: reactor) }
+      let clients = KeyClients(seed: 4, keys: 10, servers.map(\.address))
+      clients.begin(20, on: reactor)
+      for round in 0..<6 {
+        await clients.await(writes: 25, on: reactor)
+        // Without that anybody has to give anything away.
+        clients.turn(to: 1 - round % 2)
+        await clients.await(writes: 25, on: reactor)
+        if round == 3 { kill(try database.currentId(), SIGQUIT) }
+        servers[round % 2].end()
+        servers[round % 2] = try start(names[round % 2])
+        try await servers[round % 2].awaitAnswer(on: reactor)
+      }
+      await clients.end(on: reactor)
+      try await clients.check(at: 0, on: reactor)
+      for server in servers { server.end() }
+    }
+    database.stop()
+  }
+
   @Test("a server that is stopped keeps what it has: another one names it, and nobody is told that a key is not there")
   func pauses() async throws {
     let folder = TemporaryFolder()

@@ -1,7 +1,9 @@
 import Glibc
+import Reactor
+import Telemetry
 import VersionedStore
 
-/// `millrace kv export|import|backup` and `millrace kv-clean`: work on the files of a store, without a server.
+/// `millrace kv export|import|backup` and `millrace kv-clean`: work on the store itself, without a server.
 enum StoreTool {
   /// Does what the first operand of `millrace kv` says.
   /// - Throws: `CommandError`: 1 if the store or a file fails, 2 for a wrong command line, 78 if there is no store.
@@ -10,7 +12,7 @@ enum StoreTool {
     switch action {
     case .export:
       try KeyValueTool.none(arguments, action)
-      try export(try keeper(configuration))
+      try export(configuration)
     case .import:
       try KeyValueTool.none(arguments, action)
       try fill(configuration)
@@ -34,29 +36,51 @@ enum StoreTool {
     do throws(StoreError) { return try body() } catch { throw KeyValueRole.failure(error) }
   }
 
-  private static func export(_ keeper: StoreKeeper) throws(CommandError) {
+  private static func export(_ configuration: Configuration) throws(CommandError) {
     let output = LineOutput()
-    try told { () throws(StoreError) in try keeper.forEachLine { output.write($0.json) } }
+    if KeyValueRole.isInPostgres(configuration) {
+      try withPostgres(configuration) { (keeper, reactor) throws(StoreError) in
+        try await keeper.forEachLine({ output.write($0.json) }, on: reactor)
+      }
+    } else {
+      let keeper = try keeper(configuration)
+      try told { () throws(StoreError) in try keeper.forEachLine { output.write($0.json) } }
+    }
     guard output.end() else { throw CommandError(message: "the output cannot be written", exitCode: ExitCode.failure) }
   }
 
   private static func fill(_ configuration: Configuration) throws(CommandError) {
-    let wished = configuration.text(.kvPartitions).flatMap { Int($0) }
-    let path = folder(configuration)
-    let input = LineInput()
-    var number = 0
-    let count = try told { () throws(StoreError) in
-      let folder = try StoreFolder(path, partitions: wished ?? KeyValueRole.partitionsUsual, isWish: wished != nil)
-      return try StoreKeeper(folder, holder: "millrace kv import").fill { () throws(StoreError) in
-        guard let line = input.next() else { return nil }
-        number += 1
-        guard let parsed = ArchiveLine(json: line) else {
-          throw .failed("line \(number) is not a version of a key, as 'export' writes it")
-        }
-        return parsed
+    let input = ArchiveInput()
+    let count: Int
+    if KeyValueRole.isInPostgres(configuration) {
+      count = try withPostgres(configuration) { (keeper, reactor) throws(StoreError) in
+        try await keeper.fill({ () throws(StoreError) in try input.next() }, on: reactor)
+      }
+    } else {
+      let keeper = StoreKeeper(try KeyValueRole.makeFolder(configuration), holder: "millrace kv import")
+      count = try told { () throws(StoreError) in
+        try keeper.fill { () throws(StoreError) in try input.next() }
       }
     }
     Output.write("Put in \(count) versions.\n")
+  }
+
+  /// Runs `body` with the store in PostgreSQL.
+  private static func withPostgres<R: Sendable>(
+    _ configuration: Configuration,
+    _ body: @escaping @Sendable (PostgresKeeper, isolated Reactor) async throws(StoreError) -> R
+  ) throws(CommandError) -> R {
+    let (postgres, wished) = (configuration.postgres, configuration.text(.kvPartitions).flatMap { Int($0) })
+    let log = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "kv", level: .error)
+    defer { log.flush() }
+    let result = try OneTask.run { (pool, reactor) async throws(StoreError) -> R in
+      let keeper = try await PostgresKeeper.connect(
+        postgres, partitions: wished ?? KeyValueRole.partitionsUsual, isWish: wished != nil, pool: pool, log: log,
+        on: reactor)
+      defer { keeper.close(on: reactor) }
+      return try await body(keeper, reactor)
+    }
+    do throws(StoreError) { return try result.get() } catch { throw KeyValueRole.databaseFailure(error) }
   }
 
   /// `millrace kv-clean`
@@ -88,7 +112,8 @@ enum StoreTool {
 }
 
 /// Lines to standard output, many in a write.
-private final class LineOutput {
+private final class LineOutput: @unchecked Sendable {
+  // Safe because: the reactor that writes runs on the thread that has made it and waits for it.
   private static let pieceBytes = 256 << 10
   private var buffer: [UInt8] = []
   private var isBroken = false
@@ -112,6 +137,24 @@ private final class LineOutput {
       if count > 0 { rest = rest.dropFirst(count) } else if errno != EINTR { isBroken = true }
     }
     buffer.removeAll(keepingCapacity: true)
+  }
+}
+
+/// Versions of keys from standard input.
+private final class ArchiveInput: @unchecked Sendable {
+  // Safe because: the reactor that reads runs on the thread that has made it and waits for it.
+  private let lines = LineInput()
+  private var number = 0
+
+  /// The next one, nil behind the last.
+  /// - Throws: `StoreError` for a line that is none.
+  func next() throws(StoreError) -> ArchiveLine? {
+    guard let line = lines.next() else { return nil }
+    number += 1
+    guard let parsed = ArchiveLine(json: line) else {
+      throw .failed("line \(number) is not a version of a key, as 'export' writes it")
+    }
+    return parsed
   }
 }
 
