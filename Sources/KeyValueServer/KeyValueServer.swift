@@ -87,8 +87,6 @@ enum Limits {
   static let watchersMax = 10_000
   /// How long whoever watches hears nothing until a comment says that the connection stands.
   static let watchComment = TimeSpan.seconds(15 as UInt64)
-  /// How often it is looked for changes that this server does not hear of.
-  static let watchLook = TimeSpan.milliseconds(500)
   /// How long a server waits for a partition that another one has, and for what it asks of another one.
   static let peerPatience = TimeSpan.milliseconds(500)
   /// How long it waits until it asks for the partition again.

@@ -52,7 +52,7 @@ public final class KeyValueServerProcess: Role {
     MemoryMetrics.register(in: metrics, limitBytes: configuration.memoryBytes)
     let store = Store(
       engine, partitionCount: place.partitions, cacheEntriesMax: configuration.cacheEntries,
-      cacheBytesMax: configuration.memoryBytes / 4)
+      cacheBytesMax: configuration.memoryBytes / 4, metrics: metrics)
     service = KeyValueService(configuration, store, log: log, metrics: metrics)
     let serverMetrics = HTTPServerMetrics(metrics)
     server = HTTPServer(

@@ -125,8 +125,12 @@ final class KeyValueService {
   func take(_ partition: Int, for request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) {
     if store.holds(partition) { return }
     do throws(StoreError) {
+      let began = MonotonicTime.current()
       try await handover.take(partition, on: reactor)
       damaged.remove(partition)
+      log.info(
+        "has a partition",
+        [("partition", "\(partition)"), ("after_ms", "\(MonotonicTime.current().since(began).milliseconds)")])
     } catch {
       if case .damaged = error { damaged.insert(partition) }
       throw problem(error, request)

@@ -1,5 +1,6 @@
 import Basics
 import Reactor
+import Telemetry
 
 /// A partition as its server sees it: opened when it is first asked for, changes of one loop pass in one commit, values
 /// from memory, and whoever waits for news of it.
@@ -15,6 +16,7 @@ final class Partition: EventHandler {
   private let engine: any StoreEngine
   private let cache: ValueCache
   private let terms: Terms
+  private let metrics: PartitionMetrics
   /// Which opening of which partition of the process it is; 0 while it is not open.
   private var term: UInt64 = 0
   /// The newest revision that was acknowledged here.
@@ -38,6 +40,7 @@ final class Partition: EventHandler {
   private let idle = Pause()
 
   private var watchers: [ObjectIdentifier: Pause] = [:]
+  private lazy var newsTimer = ReactorTimer(self)
   private lazy var expiryTimer = ReactorTimer(self)
   private var expiryDeadline = MonotonicTime.never
   private var tidiedAt = MonotonicTime(nanoseconds: 0)
@@ -51,8 +54,11 @@ final class Partition: EventHandler {
     }
   }
 
-  init(_ number: Int, _ engine: any StoreEngine, _ cache: ValueCache, _ terms: Terms) {
+  init(
+    _ number: Int, _ engine: any StoreEngine, _ cache: ValueCache, _ terms: Terms, _ metrics: PartitionMetrics
+  ) {
     (self.number, self.engine, self.cache, self.terms) = (number, engine, cache, terms)
+    self.metrics = metrics
   }
 
   var isOpen: Bool { term != 0 && !isLeaving }
@@ -77,6 +83,7 @@ final class Partition: EventHandler {
       defer { endOpening() }
       revision = try await engine.open(number, on: reactor)
       term = terms.next
+      metrics.held.add(1)
       expiryDeadline = reactor.now + Limits.expiryPause
       reactor.arm(expiryTimer, at: expiryDeadline)
     }
@@ -99,6 +106,7 @@ final class Partition: EventHandler {
     reactor.cancel(expiryTimer)
     while isWriting || usesInProgress > 0 { await idle.wait(until: .never, on: reactor) }
     term = 0
+    metrics.held.add(-1)
     await engine.close(number, on: reactor)
     isLeaving = false
     wakeOpeners()
@@ -209,6 +217,8 @@ final class Partition: EventHandler {
     } catch {
       result = .failure(error)
     }
+    metrics.commits.increment()
+    metrics.changes.add(batch.count)
     for key in changing { cache.forget(key) }
     changing.removeAll(keepingCapacity: true)
     switch result {
@@ -218,14 +228,20 @@ final class Partition: EventHandler {
       for (entry, outcome) in zip(batch, outcomes) { entry.waiter.resume(returning: .success(outcome)) }
       tellWatchers()
     case .failure(let error):
-      if case .full = error {} else { await beginNewTerm(on: reactor) }
+      switch error {
+      case .failed, .damaged: if !engine.isShared { await beginNewTerm(on: reactor) }
+      // Nothing was done.
+      default: break
+      }
       for entry in batch { entry.waiter.resume(returning: .failure(error)) }
     }
   }
 
   private func keep(_ outcome: ChangeOutcome, of change: Change, on reactor: isolated Reactor) {
-    guard case .done(let results, isReplayed: false) = outcome, !engine.isShared else { return }
+    guard case .done(let results, isReplayed: false) = outcome else { return }
     for (step, result) in zip(change.steps, results) {
+      if let expiry = result.expiry { expire(in: expiry, on: reactor) }
+      if engine.isShared { continue }
       // A change behind it in the same commit has a newer value of the key, or none.
       guard case .put(let value, _) = step.action else {
         cache.forget(step.key)
@@ -235,7 +251,6 @@ final class Partition: EventHandler {
         version: result.version, revision: result.revision, timestamp: result.timestamp, expiry: result.expiry,
         value: value)
       cache.set(version, of: step.key, term: term, at: reactor.now)
-      if let expiry = result.expiry { expire(in: expiry, on: reactor) }
     }
   }
 
@@ -261,6 +276,7 @@ final class Partition: EventHandler {
   }
 
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
+    if timer === newsTimer { return lookForNews(on: reactor) }
     expiryDeadline = .never
     guard isOpen else { return }
     usesInProgress += 1
@@ -274,17 +290,53 @@ final class Partition: EventHandler {
       }
       usesInProgress -= 1
       if let next = found?.next { expire(in: next, on: reactor) }
+      // Values that other servers have put may end after these servers have.
+      if engine.isShared {
+        expire(
+          in: Timestamp(
+            microseconds: Timestamp.current().microseconds + Int64(Limits.sharedExpiryPause.nanoseconds / 1000)),
+          on: reactor)
+      }
     }
   }
 
   // MARK: News
 
   /// Ends `pause` with each change, and when the partition is given up, until `unwatch`.
-  func watch(_ pause: Pause) { watchers[ObjectIdentifier(pause)] = pause }
+  func watch(_ pause: Pause, on reactor: isolated Reactor) {
+    watchers[ObjectIdentifier(pause)] = pause
+    if engine.isShared, !newsTimer.isArmed { reactor.arm(newsTimer, after: Limits.newsPause) }
+  }
 
   func unwatch(_ pause: Pause) { watchers[ObjectIdentifier(pause)] = nil }
 
+  /// Other servers make changes too, and do not tell of them: as long as anybody watches it is looked for them, once
+  /// for all who do.
+  private func lookForNews(on reactor: isolated Reactor) {
+    guard !watchers.isEmpty else { return }
+    Task.immediate(executorPreference: reactor.queue) {
+      if let newest = try? await engine.open(number, on: reactor), newest > revision {
+        revision = newest
+        tellWatchers()
+      }
+      if !watchers.isEmpty { reactor.arm(newsTimer, after: Limits.newsPause) }
+    }
+  }
+
   private func tellWatchers() {
     for pause in watchers.values { pause.end() }
+  }
+}
+
+/// What all partitions of a process count.
+struct PartitionMetrics {
+  let held: Gauge
+  let commits: Counter
+  let changes: Counter
+
+  init(_ metrics: Metrics) {
+    held = metrics.gauge("millrace_kv_partitions_held", "Partitions that this server has.")
+    commits = metrics.counter("millrace_kv_commits_total", "Durable commits, each of one partition.")
+    changes = metrics.counter("millrace_kv_changes_total", "Changes in them.")
   }
 }

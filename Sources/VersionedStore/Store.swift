@@ -1,6 +1,7 @@
 public import Basics
 public import Caching
 public import Reactor
+public import Telemetry
 
 /// The keys of one server: finds the partition of each, makes it this server's if need be, and asks it. It lives on one
 /// reactor.
@@ -15,12 +16,15 @@ public final class Store {
 
   /// The keys that `engine` keeps in `partitionCount` partitions, of which up to `cacheEntriesMax` values that take up
   /// to `cacheBytesMax` are kept in memory, for `Limits.cacheLifetime` each.
-  public init(_ engine: any StoreEngine, partitionCount: Int, cacheEntriesMax: Int, cacheBytesMax: Int) {
+  public init(
+    _ engine: any StoreEngine, partitionCount: Int, cacheEntriesMax: Int, cacheBytesMax: Int, metrics: Metrics
+  ) {
     (self.engine, self.partitionCount, self.cacheEntriesMax) = (engine, partitionCount, cacheEntriesMax)
     let cache = ValueCache(entriesMax: cacheEntriesMax, bytesMax: cacheBytesMax, lifetime: Limits.cacheLifetime)
     let terms = Partition.Terms()
     self.cache = cache
-    partitions = (0..<partitionCount).map { Partition($0, engine, cache, terms) }
+    let counts = PartitionMetrics(metrics)
+    partitions = (0..<partitionCount).map { Partition($0, engine, cache, terms, counts) }
   }
 
   /// What keeps the engine from answering anything at all, for people; nil if nothing does.
@@ -114,9 +118,6 @@ public final class Store {
   /// The newest revision of a partition that was acknowledged here.
   public func revision(of partition: Int) -> Int64 { partitions[partition].revision }
 
-  /// Whether changes may come that this server does not hear of.
-  public var mustLookForNews: Bool { engine.isShared }
-
   /// What has happened to keys of a range since a revision, as far as one look goes.
   public func events(
     in range: KeyRange, since: Int64, of partition: Int, on reactor: isolated Reactor
@@ -127,8 +128,8 @@ public final class Store {
   }
 
   /// Ends `pause` with each change of one of these partitions, and when one is given up, until `unwatch`.
-  public func watch(_ numbers: [Int], _ pause: Pause) {
-    for number in numbers { partitions[number].watch(pause) }
+  public func watch(_ numbers: [Int], _ pause: Pause, on reactor: isolated Reactor) {
+    for number in numbers { partitions[number].watch(pause, on: reactor) }
   }
 
   /// Ends that.

@@ -54,6 +54,10 @@ public enum Limits {
   static let expiriesPerCommit = 200
   /// How often it is looked for such, at the most.
   static let expiryPause = TimeSpan.milliseconds(250)
+  /// The same where other servers change a partition, too,
+  static let sharedExpiryPause = TimeSpan.seconds(5 as UInt64)
+  /// and how often it is looked for their changes while somebody watches.
+  static let newsPause = TimeSpan.milliseconds(250)
   /// The largest file whose structure is checked whole before it is used: a larger one would keep its clients waiting.
   static let checkedBytesMax = 256 << 20
   /// Pages in the log of changes after which they go into the file itself.

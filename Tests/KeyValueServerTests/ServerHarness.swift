@@ -9,6 +9,8 @@ import VersionedStore
 
 @testable import KeyValueServer
 
+/// One registry for all tests: a process has a bounded number of metrics.
+let sharedMetrics = Metrics()
 let quiet = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "test", level: .error)
 
 /// A server on a loopback port, over a store in a folder, in this process.
@@ -31,11 +33,11 @@ final class ServerHarness {
     let folder = try StoreFolder(folder, partitions: partitions)
     let store = Store(
       try SQLiteEngine(folder, holder: name, maxVersions: maxVersions), partitionCount: folder.partitions,
-      cacheEntriesMax: 100, cacheBytesMax: 1 << 20)
-    let metrics = Metrics()
-    let service = KeyValueService(configuration, store, log: quiet, metrics: metrics)
+      cacheEntriesMax: 100, cacheBytesMax: 1 << 20, metrics: sharedMetrics)
+    let service = KeyValueService(configuration, store, log: quiet, metrics: sharedMetrics)
     let server = HTTPServer(
-      handler: KeyValueService.routes(service, metrics: metrics), metrics: HTTPServerMetrics(metrics), log: quiet)
+      handler: KeyValueService.routes(service, metrics: sharedMetrics), metrics: HTTPServerMetrics(sharedMetrics),
+      log: quiet)
     let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
     return ServerHarness(service, server, address)
   }

@@ -1,7 +1,11 @@
 import Basics
 import Reactor
+import Telemetry
 
 @testable import VersionedStore
+
+/// One registry for all tests: a process has a bounded number of metrics.
+let sharedMetrics = Metrics()
 
 /// An engine without files that takes as long as a test wants: what it reads it reads at some moment while it is waited
 /// for, and so it is with what it writes.

@@ -41,7 +41,7 @@ private let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .erro
     _ database: PostgresConfiguration, maxVersions: Int = 100, on reactor: isolated Reactor
   ) -> PostgresEngine {
     let engine = PostgresEngine(
-      database, partitions: 2, maxVersions: maxVersions, pool: pool, log: quiet, metrics: Metrics())
+      database, partitions: 2, maxVersions: maxVersions, pool: pool, log: quiet, metrics: sharedMetrics)
     engine.start(on: reactor)
     return engine
   }
@@ -149,15 +149,21 @@ private let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .erro
   @Test("values end by PostgreSQL's clock, in a version of their own") func lifetimes() async throws {
     try await Self.withDatabase("lifetimes") { database, reactor in
       let engine = Self.engine(database, on: reactor)
-      let store = Store(engine, partitionCount: 2, cacheEntriesMax: 10, cacheBytesMax: 1 << 20)
+      let store = Store(engine, partitionCount: 2, cacheEntriesMax: 10, cacheBytesMax: 1 << 20, metrics: sharedMetrics)
       let step = Change.Step(StoreKey("a")!, .put([0x31], lifetime: .milliseconds(200)))
       _ = try await store.change(Change([step]), on: reactor)
       let partition = store.partition(of: StoreKey("a")!)
       let pause = Pause()
-      store.watch([partition], pause)
+      store.watch([partition], pause, on: reactor)
       while store.revision(of: partition) < 2 { await pause.wait(until: .never, on: reactor) }
+      // Another server puts one, and is gone before it ends: whoever watches hears of both.
+      let other = Self.engine(database, on: reactor)
+      _ = try await other.write([Change([step])], to: partition, on: reactor)
+      other.end(on: reactor)
+      while store.revision(of: partition) < 4 { await pause.wait(until: .never, on: reactor) }
       let page = try await store.events(in: KeyRange(prefix: ""), since: 0, of: partition, on: reactor)
-      #expect(page.events.map(\.version.version) == [1, 2] && page.events.last?.version.value == nil)
+      #expect(page.events.map(\.version.version) == [1, 2, 3, 4] && page.events.last?.version.value == nil)
+      store.unwatch([partition], pause)
       await store.close(on: reactor)
       engine.end(on: reactor)
     }
@@ -166,7 +172,9 @@ private let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .erro
   @Test("two servers that both serve all keys are one store to their clients") func linearizability() async throws {
     try await Self.withDatabase("linearizability") { database, reactor in
       let engines = (0..<2).map { _ in Self.engine(database, on: reactor) }
-      let stores = engines.map { Store($0, partitionCount: 2, cacheEntriesMax: 10, cacheBytesMax: 1 << 20) }
+      let stores = engines.map {
+        Store($0, partitionCount: 2, cacheEntriesMax: 10, cacheBytesMax: 1 << 20, metrics: sharedMetrics)
+      }
       let record = Record()
       let clients = (0..<20).map { client in
         Task.immediate(executorPreference: reactor.queue) {

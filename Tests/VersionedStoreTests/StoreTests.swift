@@ -1,6 +1,7 @@
 import Basics
 import Glibc
 import Reactor
+import Telemetry
 import TestSupport
 import Testing
 
@@ -10,7 +11,7 @@ import Testing
   private static let key = StoreKey("a")!
 
   private static func store(_ engine: any StoreEngine, entries: Int = 100) -> Store {
-    Store(engine, partitionCount: 1, cacheEntriesMax: entries, cacheBytesMax: 1 << 20)
+    Store(engine, partitionCount: 1, cacheEntriesMax: entries, cacheBytesMax: 1 << 20, metrics: sharedMetrics)
   }
 
   private static func put(
@@ -226,7 +227,8 @@ import Testing
   }
 
   private static func store(_ engine: SQLiteEngine, _ folder: StoreFolder) -> Store {
-    Store(engine, partitionCount: folder.partitions, cacheEntriesMax: 10, cacheBytesMax: 1 << 20)
+    Store(
+      engine, partitionCount: folder.partitions, cacheEntriesMax: 10, cacheBytesMax: 1 << 20, metrics: sharedMetrics)
   }
 
   private static func put(
@@ -339,7 +341,7 @@ import Testing
       let store = Self.store(try Self.engine(folder), folder)
       _ = try await Self.put("a", "1", lifetime: .milliseconds(300), store, on: reactor)
       let pause = Pause()
-      store.watch([0], pause)
+      store.watch([0], pause, on: reactor)
       while store.revision(of: 0) < 2 { await pause.wait(until: .never, on: reactor) }
       store.unwatch([0], pause)
       let page = try await store.events(in: KeyRange(prefix: ""), since: 0, of: 0, on: reactor)
@@ -349,7 +351,7 @@ import Testing
       await store.close(on: reactor)
       let again = Self.store(try Self.engine(folder), folder)
       try await again.open(0, on: reactor)
-      again.watch([0], pause)
+      again.watch([0], pause, on: reactor)
       while again.revision(of: 0) < 4 { await pause.wait(until: .never, on: reactor) }
       #expect(try await again.figures(of: 0, on: reactor).keys == 0)
       await again.close(on: reactor)

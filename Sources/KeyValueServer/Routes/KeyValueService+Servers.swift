@@ -4,6 +4,7 @@ import HTTP
 import HTTPSyntax
 import Reactor
 import Roles
+import Telemetry
 import VersionedStore
 
 extension KeyValueService {
@@ -172,6 +173,7 @@ extension KeyValueService {
     guard await store.leave(number, unusedFor: Limits.unusedBeforeLeaving, on: reactor) else {
       throw Problem(409, "This server is asked for keys of partition \(number) itself.")
     }
+    log.info("gave a partition away", [("partition", "\(number)")])
     return .json(200, Array(#"{"partition":\#(number)}"#.utf8))
   }
 }

@@ -100,7 +100,7 @@ final class KeyEvents: HTTPBodySource {
   func write(to writer: HTTPBodyWriter, on reactor: isolated Reactor) async {
     let store = service.store
     request.whenClientEnds { [pause] in pause.end() }
-    store.watch(partitions, pause)
+    store.watch(partitions, pause, on: reactor)
     defer { store.unwatch(partitions, pause) }
     // Nobody is told of an event without data, but who comes back before the first one names it.
     if partitions.allSatisfy({ (position[$0] ?? -1) >= 0 }) {
@@ -116,9 +116,8 @@ final class KeyEvents: HTTPBodySource {
         guard await writer.write(Array(":\n\n".utf8), on: reactor) else { return }
         wroteAt = reactor.now
       }
-      let look = store.mustLookForNews ? reactor.now + Limits.watchLook : .never
       guard !service.isEnded(request) else { return }
-      _ = await pause.wait(until: min(wroteAt + Limits.watchComment, look), on: reactor)
+      await pause.wait(until: wroteAt + Limits.watchComment, on: reactor)
     }
   }
 
@@ -135,7 +134,7 @@ final class KeyEvents: HTTPBodySource {
   ) async -> Bool {
     while true {
       let seen = position[partition] ?? -1
-      guard service.store.mustLookForNews || seen != service.store.revision(of: partition) else { return true }
+      guard seen < service.store.revision(of: partition) else { return true }
       let page: EventPage
       do throws(StoreError) {
         page = try await service.store.events(in: range, since: max(seen, 0), of: partition, on: reactor)
