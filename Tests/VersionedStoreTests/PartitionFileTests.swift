@@ -198,6 +198,44 @@ func open(
     #expect(noticed > 10 && harmless > 10, "\(noticed) noticed, \(harmless) harmless")
   }
 
+  @Test(
+    "whatever stands in a row in the place of what was written is noticed by whoever needs it",
+    arguments: [
+      "update item set latest = latest - 1", "update item set oldest = oldest + 1", "update item set is_live = 0",
+      "update item set expires = 1", "delete from version where version = 3", "update version set value = '4'",
+      "update version set value = null", "update version set created = created + 1", "update version set expires = 1",
+      "update version set revision = revision + 10", "update change set outcome = 'create 1 0 1 1 1 -'",
+      "update change set fingerprint = x'02'",
+    ]) func otherHands(sql: String) throws
+  {
+    let folder = TemporaryFolder()
+    let (writer, reader) = try open(place(in: folder))
+    let key = StoreKey("a")!
+    let changes = (1...3).map { number in
+      Change(
+        [Change.Step(key, .put(Array("\(number)".utf8), lifetime: nil))],
+        name: number == 3 ? Change.Name([1], fingerprint: [1]) : nil)
+    }
+    _ = try writer.apply(changes, at: .current())
+    try writer.connection.run(sql)
+    var noticed = 0
+    for look in 0..<3 {
+      do {
+        switch look {
+        case 0: _ = try reader.lookUp(key, version: nil)
+        case 1: _ = try reader.lookUp(key, version: 3)
+        default: _ = try writer.apply([changes[2]], at: .current())
+        }
+      } catch {
+        #expect(error.isDamage && error.isOfRow, "\(error)")
+        noticed += 1
+      }
+    }
+    #expect(noticed > 0)
+    reader.close()
+    writer.close()
+  }
+
   @Test("a change that was acknowledged is missed when it is gone from the log") func flippedLog() throws {
     let folder = TemporaryFolder()
     let place = place(in: folder)

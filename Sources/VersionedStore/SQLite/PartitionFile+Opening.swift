@@ -34,8 +34,13 @@ extension PartitionFile {
         pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = off;
         pragma cell_size_check = on
         """)
-      guard try connection.checkpoint(restarts: true) else {
-        throw SQLiteFailure(code: 5, description: "somebody reads the file for too long")
+      do throws(SQLiteFailure) {
+        guard try connection.checkpoint(restarts: true) else {
+          throw SQLiteFailure(code: 5, description: "somebody reads the file for too long")
+        }
+      } catch {
+        // What there is can be read without room for more.
+        guard error.isFull else { throw error }
       }
       if place.bytes <= Limits.checkedBytesMax {
         let report = try connection.text("pragma integrity_check(1)")

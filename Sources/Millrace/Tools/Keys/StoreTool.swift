@@ -18,6 +18,9 @@ enum StoreTool {
       try fill(configuration)
     default:
       guard arguments.count == 1 else { throw .usage("'backup' needs a folder to make, and nothing else") }
+      guard !KeyValueRole.isInPostgres(configuration) else {
+        throw .usage("'backup' copies files; of a store in PostgreSQL 'export' or pg_dump makes a copy")
+      }
       let keeper = try keeper(configuration)
       try told { () throws(StoreError) in try keeper.backUp(to: arguments[0]) }
     }
