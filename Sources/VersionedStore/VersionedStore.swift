@@ -24,6 +24,8 @@ public enum Limits {
   public static let keyBytesMax = 512
   /// and of a value as JSON.
   public static let valueBytesMax = 1 << 20
+  /// The largest version that a line of an archive may have: what numbers in JSON can be everywhere.
+  static let archivedVersionMax = 1 << 53
   /// Partitions of a store.
   public static let partitions = 1...64
   /// Steps of one change: a batch.

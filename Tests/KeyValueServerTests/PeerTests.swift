@@ -121,7 +121,10 @@ import Testing
   @Test("the id of an event is read as it is written, and nothing else is") func positions() {
     let position = WatchPosition([0: 17, 3: 4])
     #expect(position.text == "0:17,3:4" && WatchPosition("0:17,3:4") == position)
-    for text in ["", "0", "0:", ":1", "0:-1", "0:1,", "64:1", "-1:1", "0:1:2", "a:b"] {
+    for text in [
+      "", "0", "0:", ":1", "0:-1", "0:1,", "64:1", "-1:1", "0:1:2", "a:b", "9223372036854775807:1",
+      "0:9223372036854775808",
+    ] {
       #expect(WatchPosition(text) == nil, "\(text)")
     }
   }

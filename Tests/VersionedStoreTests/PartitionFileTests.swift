@@ -120,7 +120,9 @@ func open(
     let page = try reader.events(in: range, since: since)
     #expect(page.events == model.events(in: range, since: since), comment)
     #expect(page.through == model.revision && page.hasGap == (since < model.compacted), comment)
-    #expect(try reader.events(in: range, since: model.revision + 1).hasGap, comment)
+    for revision in [model.revision + 1, .max] {
+      #expect(try reader.events(in: range, since: revision).hasGap, comment)
+    }
     #expect(try reader.figures(at: changes.now).versions == model.keys.values.reduce(0) { $0 + Int64($1.count) })
   }
 
@@ -283,6 +285,28 @@ func open(
     #expect(throws: SQLiteFailure.self) { try open(place(in: folder)) }
   }
 
+  @Test("a file is taken over while a tool reads it, and the tool goes on to see what was there when it began")
+  func readers() throws {
+    let folder = TemporaryFolder()
+    let place = place(in: folder)
+    let (writer, reader) = try open(place)
+    let change = Change([Change.Step(StoreKey("a")!, .put([0x31], lifetime: nil))])
+    _ = try writer.apply([change, change], at: .current())
+    let tool = try PartitionFile.openForReading(place)
+    let rows = try tool.statement("select version from version order by version")
+    #expect(try rows.step())
+    // As when the owner dies.
+    reader.close()
+    writer.close()
+    let (next, other) = try open(place, acknowledged: 2)
+    _ = try next.apply([change], at: .current())
+    #expect(try other.lookUp(StoreKey("a")!, version: nil) == .found(next.lookUp(StoreKey("a")!, version: 3).version!))
+    #expect(try rows.step())
+    #expect(try !rows.step())
+    rows.reset()
+    for file in [tool, other, next] { file.close() }
+  }
+
   @Test("names of changes are forgotten after a day, and not before") func names() throws {
     let folder = TemporaryFolder()
     let (writer, reader) = try open(place(in: folder))
@@ -302,4 +326,8 @@ func open(
     reader.close()
     writer.close()
   }
+}
+
+extension Lookup {
+  fileprivate var version: StoredVersion? { if case .found(let version) = self { version } else { nil } }
 }

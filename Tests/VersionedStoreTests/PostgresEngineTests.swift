@@ -117,7 +117,9 @@ private let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .erro
     let page = try await engine.events(in: range, since: since, of: partition, on: reactor)
     #expect(page.events.map { plain($0.version) } == model.events(in: range, since: since).map { plain($0.version) })
     #expect(page.through == model.revision && page.hasGap == (since < model.compacted))
-    #expect(try await engine.events(in: range, since: model.revision + 1, of: partition, on: reactor).hasGap)
+    for revision in [model.revision + 1, .max] {
+      #expect(try await engine.events(in: range, since: revision, of: partition, on: reactor).hasGap)
+    }
     let versions = model.keys.values.reduce(0) { $0 + Int64($1.count) }
     #expect(try await engine.figures(of: partition, on: reactor).versions == versions)
   }

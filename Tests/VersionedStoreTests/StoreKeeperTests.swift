@@ -77,6 +77,7 @@ import Testing
     #expect(ArchiveLine(json: Array(good.utf8)).map { String(decoding: $0.json, as: UTF8.self) } == good)
     for bad in [
       "", "{}", good + "x", good.replacing("\"a\"", with: "\"\""), good.replacing(":1,", with: ":0,"),
+      good.replacing(":1,", with: ":9223372036854775807,"),
       good.replacing("value", with: "values"), good.replacing("[1]}", with: "[1],\"deleted\":true}"),
       good.replacing("2026", with: "x"), good.replacing(",\"value\":[1]", with: ""),
     ] {

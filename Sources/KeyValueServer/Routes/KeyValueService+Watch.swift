@@ -18,7 +18,7 @@ struct WatchPosition: Equatable {
     for part in text.split(separator: ",", omittingEmptySubsequences: false) {
       let words = part.split(separator: ":", omittingEmptySubsequences: false)
       guard words.count == 2, let partition = Int(words[0]), let revision = Int64(words[1]), revision >= 0,
-        VersionedStore.Limits.partitions.contains(partition + 1),
+        0..<VersionedStore.Limits.partitions.upperBound ~= partition,
         revisions.updateValue(revision, forKey: partition) == nil
       else { return nil }
     }

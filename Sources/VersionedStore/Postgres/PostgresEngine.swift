@@ -144,7 +144,8 @@ public final class PostgresEngine: StoreEngine {
   ) async throws(StoreError) -> EventPage {
     let rows = try await execute(PostgresEngine.news, partition, on: reactor) { parameters in
       parameters.add(byteArrays: [range.prefix, range.end])
-      parameters.add(since)
+      // A client may name any number.
+      parameters.add(min(since, .max - Int64(Limits.eventsPerLook)))
       parameters.add(Int64(Limits.eventsPerLook))
       parameters.add(Int64(Limits.pageBytesMax))
     }

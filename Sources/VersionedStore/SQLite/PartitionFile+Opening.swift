@@ -35,9 +35,10 @@ extension PartitionFile {
         pragma cell_size_check = on
         """)
       do throws(SQLiteFailure) {
-        guard try connection.checkpoint(restarts: true) else {
-          throw SQLiteFailure(code: 5, description: "somebody reads the file for too long")
-        }
+        // Without waiting, if nobody reads what the file has to keep for them.
+        var isMoved = try connection.checkpoint(restarts: false)
+        if !isMoved { isMoved = try connection.checkpoint(restarts: true) }
+        guard isMoved else { throw SQLiteFailure(code: 5, description: "somebody reads the file for too long") }
       } catch {
         // What there is can be read without room for more.
         guard error.isFull else { throw error }

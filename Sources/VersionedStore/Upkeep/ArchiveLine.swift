@@ -57,7 +57,7 @@ public struct ArchiveLine: Equatable, Sendable {
     } catch {
       return nil
     }
-    guard let key, let version, version > 0, let time, (value == nil) == isDeleted,
+    guard let key, let version, 1...Limits.archivedVersionMax ~= version, let time, (value == nil) == isDeleted,
       value?.count ?? 0 <= Limits.valueBytesMax
     else { return nil }
     self.key = key
