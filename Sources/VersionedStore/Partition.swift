@@ -24,6 +24,9 @@ final class Partition: EventHandler {
   /// When it was last asked for anything, or had answered it.
   private var usedAt = MonotonicTime(nanoseconds: 0)
   private var isOpening = false
+  /// Why it could not be opened last, and when that is tried again.
+  private var lastFault: StoreError?
+  private var mayOpenAt = MonotonicTime(nanoseconds: 0)
   private var awaitingOpening: [Pause] = []
   private var isLeaving = false
 
@@ -79,9 +82,17 @@ final class Partition: EventHandler {
         await pause.wait(until: .never, on: reactor)
         continue
       }
+      if let lastFault, reactor.now < mayOpenAt { throw lastFault }
       isOpening = true
       defer { endOpening() }
-      revision = try await engine.open(number, on: reactor)
+      do throws(StoreError) {
+        revision = try await engine.open(number, on: reactor)
+        lastFault = nil
+      } catch {
+        // A file that is damaged takes long to be found so: those who wait are told the same.
+        if case .held = error {} else { (lastFault, mayOpenAt) = (error, reactor.now + Limits.mendPause) }
+        throw error
+      }
       term = terms.next
       metrics.held.add(1)
       expiryDeadline = reactor.now + Limits.expiryPause

@@ -15,6 +15,7 @@ final class FakeEngine: StoreEngine {
   private(set) var model = PartitionModel(maxVersions: 100)
   private(set) var commits: [Int] = []
   private(set) var openings = 0
+  private(set) var attempts = 0
   private(set) var isOpen = false
   var failure: StoreError?
   private var random: SeededRandom
@@ -39,6 +40,7 @@ final class FakeEngine: StoreEngine {
   }
 
   func open(_ partition: Int, on reactor: isolated Reactor) async throws(StoreError) -> Int64 {
+    attempts += 1
     await linger(on: reactor)
     if let failure { throw failure }
     openings += 1

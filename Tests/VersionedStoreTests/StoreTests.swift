@@ -196,6 +196,27 @@ import Testing
     }
   }
 
+  @Test("what cannot be opened is not tried anew for each who waits, and again after a moment") func opening()
+    async throws
+  {
+    try await onReactor { reactor in
+      let engine = FakeEngine(seed: 0)
+      let store = Self.store(engine)
+      engine.failure = .damaged("a byte")
+      let reads = (0..<50).map { _ in
+        Task.immediate(executorPreference: reactor.queue) {
+          await #expect(throws: StoreError.damaged("a byte")) { try await store.newest(Self.key, on: reactor) }
+        }
+      }
+      for read in reads { _ = await read.value }
+      #expect(engine.attempts == 1)
+      engine.failure = nil
+      while (try? await store.open(0, on: reactor)) == nil { await reactor.sleep(for: .milliseconds(10)) }
+      #expect(engine.attempts == 2)
+      await store.close(on: reactor)
+    }
+  }
+
   @Test("more changes than may wait are refused, and those that wait are done") func waiting() async throws {
     try await onReactor { reactor in
       let engine = FakeEngine(seed: 0)

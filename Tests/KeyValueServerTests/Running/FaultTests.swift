@@ -182,8 +182,10 @@ import Testing
     }
   }
 
-  @Test("a sync that fails is never a success: what was to be synced is answered with 503, and all else is still there")
-  func failedSync() async throws {
+  @Test(
+    "a call that fails is never a success: what it was for is answered with 503, and all else is still there",
+    arguments: [("fdatasync,fsync", "12+5"), ("pwrite64", "60+17")])
+  func failedCalls(calls: String, times: String) async throws {
     let folder = TemporaryFolder()
     try await onReactor { reactor in
       let prepared = try KeyValueProgram(in: folder.path, flags: ["--partitions", "1"])
@@ -192,12 +194,12 @@ import Testing
       #expect(
         try await Self.send(.put, "/put/a", #"{"value":0}"#, to: prepared, client, on: reactor).status == 200)
       prepared.end()
-      // Some syncs of the log fail from the third on, whatever the kernel would have done.
+      // Some of these calls fail from some time on, whatever the kernel would have done.
       let server = try KeyValueProgram(
         in: folder.path,
         before: [
-          "strace", "-f", "-qq", "-o", "\(folder.path)/trace", "-e", "trace=fdatasync,fsync", "-e",
-          "inject=fdatasync,fsync:error=EIO:when=12+5",
+          "strace", "-f", "-qq", "-o", "\(folder.path)/trace", "-e", "trace=\(calls)", "-e",
+          "inject=\(calls):error=EIO:when=\(times)",
         ])
       try await server.awaitAnswer(on: reactor)
       var (known, failures) = (0, 0)
