@@ -64,6 +64,11 @@ import Testing
       #expect(results[0].version == last + 1)
       writer.close()
       #expect(throws: StoreError.self, "a key is there already") { try Self.fill(other, read) }
+      // What was broken off is taken back, and nothing of it counts as acknowledged.
+      let fresh = (0..<9).map { ArchiveLine(key: StoreKey("new \($0)")!, version: lines[0].version.first) }
+      #expect(throws: StoreError.self) { try Self.fill(other, fresh + [read[0]]) }
+      #expect(try Self.lines(of: other).count == lines.count + 1)
+      #expect(try Self.fill(other, fresh) == 9)
       let gap = lines.filter { $0.version.version != last - 1 || $0.key != key }
       if gap.count < lines.count, lines.count(where: { $0.key == key }) > 2 {
         let third = try StoreFolder(files.path + "/third", partitions: 1)
@@ -136,5 +141,12 @@ import Testing
     #expect(try again.reader.lookUp(StoreKey("deleted")!, version: 1) == .compacted(oldest: 4))
     again.reader.close()
     again.writer.close()
+  }
+}
+
+extension StoredVersion {
+  /// The same as the first of its key.
+  fileprivate var first: StoredVersion {
+    StoredVersion(version: 1, revision: 0, timestamp: timestamp, value: [0x31])
   }
 }

@@ -59,13 +59,12 @@ public struct StoreKeeper {
       }
       let partition = Placement.partition(of: line.key, of: folder.partitions)
       if files[partition] == nil { files[partition] = try writing(partition) }
-      let (lock, file) = files[partition]!
+      let file = files[partition]!.file
       let isFirst = last?.key != line.key
       try StoreKeeper.told { () throws(SQLiteFailure) in
         guard try file.take(line, isFirst: isFirst) else {
           throw SQLiteFailure.damage("line \(count + 1): this key is there already")
         }
-        lock.mark(file.revision)
       }
       last = line
       count += 1
