@@ -63,7 +63,7 @@ public final class KeyValueServerProcess: Role {
   /// No new connections, requests under way end, then others may have the partitions.
   public func stop(on reactor: isolated Reactor) async {
     log.info("stopping")
-    service.stop()
+    service.stop(on: reactor)
     await server.drain(until: reactor.now + configuration.drain, on: reactor)
     await service.close(on: reactor)
     postgres?.end(on: reactor)

@@ -124,6 +124,8 @@ final class KeyValueService {
   /// - Throws: `Problem` 503 if that one does not give it away, and never 404: who has it may well know the key.
   func take(_ partition: Int, for request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) {
     if store.holds(partition) { return }
+    // What it has given up others are to have.
+    if isStopping { throw Problem(503, "This server stops.", retryAfterSeconds: 1) }
     do throws(StoreError) {
       let began = MonotonicTime.current()
       try await handover.take(partition, on: reactor)
@@ -181,10 +183,19 @@ final class KeyValueService {
     watchersGauge.set(waiting.count)
   }
 
-  /// The process stops: whoever watches is let go.
-  func stop() {
+  /// The process stops: whoever watches is let go, and partitions that nobody asks for any more go at once. A client
+  /// that is slow with one key keeps no other server from the others.
+  func stop(on reactor: isolated Reactor) {
     isStopping = true
     for pause in waiting.values { pause.end() }
+    Task.immediate(executorPreference: reactor.queue) {
+      while !store.open.isEmpty {
+        for partition in store.open {
+          _ = await store.leave(partition, unusedFor: Limits.unusedBeforeLeaving, on: reactor)
+        }
+        await reactor.sleep(for: Limits.peerPause)
+      }
+    }
   }
 
   /// Gives up all partitions.

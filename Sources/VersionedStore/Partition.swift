@@ -27,7 +27,7 @@ final class Partition: EventHandler {
   /// Why it could not be opened last, and when that is tried again.
   private var lastFault: StoreError?
   private var mayOpenAt = MonotonicTime(nanoseconds: 0)
-  private var awaitingOpening: [Pause] = []
+  private var awaitingTurn: [Pause] = []
   private var isLeaving = false
 
   private var pending = RingQueue<(change: Change, waiter: Waiter)>()
@@ -77,9 +77,7 @@ final class Partition: EventHandler {
     usedAt = reactor.now
     while !isOpen {
       if isOpening || isLeaving {
-        let pause = Pause()
-        awaitingOpening.append(pause)
-        await pause.wait(until: .never, on: reactor)
+        await turn(on: reactor)
         continue
       }
       if let lastFault, reactor.now < mayOpenAt { throw lastFault }
@@ -102,16 +100,29 @@ final class Partition: EventHandler {
 
   private func endOpening() {
     isOpening = false
-    wakeOpeners()
+    endTurn()
   }
 
-  private func wakeOpeners() {
-    for pause in awaitingOpening { pause.end() }
-    awaitingOpening.removeAll()
+  /// Waits until it is either open or given up.
+  func settle(on reactor: isolated Reactor) async {
+    while isOpening || isLeaving { await turn(on: reactor) }
+  }
+
+  /// Waits until an opening or a leaving that is under way has ended.
+  private func turn(on reactor: isolated Reactor) async {
+    let pause = Pause()
+    awaitingTurn.append(pause)
+    await pause.wait(until: .never, on: reactor)
+  }
+
+  private func endTurn() {
+    for pause in awaitingTurn { pause.end() }
+    awaitingTurn.removeAll()
   }
 
   /// Lets what is under way end, and gives the partition to whoever takes it.
   func leave(on reactor: isolated Reactor) async {
+    await settle(on: reactor)
     guard isOpen else { return }
     isLeaving = true
     reactor.cancel(expiryTimer)
@@ -120,7 +131,7 @@ final class Partition: EventHandler {
     metrics.held.add(-1)
     await engine.close(number, on: reactor)
     isLeaving = false
-    wakeOpeners()
+    endTurn()
     tellWatchers()
   }
 

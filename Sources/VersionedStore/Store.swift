@@ -48,6 +48,7 @@ public final class Store {
   /// - Returns: whether this server does not have it.
   public func leave(_ partition: Int, unusedFor span: TimeSpan, on reactor: isolated Reactor) async -> Bool {
     let its = partitions[partition]
+    await its.settle(on: reactor)
     guard its.isOpen else { return true }
     guard its.isUnused(for: span, at: reactor.now) else { return false }
     await its.leave(on: reactor)

@@ -120,7 +120,7 @@ import Testing
       let told = await events.read(until: "event: put", times: 200, on: reactor)
       let revisions = told.matches(of: /"revision":([0-9]+)/).compactMap { Int($0.1) }
       #expect(revisions == Array(1...200))
-      server.service.stop()
+      server.service.stop(on: reactor)
       #expect(await events.read(until: "\r\n0\r\n\r\n", on: reactor).hasSuffix("\r\n0\r\n\r\n"))
       events.close(on: reactor)
     }

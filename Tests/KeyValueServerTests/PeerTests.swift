@@ -75,6 +75,33 @@ import Testing
     }
   }
 
+  @Test("a server that stops lets others have what nobody asks it for, also while a client is slow with its answer")
+  func stopping() async throws {
+    let folder = TemporaryFolder()
+    try await onReactor { reactor in
+      let (first, second) = try Self.start(in: folder.path, on: reactor)
+      for number in 0..<8 { try await first.put("\(number)", "1", on: reactor) }
+      // A request that does not come to its end keeps the server from its own.
+      let fd = try await Connector.connect(
+        to: first.address, until: reactor.now + .seconds(20 as UInt64), on: reactor)
+      let slow = try Stream(adopting: fd, on: reactor)
+      slow.write(Array("PUT /put/0 HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n{\"val".utf8), on: reactor)
+      await slow.drain(on: reactor)
+      let stop = Task.immediate(executorPreference: reactor.queue) { await first.stop(on: reactor) }
+      // Nobody takes what it has, until it is given up.
+      while !first.service.store.open.isEmpty { await reactor.sleep(for: .milliseconds(5)) }
+      #expect(try await second.send(.get, "/get/1", on: reactor).status == 200)
+      slow.write(Array("ue\":2}".utf8), on: reactor)
+      slow.flush(on: reactor)
+      while await slow.read(until: reactor.now + .seconds(20 as UInt64), on: reactor) == .bytes {}
+      let answer = String(decoding: slow.input.bytes(0..<slow.input.count), as: UTF8.self)
+      #expect(answer.hasPrefix("HTTP/1.1 503 ") && answer.contains("This server stops."), "\(answer)")
+      slow.close(on: reactor)
+      await stop.value
+      await second.stop(on: reactor)
+    }
+  }
+
   @Test("each server tells of all, and what another one says of itself") func figures() async throws {
     let folder = TemporaryFolder()
     try await onReactor { reactor in

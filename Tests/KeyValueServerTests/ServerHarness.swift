@@ -62,7 +62,7 @@ final class ServerHarness {
 
   func stop(on reactor: isolated Reactor) async {
     client.closeIdle(on: reactor)
-    service.stop()
+    service.stop(on: reactor)
     await server.drain(until: reactor.now + .seconds(5 as UInt64), on: reactor)
     await service.close(on: reactor)
   }
