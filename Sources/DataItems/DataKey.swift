@@ -17,4 +17,16 @@ public struct DataKey: Hashable, Sendable {
   public init(_ space: Space, _ text: String) {
     (self.space, self.text) = (space, text)
   }
+
+  /// Whether both are the same bytes, as PostgreSQL and Redis have it: to Swift a letter with an accent is also what is
+  /// written as the letter and its accent (Unicode's canonical equivalence), and that is another key.
+  public static func == (left: DataKey, right: DataKey) -> Bool {
+    left.space == right.space && left.text.utf8.elementsEqual(right.text.utf8)
+  }
+
+  /// The bytes likewise.
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(space)
+    for byte in text.utf8 { hasher.combine(byte) }
+  }
 }

@@ -282,6 +282,29 @@ extension APITests {
       }
     }
 
+    @Test("keys that only look alike have values of their own, wherever those come from") func alike() async throws {
+      let redis = try TestServer.redis()
+      try await onReactor { reactor in
+        let user = try await DataUser.start("data_alike", redis: redis, on: reactor)
+        // One letter, and the same written as a letter and its accent: to Swift these strings are equal.
+        let keys = ["%C3%A9", "e%CC%81"]
+        for path in ["/data/", "/cache/"] {
+          for (value, key) in keys.enumerated() {
+            #expect(try await user.send(.put, path + key, #"{"value":\#(value)}"#, on: reactor).status == 200)
+          }
+        }
+        for _ in 0..<3 {
+          for (value, key) in keys.enumerated() {
+            let item = try await user.get("/data?key=\(key)", on: reactor).text
+            #expect(item.contains(#""data":\#(value),"#), "\(item)")
+            let entry = try await user.get("/cache/\(key)", on: reactor).text
+            #expect(entry.contains(#""value":\#(value),"#), "\(entry)")
+          }
+        }
+        await user.api.stop(on: reactor)
+      }
+    }
+
     @Test("what in Redis is no value of ours is not answered, and is removed") func foreign() async throws {
       let redis = try TestServer.redis()
       try await onReactor { reactor in

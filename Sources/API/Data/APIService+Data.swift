@@ -60,9 +60,9 @@ extension APIService {
 
   /// `GET /data/complex`
   func showComplexData(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    let key = try DataQuery.checked(request.query("id") ?? Limits.dataKeyUsual)
+    let key = DataKey(.item, try DataQuery.checked(request.query("id") ?? Limits.dataKeyUsual))
     let found: DataCache.Found
-    do throws(DataError) { found = try await data.value(DataQuery(key: DataKey(.item, key)), on: reactor) } catch {
+    do throws(DataError) { found = try await data.value(DataQuery(key: key), on: reactor) } catch {
       throw problem(error, request)
     }
     guard let value = found.value else { throw Problem(404, "There is no value of this key.") }

@@ -139,7 +139,7 @@ extension DataCache {
         flights.overtake(Wish(key: key, level: level, isRefresh: isRefresh))
       }
     }
-    if key.space == .item { parts.forget(key.text) }
+    if key.space == .item { parts.forget(key) }
     if memory.remove(key, unless: { $0.value.map(isGood) ?? false }) { levels[0].invalidations += 1 }
     held.set(memory.bytes)
   }

@@ -1,5 +1,6 @@
 import Basics
 import Caching
+import DataItems
 import Reactor
 
 /// The compute services' parts of `GET /data/complex`, each kept in this process's memory for a minute. The other part
@@ -21,8 +22,8 @@ final class ServiceParts {
 
   private typealias Waiter = UnsafeContinuation<News, Never>
 
-  private var parts: S3FIFO<String, Part>
-  private var flights = SingleFlight<String, Waiter>()
+  private var parts: S3FIFO<DataKey, Part>
+  private var flights = SingleFlight<DataKey, Waiter>()
 
   init(bytesMax: Int) {
     parts = S3FIFO(entriesMax: Limits.dataEntriesMax, bytesMax: bytesMax)
@@ -32,7 +33,7 @@ final class ServiceParts {
   /// for all who want it at a time, and told `fields`.
   /// - Throws: what they throw.
   func part(
-    _ key: String, believed: (MonotonicTime) -> Bool, from services: ComputeServices,
+    _ key: DataKey, believed: (MonotonicTime) -> Bool, from services: ComputeServices,
     _ fields: [(name: String, value: String)],
     on reactor: isolated Reactor
   ) async throws(ComputeServices.Failure) -> (part: Part, isKept: Bool) {
@@ -50,14 +51,14 @@ final class ServiceParts {
   }
 
   private func lead(
-    _ flight: SingleFlight<String, Waiter>.Flight, _ key: String, _ services: ComputeServices,
+    _ flight: SingleFlight<DataKey, Waiter>.Flight, _ key: DataKey, _ services: ComputeServices,
     _ fields: [(name: String, value: String)], on reactor: isolated Reactor
   ) async throws(ComputeServices.Failure) -> Part {
     do throws(ComputeServices.Failure) {
       let answer = try await services.process(fields, on: reactor)
       let part = Part(answer: answer, at: Timestamp.current(), keptAt: reactor.now)
       if !flights.isOvertaken(flight) {
-        let bytes = key.utf8.count + answer.message.count + answer.serviceID.count + 128
+        let bytes = key.text.utf8.count + answer.message.count + answer.serviceID.count + 128
         parts.set(part, for: key, bytes: bytes, expiry: reactor.now + Limits.complexLifetime, at: reactor.now)
       }
       for waiter in flights.land(flight) { waiter.resume(returning: .part(part)) }
@@ -72,7 +73,7 @@ final class ServiceParts {
   }
 
   /// Forgets the part for `key`, and one that is on its way.
-  func forget(_ key: String) {
+  func forget(_ key: DataKey) {
     flights.overtake(key)
     parts.remove(key)
   }
