@@ -93,12 +93,15 @@ public final class DataStore {
     return try await execute(DataStore.keeping, parameters, on: reactor).rowCount > 0
   }
 
-  /// Removes what was kept of `key`, in both spaces, and has all who listen forget it.
+  /// Removes what was kept of `key`, in both spaces, and has all who listen forget it. They are told of a time after
+  /// the commit: until then others read what is being removed, at times before that.
   /// - Throws: `DataError`.
   public func forget(_ key: String, on reactor: isolated Reactor) async throws(DataError) {
     var parameters = PostgresParameters()
     parameters.add(text: key)
-    _ = try await execute(DataStore.forgetting, parameters, on: reactor)
+    for statement in [DataStore.forgetting, DataStore.tellingForgotten] {
+      _ = try await execute(statement, parameters, on: reactor)
+    }
   }
 
   /// Removes what was kept of all keys that begin with `prefix`, of all there are if that is empty, in both spaces, and
@@ -108,6 +111,7 @@ public final class DataStore {
     var parameters = PostgresParameters()
     parameters.add(text: prefix)
     _ = try await execute(DataStore.forgettingAll, parameters, on: reactor)
+    _ = try await execute(DataStore.tellingAllForgotten, PostgresParameters(), on: reactor)
   }
 
   /// Removes what was kept and has expired, a part at a time, and tells how many there were.
@@ -170,18 +174,22 @@ public final class DataStore {
   private static let forgetting = PostgresStatement(
     "data_forget",
     """
-    with forgotten as (delete from millrace.data_cache where key = $1::text),
-      removed as (delete from millrace.data_entry where key = $1::text)
-    select pg_notify('\(DataChange.channel)', 'i' || \(clock) || ' ' || $1::text)
+    with forgotten as (delete from millrace.data_cache where key = $1::text)
+    delete from millrace.data_entry where key = $1::text
     """)
+
+  private static let tellingForgotten = PostgresStatement(
+    "data_tell_forgotten", "select pg_notify('\(DataChange.channel)', 'i' || \(clock) || ' ' || $1::text)")
 
   private static let forgettingAll = PostgresStatement(
     "data_forget_all",
     """
-    with forgotten as (delete from millrace.data_cache where starts_with(key, $1::text)),
-      removed as (delete from millrace.data_entry where starts_with(key, $1::text))
-    select pg_notify('\(DataChange.channel)', 'a' || \(clock))
+    with forgotten as (delete from millrace.data_cache where starts_with(key, $1::text))
+    delete from millrace.data_entry where starts_with(key, $1::text)
     """)
+
+  private static let tellingAllForgotten = PostgresStatement(
+    "data_tell_all_forgotten", "select pg_notify('\(DataChange.channel)', 'a' || \(clock))")
 
   /// PostgreSQL's time, in microseconds since 1970.
   static let clock = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"

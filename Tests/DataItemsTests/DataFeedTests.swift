@@ -46,6 +46,15 @@ private final class Ear: DataFeedReceiver {
     return (feed, ear, store, try await PostgresConnection.connect(configuration, helpers: helpers, on: reactor))
   }
 
+  /// Another process's way to the same tables.
+  private static func otherStore(_ name: String, on reactor: isolated Reactor) -> DataStore {
+    var configuration = PostgresConfiguration()
+    (configuration.hosts, configuration.database) = ([server.directory], name)
+    let store = DataStore(configuration, pool: pool, log: quiet, metrics: Metrics())
+    store.start(on: reactor)
+    return store
+  }
+
   private static func run(_ sql: String, _ connection: PostgresConnection, on reactor: isolated Reactor) async throws {
     _ = try await connection.execute(PostgresStatement(sql, sql), on: reactor)
   }
@@ -117,6 +126,37 @@ private final class Ear: DataFeedReceiver {
       // Nobody is kept waiting by one that is closed.
       await feed.prove(until: .never, on: reactor)
       #expect(ear.proofs.count == before + 1)
+    }
+  }
+
+  @Test("an order to forget is later than whatever was read before it was carried out") func forgetting() async throws {
+    try await onReactor { reactor in
+      let (feed, ear, store, inspector) = try await Self.start("feed_forgetting", on: reactor)
+      for prefix in [nil, "k"] as [String?] {
+        _ = try await store.putEntry("k", Array("1".utf8), for: .seconds(60 as UInt64), on: reactor)
+        // Somebody else has the row, and the order waits for that.
+        for sql in ["begin", "select 1 from millrace.data_entry for update"] {
+          try await Self.run(sql, inspector, on: reactor)
+        }
+        let order = Task.immediate(executorPreference: reactor.queue) {
+          guard let prefix else { return try await store.forget("k", on: reactor) }
+          try await store.forgetAll(prefix: prefix, on: reactor)
+        }
+        let reader = Self.otherStore("feed_forgetting", on: reactor)
+        let waiting = "select count(*) from pg_locks where not granted"
+        while try await inspector.execute(PostgresStatement("waiting", waiting), on: reactor).int64(0, 0) == 0 {}
+        let read = try #require(try await reader.entry("k", on: reactor))
+        try await Self.run("commit", inspector, on: reactor)
+        try await order.value
+        #expect(try await reader.entry("k", on: reactor) == nil)
+        await feed.prove(until: reactor.now + .seconds(20 as UInt64), on: reactor)
+        switch ear.changes.last {
+        case .invalidated("k", let since), .allInvalidated(let since): #expect(since > read.stamp)
+        default: throw Missing(key: "k")
+        }
+        reader.close(on: reactor)
+      }
+      Self.end(feed, store, inspector, on: reactor)
     }
   }
 
