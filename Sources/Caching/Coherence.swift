@@ -124,10 +124,20 @@ public struct Coherence<Key: Hashable> {
   /// Whether such a copy of `key` is believed, which bears `version` and `stamp`.
   public func believes(_ key: Key, version: Int64, stamp: Int64, at now: MonotonicTime) -> Bool {
     guard let floor, isProven(at: now), stamp > floor else { return false }
+    return !isOutdated(key, version: version, stamp: stamp)
+  }
+
+  /// Whether what this process has ordered to be written of `key` at `time`, and what bears `version` and `stamp` since
+  /// then, may be outdated by now: a later change was heard already, or may have been heard and forgotten, or missed.
+  public func isOvertaken(_ key: Key, version: Int64, stamp: Int64, since time: MonotonicTime) -> Bool {
+    time <= floorSince || stamp <= floor ?? .min || isOutdated(key, version: version, stamp: stamp)
+  }
+
+  private func isOutdated(_ key: Key, version: Int64, stamp: Int64) -> Bool {
     for bound in [bounds[key], formerBounds[key]] {
-      if let bound, version < bound.version || stamp <= bound.stamp { return false }
+      if let bound, version < bound.version || stamp <= bound.stamp { return true }
     }
-    return true
+    return false
   }
 
   private mutating func bound(_ key: Key, at now: MonotonicTime, _ change: (inout Bound) -> Void) {

@@ -115,6 +115,38 @@ extension APITests {
       }
     }
 
+    @Test("an entry whose successor was heard of before its own answer came is not kept") func successor() async throws
+    {
+      let redis = try TestServer.redis()
+      try await onReactor { reactor in
+        let user = try await DataUser.start("cache_successor", redis: redis, on: reactor)
+        let data = user.api.service.data
+        for (number, isKept) in [true, false, false, false, false].enumerated() {
+          let key = DataKey(.entry, "\(number)")
+          // By now all is heard.
+          _ = try await user.get("/cache/\(number)", on: reactor)
+          for sql in ["begin", "lock table millrace.data_entry in access exclusive mode"] {
+            try await user.run(sql, on: reactor)
+          }
+          let put = Task.immediate(executorPreference: reactor.queue) {
+            try await data.putEntry(key.text, Array("1".utf8), for: .seconds(60 as UInt64), in: .l1, on: reactor)
+          }
+          while try await !user.isAnybodyLocked(on: reactor) {}
+          switch number {
+          case 1: data.heard(.value(key: key, version: .max), on: reactor)
+          case 2: data.heard(.invalidated(key: key.text, since: .max), on: reactor)
+          case 3: data.heard(.allInvalidated(since: .max), on: reactor)
+          case 4: data.feedBegan(on: reactor)
+          default: break
+          }
+          try await user.run("commit", on: reactor)
+          try await put.value
+          #expect((data.memory.value(for: key, at: reactor.now)?.value.value != nil) == isKept, "\(number)")
+        }
+        await user.api.stop(on: reactor)
+      }
+    }
+
     @Test("a value whose time is over is answered while it is loaded, but not one that was changed") func stale()
       async throws
     {

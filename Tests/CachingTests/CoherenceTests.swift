@@ -239,6 +239,27 @@ private struct World {
     #expect(coherence.isProven(at: Self.at(1900)) && !coherence.believesShared(at: Self.at(1200)))
   }
 
+  @Test func whatWasWrittenIsOvertakenByWhateverWasHeardOfItOrMissedMeanwhile() {
+    var coherence = Coherence<Int>(memory: .seconds(300 as UInt64), boundsMax: 10)
+    func isOvertaken(_ key: Int = 1, since time: UInt64) -> Bool {
+      coherence.isOvertaken(key, version: 5, stamp: 150, since: Self.at(time))
+    }
+    #expect(!isOvertaken(since: 1), "nobody hears, and nothing is believed for long")
+    coherence.began(at: Self.at(10))
+    #expect(isOvertaken(since: 10) && !isOvertaken(since: 11))
+    coherence.proved(at: Self.at(10), clock: 100)
+    coherence.changed(1, to: 5, at: Self.at(12))
+    #expect(!isOvertaken(since: 11), "that was this one")
+    coherence.changed(1, to: 6, at: Self.at(12))
+    coherence.invalidated(2, since: 150, at: Self.at(12))
+    #expect(isOvertaken(since: 11) && isOvertaken(2, since: 11) && !isOvertaken(3, since: 11))
+    coherence.invalidatedAll(since: 150)
+    #expect(isOvertaken(3, since: 11))
+    coherence = Coherence<Int>(memory: .seconds(300 as UInt64), boundsMax: 10)
+    for key in 0..<30 { coherence.changed(key, to: 5, at: Self.at(20)) }
+    #expect(isOvertaken(99, since: 19) && !isOvertaken(99, since: 21), "it is not known any more")
+  }
+
   @Test func whatIsRememberedIsBoundedAndWhatIsForgottenIsNotBelieved() {
     var coherence = Coherence<Int>(memory: .seconds(300 as UInt64), boundsMax: 10)
     coherence.began(at: Self.at(0))

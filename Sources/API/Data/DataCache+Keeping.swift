@@ -97,7 +97,11 @@ extension DataCache {
       forget(query.key, on: reactor)
       throw error
     }
-    forget(query.key)
+    heard(.value(key: query.key, version: mark.version), on: reactor)
+    // The feed, or another request's answer, may have been faster to tell of a later one.
+    guard !coherence.isOvertaken(query.key.hashValue, version: mark.version, stamp: mark.stamp, since: askedAt) else {
+      return
+    }
     let value = DataValue(json, version: mark.version, stamp: mark.stamp, at: reactor.now)
     let random = { (level: CacheLevel) in self.times.lifetime(in: level, wish: lifetime, using: &self.random) }
     if level ?? .l2 == .l2 { share(value, of: query.key, for: level == .l2 ? lifetime : random(.l2), on: reactor) }
