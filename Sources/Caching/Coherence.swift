@@ -38,6 +38,9 @@ public struct Coherence<Key: Hashable> {
   private var floor: Int64?
   /// What `floor` becomes when `formerBounds` are forgotten: the source's time after the last of them was heard.
   private var nextFloor: Int64?
+  /// No floor is below this: the last order to forget all, which may be heard before a proof is answered that was
+  /// looked at before it.
+  private var floorMin = Int64.min
   /// A proof must have been sent after this time to give a floor.
   private var floorSince = MonotonicTime(nanoseconds: 0)
 
@@ -68,6 +71,7 @@ public struct Coherence<Key: Hashable> {
   public mutating func proved(at time: MonotonicTime, clock: Int64) {
     guard isFed else { return }
     provenAt = max(provenAt ?? time, time)
+    let clock = max(clock, floorMin)
     if floor == nil {
       guard time >= floorSince else { return }
       (floor, nextFloor, turnedAt) = (clock, clock, time)
@@ -93,6 +97,7 @@ public struct Coherence<Key: Hashable> {
 
   /// What is kept of any key is to be forgotten, since `stamp`.
   public mutating func invalidatedAll(since stamp: Int64) {
+    floorMin = max(floorMin, stamp)
     if let floor { self.floor = max(floor, stamp) }
     if let nextFloor { self.nextFloor = max(nextFloor, stamp) }
   }
@@ -130,7 +135,7 @@ public struct Coherence<Key: Hashable> {
   /// Whether what this process has ordered to be written of `key` at `time`, and what bears `version` and `stamp` since
   /// then, may be outdated by now: a later change was heard already, or may have been heard and forgotten, or missed.
   public func isOvertaken(_ key: Key, version: Int64, stamp: Int64, since time: MonotonicTime) -> Bool {
-    time <= floorSince || stamp <= floor ?? .min || isOutdated(key, version: version, stamp: stamp)
+    time <= floorSince || stamp <= floor ?? floorMin || isOutdated(key, version: version, stamp: stamp)
   }
 
   private func isOutdated(_ key: Key, version: Int64, stamp: Int64) -> Bool {

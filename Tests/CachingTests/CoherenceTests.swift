@@ -239,6 +239,24 @@ private struct World {
     #expect(coherence.isProven(at: Self.at(1900)) && !coherence.believesShared(at: Self.at(1200)))
   }
 
+  @Test func anOrderToForgetAllHoldsAlsoIfItIsHeardBeforeALookThatWasEarlier() {
+    var coherence = Coherence<Int>(memory: .seconds(300 as UInt64), boundsMax: 10)
+    coherence.began(at: Self.at(0))
+    coherence.invalidatedAll(since: 150)
+    coherence.proved(at: Self.at(0), clock: 100)
+    #expect(!coherence.believes(1, version: 1, stamp: 150, at: Self.at(1)))
+    #expect(coherence.believes(1, version: 1, stamp: 151, at: Self.at(1)))
+    // The page is turned, a look is on its way, and the page is turned again.
+    for key in 0..<10 { coherence.changed(key, to: 5, at: Self.at(1)) }
+    coherence.proved(at: Self.at(10), clock: 200)
+    coherence.invalidatedAll(since: 250)
+    coherence.proved(at: Self.at(20), clock: 220)
+    for key in 0..<10 { coherence.changed(key, to: 5, at: Self.at(21)) }
+    coherence.proved(at: Self.at(30), clock: 300)
+    #expect(!coherence.believes(99, version: 1, stamp: 250, at: Self.at(30)))
+    #expect(coherence.believes(99, version: 1, stamp: 251, at: Self.at(30)))
+  }
+
   @Test func whatWasWrittenIsOvertakenByWhateverWasHeardOfItOrMissedMeanwhile() {
     var coherence = Coherence<Int>(memory: .seconds(300 as UInt64), boundsMax: 10)
     func isOvertaken(_ key: Int = 1, since time: UInt64) -> Bool {
