@@ -18,7 +18,7 @@ public enum Limits {
   /// How long a load must take at least, in seconds, for a copy to be loaded anew before its end.
   static let slowLoadSeconds = 0.005
   /// How many callers may wait for one load before more are refused.
-  static let waitersPerFlightMax = 65_536
+  public static let waitersPerFlightMax = 65_536
   /// How many callers lead one load: the first one, and one more if that fails.
   static let leadersPerFlightMax = 2
   /// A hit counter of a cached entry stops here (two bits, after the S3-FIFO paper).

@@ -42,9 +42,12 @@ public struct SingleFlight<Key: Hashable, Waiter> {
   /// The loads that callers may wait for.
   private var current: [Key: Flight] = [:]
   private var next = 0
+  private let waitersMax: Int
 
-  /// A table without loads.
-  public init() {}
+  /// A table without loads, for each of which `waitersMax` may wait.
+  public init(waitersMax: Int = Limits.waitersPerFlightMax) {
+    self.waitersMax = waitersMax
+  }
 
   /// How many loads are on their way.
   var count: Int { loads.count }
@@ -52,7 +55,7 @@ public struct SingleFlight<Key: Hashable, Waiter> {
   /// A caller wants the value of `key`.
   public mutating func join(_ key: Key) -> Role {
     if let flight = current[key], let load = loads[flight] {
-      return load.waiters.count < Limits.waitersPerFlightMax ? .follow(flight) : .refused
+      return load.waiters.count < waitersMax ? .follow(flight) : .refused
     }
     let flight = Flight(number: next)
     next += 1

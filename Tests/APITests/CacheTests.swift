@@ -147,6 +147,24 @@ extension APITests {
       }
     }
 
+    @Test("who is one too many to wait for an entry is answered with no value of another kind") func tooMany()
+      async throws
+    {
+      try await onReactor { reactor in
+        let user = try await DataUser.start("cache_too_many", on: reactor)
+        _ = try await user.send(.put, "/data/k", #"{"value":"an item"}"#, on: reactor)
+        let data = user.api.service.data
+        data.flights = SingleFlight(waitersMax: 0)
+        let askers = (0..<3).map { _ in
+          Task.immediate(executorPreference: reactor.queue) {
+            try await data.value(DataQuery(key: DataKey(.entry, "k")), on: reactor).value == nil
+          }
+        }
+        for asker in askers { #expect(try await asker.value) }
+        await user.api.stop(on: reactor)
+      }
+    }
+
     @Test("a value whose time is over is answered while it is loaded, but not one that was changed") func stale()
       async throws
     {

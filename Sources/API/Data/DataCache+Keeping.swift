@@ -8,11 +8,11 @@ import Telemetry
 extension DataCache {
   /// What was found climbs to the level above, or to all of them if it was in memory before.
   func climb(
-    _ found: Found, of query: DataQuery, _ flight: Flight, isRefresh: Bool, on reactor: isolated Reactor
+    _ found: Found, of query: DataQuery, _ flight: Flight?, isRefresh: Bool, on reactor: isolated Reactor
   ) {
-    guard let value = found.value, var level = found.level, query.level == nil, !flights.isOvertaken(flight) else {
-      return
-    }
+    guard let flight, let value = found.value, var level = found.level, query.level == nil,
+      !flights.isOvertaken(flight)
+    else { return }
     while let next = times.promotion(
       from: level, remaining: found.remaining, wish: query.lifetime, using: &random)
     {
@@ -28,8 +28,8 @@ extension DataCache {
   }
 
   /// Keeps in memory for a moment that there is no value.
-  func rememberNone(of query: DataQuery, _ flight: Flight, trueAt: MonotonicTime, on reactor: isolated Reactor) {
-    guard query.level ?? .l1 == .l1, !flights.isOvertaken(flight) else { return }
+  func rememberNone(of query: DataQuery, _ flight: Flight?, trueAt: MonotonicTime, on reactor: isolated Reactor) {
+    guard let flight, query.level ?? .l1 == .l1, !flights.isOvertaken(flight) else { return }
     remember(nil, of: query, for: times.negative, trueAt: trueAt, at: reactor.now)
   }
 

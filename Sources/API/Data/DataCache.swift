@@ -189,7 +189,7 @@ final class DataCache: DataFeedReceiver {
     while true {
       switch flights.join(Wish(key: query.key, level: query.level)) {
       case .lead(let flight): return counted(try await lead(flight, query, on: reactor))
-      case .refused: return try await load(query, nil, on: reactor)
+      case .refused: return try await find(query, nil, on: reactor)
       case .follow(let flight):
         switch await withUnsafeContinuation({ flights.wait($0, for: flight) }) {
         case .found(var found):
@@ -259,8 +259,9 @@ final class DataCache: DataFeedReceiver {
     refresh(query, Refresh(below: level, outlives: found.remaining), on: reactor)
   }
 
+  /// Looks into all levels but memory, and keeps what it finds if there is a `flight`.
   private func find(
-    _ query: DataQuery, _ flight: Flight, _ refresh: Refresh? = nil, on reactor: isolated Reactor
+    _ query: DataQuery, _ flight: Flight?, _ refresh: Refresh? = nil, on reactor: isolated Reactor
   ) async throws(DataError) -> Found {
     let isRefresh = refresh != nil
     let above = refresh?.below ?? .l1
