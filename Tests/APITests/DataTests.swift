@@ -313,6 +313,8 @@ extension APITests {
         for text in [
           "7", "{", #"{"data":7}"#, #"{"data":7,"loaded_at":"x","version":1,"checked_at":1}"#,
           #"{"data":7,"loaded_at":1,"version":9,"checked_at":9000000000000000,"more":1}"#,
+          // Longer ago than can be counted.
+          #"{"data":7,"loaded_at":-9223372036854775808,"version":9,"checked_at":1}"#,
           // One from before this process heard of changes.
           #"{"data":7,"loaded_at":1,"version":9,"checked_at":1}"#,
         ] {

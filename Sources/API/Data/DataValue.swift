@@ -62,7 +62,7 @@ struct DataValue {
     } catch {
       return nil
     }
-    guard let data, let loadedAt, let version, let stamp else { return nil }
+    guard let data, let loadedAt, loadedAt >= 0, let version, let stamp else { return nil }
     let age = max(0, clock.microseconds / 1000 - Int64(loadedAt))
     self.init(
       Array(data), version: Int64(version), stamp: Int64(stamp), age: .milliseconds(UInt64(age)), at: now)
