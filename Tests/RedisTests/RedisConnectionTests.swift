@@ -23,4 +23,19 @@ import Testing
       }
     }
   }
+
+  @Test func `a password is not repeated from the words of a server that does not want one`() async throws {
+    let group = RedisGroup()
+    try group.start(port: 5001, "--rename-command AUTH nobody")
+    try await onReactor { reactor in
+      var configuration = RedisConfiguration(endpoint: group.endpoint(5001))
+      configuration.password = "hunter2"
+      let connection = try await RedisConnection.connect(
+        to: [SocketAddress(configuration.endpoint)!], configuration, on: reactor)
+      defer { connection.close(on: reactor) }
+      let wanted = configuration
+      let error = await #expect(throws: RedisError.self) { try await connection.logIn(wanted, on: reactor) }
+      #expect(error == .cannotConnect(reason: "AUTH refused: ERR"))
+    }
+  }
 }

@@ -97,7 +97,11 @@ final class RedisConnection {
     for command in commands { send(command.map { Array($0.utf8) }, on: reactor) }
     for command in commands {
       let answer = try await reply(until: deadline, on: reactor)
-      if case .error(let message) = answer { throw .cannotConnect(reason: "\(command[0]) refused: \(message)") }
+      if case .error(let message) = answer {
+        // Who does not know a command repeats what it was sent with: nothing of that goes into a log.
+        let words = command[0] == "AUTH" ? message.prefix { $0 != " " } : message[...]
+        throw .cannotConnect(reason: "\(command[0]) refused: \(words)")
+      }
       if command == ["ROLE"], answer.array?.first?.bytes != Array("master".utf8) {
         throw .cannotConnect(reason: "this server is no master")
       }
