@@ -39,6 +39,8 @@ public enum Limits {
   static let heartbeatMs: UInt64 = 2000
   /// How long each Sentinel may take to tell who is master, in milliseconds.
   static let sentinelTimeoutMs: UInt64 = 300
+  /// Nodes of a cluster: Redis Cluster is made for so many (its specification, "Redis Cluster goals").
+  static let clusterNodesMax = 1000
   /// How often a command is sent on from one node of a cluster to another.
   static let redirectionsMax = 4
   /// How often it is read which node of a cluster has which slots although nothing seems wrong, in milliseconds,

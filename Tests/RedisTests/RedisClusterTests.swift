@@ -127,6 +127,42 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
     }
   }
 
+  @Test func `a server that names ever new nodes makes no more links than a cluster has`() async throws {
+    let group = RedisGroup()
+    try group.startNode(7001)
+    let tools = try Tools()
+    var patient = configuration(group)
+    patient.commandTimeout = .seconds(2 as UInt64)
+    let configuration = patient
+    try await onReactor { reactor in
+      _ = try await group.ask(7001, "CLUSTER ADDSLOTSRANGE 0 16383", on: reactor)
+      let cluster = RedisCluster(
+        configuration, logger: tools.logger, linksMax: 10,
+        makeLink: { configuration, reactor in
+          RedisLink(
+            configuration, resolver: tools.resolver, logger: tools.logger, metrics: tools.metrics, on: reactor)
+        }, on: reactor)
+      defer { cluster.close(on: reactor) }
+      let key = bytes("foo")
+      try await eventually(on: reactor) {
+        try await cluster.answers(to: [[bytes("PING")]], about: key, on: reactor) == [.status("PONG")] ? true : nil
+      }
+      // It tells no map any more, and of other nodes with each answer.
+      _ = try await group.ask(7001, "ACL SETUSER default -cluster", on: reactor)
+      var refusals = 0
+      for port in 1...50 {
+        let script = "return redis.error_reply('\(port % 2 == 0 ? "ASK" : "MOVED") 0 \(group.host):\(port)')"
+        let commands = [[bytes("EVAL"), bytes(script), bytes("0")]]
+        do throws(RedisError) {
+          _ = try await cluster.answers(to: commands, about: key, on: reactor)
+        } catch {
+          refusals += error == .overloaded ? 1 : 0
+        }
+      }
+      #expect(cluster.linkCount == 10 && refusals >= 40, "\(cluster.linkCount) \(refusals)")
+    }
+  }
+
   @Test func `answers that are no redirections, or no maps, are none`() {
     func redirection(_ text: String) -> Redirection? { Redirection(.error(text), askedAt: "10.0.0.1:7001") }
     #expect(redirection("MOVED 3999 127.0.0.1:6381")?.node == "127.0.0.1:6381")
@@ -143,6 +179,12 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
     let map = SlotMap(
       .array([range(0, 1, .string(bytes("h")), 1), range(2, 2, .null, 2)]), askedAt: "10.0.0.1:7001")
     #expect(map.map { [$0.owner(of: 1), $0.owner(of: 2), $0.owner(of: 3)] } == ["h:1", "10.0.0.1:2", nil])
+    // One that says everything again and again costs no more than one that says it once.
+    let all = range(0, 16_383, .string(bytes("h")), 1)
+    #expect(SlotMap(.array([RedisValue](repeating: all, count: 65_536)), askedAt: "h:1") == nil)
+    let crowd = (0..<1001).map { range($0, $0, .string(bytes("h\($0)")), 1) }
+    #expect(SlotMap(.array(Array(crowd.dropLast())), askedAt: "h:1")?.nodes.count == 1000)
+    #expect(SlotMap(.array(crowd), askedAt: "h:1") == nil)
     for (first, last) in [(-1, 1), (0, 16_384), (2, 1)] as [(Int64, Int64)] {
       #expect(SlotMap(.array([range(first, last, .null, 1)]), askedAt: "h:1") == nil)
     }

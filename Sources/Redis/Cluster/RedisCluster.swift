@@ -12,17 +12,20 @@ final class RedisCluster {
   private var links: [String: RedisLink] = [:]
   private var map = SlotMap()
   private let pause = Pause()
+  private let linksMax: Int
   private var isStale = true
   private var isClosed = false
 
   init(
     _ configuration: RedisConfiguration, logger: Logger,
+    linksMax: Int = Limits.clusterNodesMax + 1,
     makeLink: @escaping (RedisConfiguration, isolated Reactor) -> RedisLink, on reactor: isolated Reactor
   ) {
+    self.linksMax = linksMax
     self.configuration = configuration
     self.makeLink = makeLink
     self.logger = logger
-    _ = link(to: configuration.endpoint, on: reactor)
+    links[configuration.endpoint] = makeLink(configuration, reactor)
     Task.immediate(executorPreference: reactor.queue) { await self.followMap(on: reactor) }
   }
 
@@ -32,10 +35,15 @@ final class RedisCluster {
     for link in links.values { link.close(on: reactor) }
   }
 
+  /// How many nodes there is a link to.
+  var linkCount: Int { links.count }
+
   /// Every node that has a slot.
   func masters(on reactor: isolated Reactor) throws(RedisError) -> [RedisLink] {
     guard !map.nodes.isEmpty else { throw .notConnected }
-    return map.nodes.map { link(to: $0, on: reactor) }
+    var masters: [RedisLink] = []
+    for node in map.nodes { masters.append(try link(to: node, on: reactor)) }
+    return masters
   }
 
   /// Any node that answers.
@@ -101,8 +109,10 @@ final class RedisCluster {
 
   // MARK: The map
 
-  private func link(to node: String, on reactor: isolated Reactor) -> RedisLink {
+  private func link(to node: String, on reactor: isolated Reactor) throws(RedisError) -> RedisLink {
     if let link = links[node] { return link }
+    // Wherever a server sends us, there are no more of them than a cluster has until the next map tells which are left.
+    guard links.count < linksMax else { throw .overloaded }
     var configuration = configuration
     configuration.endpoint = node
     let link = makeLink(configuration, reactor)
@@ -149,11 +159,11 @@ final class RedisCluster {
   private func take(_ map: SlotMap, on reactor: isolated Reactor) {
     if map.nodes != self.map.nodes { logger.info("cluster", [("nodes", map.nodes.joined(separator: ","))]) }
     self.map = map
-    for node in map.nodes { _ = link(to: node, on: reactor) }
     for (node, link) in links where !map.nodes.contains(node) && node != configuration.endpoint {
       link.close(on: reactor)
       links[node] = nil
     }
+    for node in map.nodes { _ = try? link(to: node, on: reactor) }
   }
 
   private static let asking = [Array("ASKING".utf8)]

@@ -7,13 +7,15 @@ struct SlotMap: Equatable {
 
   /// `host:port` of every node that has a slot, in no order.
   private(set) var nodes: [String] = []
+  private var places: [String: Int32] = [:]
   /// For each slot its node's place in `nodes`, -1 if nobody has it.
   private var owners = [Int32](repeating: -1, count: slotCount)
 
   /// Knows nobody.
   init() {}
 
-  /// Reads the answer of the node at `endpoint`: ranges of slots, with the master of each in front.
+  /// Reads the answer of the node at `endpoint`: ranges of slots, with the master of each in front. Ranges that overlap
+  /// are none of a cluster, and would take long.
   init?(_ answer: RedisValue, askedAt endpoint: String) {
     guard let ranges = answer.array else { return nil }
     for range in ranges {
@@ -24,7 +26,11 @@ struct SlotMap: Equatable {
       // A node that does not know its own address leaves it out: it is the one that was asked.
       let host = master[0].bytes.map { String(decoding: $0, as: UTF8.self) } ?? ""
       let node = RedisEndpoint.text(host, String(port), heardAt: endpoint)
-      for slot in first...last { give(Int(slot), to: node) }
+      guard let place = place(of: node) else { return nil }
+      for slot in Int(first)...Int(last) {
+        guard owners[slot] < 0 else { return nil }
+        owners[slot] = place
+      }
     }
   }
 
@@ -33,15 +39,19 @@ struct SlotMap: Equatable {
     owners[slot] < 0 ? nil : nodes[Int(owners[slot])]
   }
 
-  /// `slot` is at `node` now.
+  /// `slot` is at `node` now, unless there are too many nodes already.
   mutating func give(_ slot: Int, to node: String) {
-    let place =
-      nodes.firstIndex(of: node)
-      ?? {
-        nodes.append(node)
-        return nodes.count - 1
-      }()
-    owners[slot] = Int32(place)
+    if let place = place(of: node) { owners[slot] = place }
+  }
+
+  /// Where `node` stands in `nodes` from now on, nil if there are too many.
+  private mutating func place(of node: String) -> Int32? {
+    if let place = places[node] { return place }
+    guard nodes.count < Limits.clusterNodesMax else { return nil }
+    let place = Int32(nodes.count)
+    places[node] = place
+    nodes.append(node)
+    return place
   }
 
   /// The slot of `key`: CRC16 of the key, or of what stands between its first `{` and the next `}` if that is not
