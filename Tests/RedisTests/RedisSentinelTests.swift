@@ -65,6 +65,26 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
     }
   }
 
+  @Test func `a Sentinel that names who is no master does not hide what the others know`() async throws {
+    let group = try await RedisGroup.watched()
+    // One names a server that is not there, the other one itself.
+    for (port, named) in [(6004, 6998), (6005, 6005)] {
+      try group.start(
+        port: port, "--sentinel", configuration: "sentinel monitor cache \(group.host) \(named) 9\\n")
+    }
+    var configuration = configuration(group)
+    configuration.sentinels = [6004, 6005, 6003].map(group.endpoint)
+    try await group.withClient(configuration) { client, reactor in
+      for attempt in 1...200 {
+        if (try? await client.set(bytes("a"), bytes("1"), lifetimeMs: 60_000, on: reactor)) != nil { break }
+        #expect(attempt < 200, "the master was not found")
+        await reactor.sleep(for: .milliseconds(50))
+      }
+      let stored = try await group.ask(6001, "GET a", on: reactor)
+      #expect(stored == .string(bytes("1")))
+    }
+  }
+
   @Test func `what no Sentinel knows is said with each one's reason`() async throws {
     let group = try await RedisGroup.watched()
     var other = configuration(group)

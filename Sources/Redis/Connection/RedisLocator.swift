@@ -6,7 +6,8 @@ import Reactor
 final class RedisLocator {
   private let configuration: RedisConfiguration
   private let resolver: Resolver
-  /// The Sentinels, the one that answered last in front.
+  /// The Sentinels, the one in front that was asked the longest ago: whom the last one has named may not be who it was
+  /// said to be, and the others know better.
   private var sentinels: [String]
   /// Nodes of a cluster that can stand in for the one that was named.
   private var nodes: [String] = []
@@ -54,10 +55,10 @@ final class RedisLocator {
   ) async throws(RedisError) -> [SocketAddress] {
     var failures: [String] = []
     for sentinel in sentinels {
+      sentinels.removeAll { $0 == sentinel }
+      sentinels.append(sentinel)
       do throws(RedisError) {
         let endpoint = try await ask(sentinel, for: name, on: reactor)
-        sentinels.removeAll { $0 == sentinel }
-        sentinels.insert(sentinel, at: 0)
         return try await resolve(endpoint, on: reactor)
       } catch {
         failures.append("\(sentinel): \(error)")
