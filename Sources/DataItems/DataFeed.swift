@@ -83,7 +83,7 @@ public final class DataFeed: PostgresSessionOwner {
   private func prove(
     over connection: PostgresConnection, until deadline: MonotonicTime? = nil, on reactor: isolated Reactor
   ) async throws(PostgresError) {
-    let sentAt = reactor.now
+    let sentAt = MonotonicTime.current()
     let rows = try await connection.execute(DataFeed.looking, until: deadline, on: reactor)
     isSilent = false
     receiver?.proved(at: sentAt, clock: rows.int64(0, 0), on: reactor)

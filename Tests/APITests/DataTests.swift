@@ -1,5 +1,6 @@
 import Basics
 import Caching
+import DataItems
 import Glibc
 import HTTP
 import HTTPSyntax
@@ -278,6 +279,24 @@ extension APITests {
         #expect(await first.value == [200: 1])
         #expect(await second.value == [200: 1])
         #expect(try await user.figure("millrace_data_shared_total", on: reactor) == 0)
+        await user.api.stop(on: reactor)
+      }
+    }
+
+    @Test("a process that was frozen in the middle of a turn does not believe what it knew before") func frozen()
+      async throws
+    {
+      try await onReactor { reactor in
+        let user = try await DataUser.start("data_frozen", on: reactor)
+        let data = user.api.service.data
+        let query = DataQuery(key: DataKey(.item, "1"))
+        while try await data.value(query, on: reactor).level != .l1 {}
+        // The whole loop stands still, and with it the time at which its turn began.
+        usleep(1_100_000)
+        let askedAt = MonotonicTime.current()
+        let found = try await data.value(query, on: reactor)
+        let provenAt = try #require(data.coherence.provenAt)
+        #expect(found.level != .l1 || provenAt >= askedAt, "\(askedAt.since(provenAt))")
         await user.api.stop(on: reactor)
       }
     }

@@ -70,7 +70,7 @@ extension APIService {
     do throws(ComputeServices.Failure) {
       guard let services else { throw .unavailable }
       (part, isKept) = try await data.parts.part(
-        key, believed: { data.believes(since: $0, at: reactor.now) }, from: services,
+        key, believed: { data.believes(since: $0, at: .current()) }, from: services,
         APIService.serviceFields(of: request), on: reactor)
     } catch {
       throw problem(error, request)

@@ -156,14 +156,17 @@ final class DataCache: DataFeedReceiver {
   }
 
   // MARK: Looking
+  //
+  // What is believed is judged by the time it is, not by the one at which this turn of the loop began: a process may
+  // have been frozen since then, while the request lay in its socket and others changed the value.
 
   /// The value that `query` asks for, from the nearest level that has it.
   /// - Throws: `DataError` if PostgreSQL has no answer.
   func value(_ query: DataQuery, on reactor: isolated Reactor) async throws(DataError) -> Found {
     if query.isBypass { return try await load(query, nil, on: reactor) }
-    if coherence.wantsProof(at: reactor.now) { await prove(on: reactor) }
+    if coherence.wantsProof(at: .current()) { await prove(on: reactor) }
     if query.level ?? .l1 == .l1 {
-      let found = inMemory(query.key, at: reactor.now)
+      let found = inMemory(query.key, at: .current())
       note(.l1, isHit: found != nil && found?.staleFor == nil)
       if let found, found.staleFor.map({ $0 <= times.staleWhileLoaded }) ?? true {
         if found.staleFor != nil {
@@ -177,15 +180,15 @@ final class DataCache: DataFeedReceiver {
     do throws(DataError) {
       return try await fetched(query, on: reactor)
     } catch {
-      if coherence.wantsProof(at: reactor.now) { await prove(on: reactor) }
-      if let found = inSpite(of: query, at: reactor.now) { return countedStale(found, .failed) }
+      if coherence.wantsProof(at: .current()) { await prove(on: reactor) }
+      if let found = inSpite(of: query, at: .current()) { return countedStale(found, .failed) }
       throw error
     }
   }
 
   /// What is not in memory, from whoever of those who want it asks for it first.
   private func fetched(_ query: DataQuery, on reactor: isolated Reactor) async throws(DataError) -> Found {
-    let askedAt = reactor.now
+    let askedAt = MonotonicTime.current()
     while true {
       switch flights.join(Wish(key: query.key, level: query.level)) {
       case .lead(let flight): return counted(try await lead(flight, query, on: reactor))
@@ -209,7 +212,7 @@ final class DataCache: DataFeedReceiver {
   /// PostgreSQL that has left another one waiting for nothing.
   private func prove(on reactor: isolated Reactor) async {
     let deadline = reactor.now + Limits.dataProofPatience
-    if coherence.isProven(at: reactor.now) || feed.isSilent {
+    if coherence.isProven(at: .current()) || feed.isSilent {
       guard !feed.isProving else { return }
       Task.immediate(executorPreference: reactor.queue) { await feed.prove(until: deadline, on: reactor) }
     } else {
@@ -266,9 +269,9 @@ final class DataCache: DataFeedReceiver {
     let isRefresh = refresh != nil
     let above = refresh?.below ?? .l1
     let levels = CacheLevel.allCases.filter { $0.rawValue > above.rawValue && query.level ?? $0 == $0 }
-    if levels.contains(.l2), let shared, coherence.believesShared(at: reactor.now) {
+    if levels.contains(.l2), let shared, coherence.believesShared(at: .current()) {
       let found = await shared.value(query.key, on: reactor)
-      let trueAt = found.flatMap { believe($0.value, of: query.key, at: reactor.now) }
+      let trueAt = found.flatMap { believe($0.value, of: query.key, at: .current()) }
       if !isRefresh { note(.l2, isHit: trueAt != nil) }
       if let (value, remaining) = found, let trueAt, suits(remaining, refresh) {
         let found = Found(value: value, level: .l2, remaining: remaining, trueAt: trueAt)
