@@ -331,11 +331,14 @@ extension APITests {
         let client = try #require(user.api.service.redis)
         for text in [
           "7", "{", #"{"data":7}"#, #"{"data":7,"loaded_at":"x","version":1,"checked_at":1}"#,
-          #"{"data":7,"loaded_at":1,"version":9,"checked_at":9000000000000000,"more":1}"#,
+          // What is another key's, and what says no key.
+          #"{"data":7,"loaded_at":1,"version":9,"checked_at":9000000000000000,"key":"millrace:data:1"}"#,
+          #"{"data":7,"loaded_at":1,"version":9,"checked_at":9000000000000000}"#,
+          #"{"data":7,"loaded_at":1,"version":9,"checked_at":9000000000000000,"more":1,"key":"millrace:data:2"}"#,
           // Longer ago than can be counted.
-          #"{"data":7,"loaded_at":-9223372036854775808,"version":9,"checked_at":1}"#,
+          #"{"data":7,"loaded_at":-9223372036854775808,"version":9,"checked_at":1,"key":"millrace:data:2"}"#,
           // One from before this process heard of changes.
-          #"{"data":7,"loaded_at":1,"version":9,"checked_at":1}"#,
+          #"{"data":7,"loaded_at":1,"version":9,"checked_at":1,"key":"millrace:data:2"}"#,
         ] {
           user.api.service.data.forgetAll()
           try await client.set(Array("millrace:data:2".utf8), Array(text.utf8), lifetimeMs: 60_000, on: reactor)

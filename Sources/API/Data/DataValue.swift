@@ -28,26 +28,29 @@ struct DataValue {
 
   // MARK: In Redis
 
-  private static let fields = JSONFields("data", "loaded_at", "version", "checked_at")
+  private static let fields = JSONFields("data", "loaded_at", "version", "checked_at", "key")
 
   /// The value as it is kept in Redis, for people to read too: with the time at which it was loaded, in milliseconds
-  /// since 1970, for only that can be compared from one machine to another, and with what it is believed by.
-  func shared(at now: MonotonicTime, _ clock: Timestamp) -> [UInt8] {
-    var json = JSONWriter(capacity: self.json.count + 48)
+  /// since 1970, for only that can be compared from one machine to another, and with what it is believed by: also the
+  /// name of its `place`, lest an answer that is another place's is taken for this one's.
+  func shared(in place: String, at now: MonotonicTime, _ clock: Timestamp) -> [UInt8] {
+    var json = JSONWriter(capacity: self.json.count + place.utf8.count + 96)
     json.object { json in
       json.key("data")
       json.raw(self.json)
       json.field("loaded_at", clock.microseconds / 1000 - Int64(age(at: now).milliseconds))
       json.field("version", version)
       json.field("checked_at", stamp)
+      json.field("key", place)
     }
     return json.bytes
   }
 
   /// Reads what `shared` has written; nil for anything else, for anybody may have put it there.
-  init?(shared bytes: [UInt8], at now: MonotonicTime, _ clock: Timestamp) {
+  init?(shared bytes: [UInt8], in place: String, at now: MonotonicTime, _ clock: Timestamp) {
     var data: ArraySlice<UInt8>?
     var (loadedAt, version, stamp): (Int?, Int?, Int?)
+    var isHere = false
     do throws(JSONError) {
       try JSONScanner.read(bytes) { (scanner: inout JSONScanner) throws(JSONError) in
         try scanner.object(DataValue.fields, isExact: true) { (scanner: inout JSONScanner, field) throws(JSONError) in
@@ -55,14 +58,15 @@ struct DataValue {
           case 0: data = try scanner.skip()
           case 1: loadedAt = try scanner.integer()
           case 2: version = try scanner.integer()
-          default: stamp = try scanner.integer()
+          case 3: stamp = try scanner.integer()
+          default: isHere = try scanner.string().elementsEqual(place.utf8)
           }
         }
       }
     } catch {
       return nil
     }
-    guard let data, let loadedAt, loadedAt >= 0, let version, let stamp else { return nil }
+    guard isHere, let data, let loadedAt, loadedAt >= 0, let version, let stamp else { return nil }
     let age = max(0, clock.microseconds / 1000 - Int64(loadedAt))
     self.init(
       Array(data), version: Int64(version), stamp: Int64(stamp), age: .milliseconds(UInt64(age)), at: now)

@@ -19,12 +19,13 @@ final class SharedData {
   /// The copy of `key` and how long it may still be answered, nil if there is none, or no answer. What is no copy is
   /// removed.
   func value(_ key: DataKey, on reactor: isolated Reactor) async -> (value: DataValue, remaining: TimeSpan)? {
+    let place = SharedData.place(of: key)
     do {
-      guard let (bytes, lifetimeMs) = try await redis.getWithLifetime(SharedData.place(of: key), on: reactor) else {
+      guard let (bytes, lifetimeMs) = try await redis.getWithLifetime(Array(place.utf8), on: reactor) else {
         return nil
       }
       // One without an end was not put there by us.
-      if lifetimeMs < .max, let value = DataValue(shared: bytes, at: reactor.now, Timestamp.current()) {
+      if lifetimeMs < .max, let value = DataValue(shared: bytes, in: place, at: reactor.now, .current()) {
         return (value, .milliseconds(UInt64(max(lifetimeMs, 0))))
       }
       log.warning("the shared cache held what is no value of ours")
@@ -38,11 +39,11 @@ final class SharedData {
   /// Puts a copy here; nobody waits for that.
   func keep(_ value: DataValue, of key: DataKey, for lifetime: TimeSpan, on reactor: isolated Reactor) {
     guard lifetime.milliseconds > 0 else { return }
-    let bytes = value.shared(at: reactor.now, Timestamp.current())
+    let place = SharedData.place(of: key)
+    let bytes = value.shared(in: place, at: reactor.now, .current())
     Task.immediate(executorPreference: reactor.queue) {
       do {
-        try await redis.set(
-          SharedData.place(of: key), bytes, lifetimeMs: Int64(lifetime.milliseconds), on: reactor)
+        try await redis.set(Array(place.utf8), bytes, lifetimeMs: Int64(lifetime.milliseconds), on: reactor)
       } catch {
         log.debug("the shared cache did not take a value", [("reason", "\(error)")])
       }
@@ -52,7 +53,7 @@ final class SharedData {
   /// Removes the copy of `key`, which nobody believes any more; nobody waits for that.
   func forget(_ key: DataKey, on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
-      _ = try? await redis.remove([SharedData.place(of: key)], on: reactor)
+      _ = try? await redis.remove([Array(SharedData.place(of: key).utf8)], on: reactor)
     }
   }
 
@@ -60,13 +61,12 @@ final class SharedData {
   func forgetAll(prefix: String, on reactor: isolated Reactor) {
     Task.immediate(executorPreference: reactor.queue) {
       for space in [DataKey.Space.item, .entry] {
-        _ = try? await redis.removeAll(prefix: SharedData.place(of: DataKey(space, prefix)), on: reactor)
+        _ = try? await redis.removeAll(prefix: Array(SharedData.place(of: DataKey(space, prefix)).utf8), on: reactor)
       }
     }
   }
 
-  private static func place(of key: DataKey) -> [UInt8] {
-    let prefix = key.space == .item ? RedisNames.dataPrefix : RedisNames.entryPrefix
-    return Array((prefix + key.text).utf8)
+  private static func place(of key: DataKey) -> String {
+    (key.space == .item ? RedisNames.dataPrefix : RedisNames.entryPrefix) + key.text
   }
 }
