@@ -102,6 +102,12 @@ public struct Coherence<Key: Hashable> {
     if let nextFloor { self.nextFloor = max(nextFloor, stamp) }
   }
 
+  /// What is kept of any key is to be forgotten, whenever it was read: who says so does not know until when that could
+  /// be. A look from now on tells.
+  public mutating func invalidatedAll(at now: MonotonicTime) {
+    forgetBounds(at: now)
+  }
+
   // MARK: Believing
 
   /// Whether all is known that copies in memory are believed by.

@@ -3,7 +3,7 @@
 ///     v<version> <key>        the key's value is that of this version now, or none
 ///     e<version> <key>        the same of what somebody has put into the cache itself
 ///     i<microseconds> <key>   what is kept of the key is to be forgotten, since that time of PostgreSQL's clock
-///     a<microseconds>         the same for all keys
+///     a<microseconds>         the same for all keys; since whenever it is heard, if that is the largest number
 public enum DataChange: Equatable, Sendable {
   /// The value of `key` is another one since `version`.
   case value(key: DataKey, version: Int64)

@@ -8,6 +8,7 @@ public enum DataSchema {
   static let migrations = [
     Migration(1, "data items, and their cache", tables),
     Migration(2, "entries of the cache itself; rights on the items alone are enough to change them", entries),
+    Migration(3, "a key's new name, and the end of all items at whatever time that is", names),
   ]
 
   /// "MILD" in ASCII.
@@ -126,6 +127,35 @@ public enum DataSchema {
     """
     insert into millrace.data_items (key, value) values ('my_data', '{"id":4,"name":"my data"}')
     on conflict (key) do nothing
+    """,
+  ]
+
+  private static let names = [
+    // An item that is called by another name is one no more by the former.
+    """
+    create function millrace.data_item_renamed() returns trigger language plpgsql
+    security definer set search_path = pg_catalog, pg_temp as $$
+    begin
+      delete from millrace.data_cache where key = old.key;
+      if octet_length(old.key) <= \(Limits.keyBytesMax) then
+        perform pg_notify('\(DataChange.channel)', 'v' || new.version || ' ' || old.key);
+      end if;
+      return null;
+    end $$
+    """,
+    """
+    create trigger data_item_renamed after update on millrace.data_items
+    for each row when (old.key <> new.key) execute function millrace.data_item_renamed()
+    """,
+    // Others read what is kept until the commit, and when that will be is not known yet.
+    """
+    create or replace function millrace.data_items_emptied() returns trigger language plpgsql
+    security definer set search_path = pg_catalog, pg_temp as $$
+    begin
+      delete from millrace.data_cache;
+      perform pg_notify('\(DataChange.channel)', 'a\(Int64.max)');
+      return null;
+    end $$
     """,
   ]
 }

@@ -257,6 +257,18 @@ private struct World {
     #expect(coherence.believes(99, version: 1, stamp: 251, at: Self.at(30)))
   }
 
+  @Test func afterAnOrderWithoutATimeNothingElsewhereIsBelievedUntilTheNextLook() {
+    var coherence = Coherence<Int>(memory: .seconds(300 as UInt64), boundsMax: 10)
+    coherence.began(at: Self.at(0))
+    coherence.proved(at: Self.at(0), clock: 100)
+    coherence.invalidatedAll(at: Self.at(2))
+    coherence.proved(at: Self.at(1), clock: 200)
+    #expect(!coherence.believes(1, version: 1, stamp: 300, at: Self.at(2)))
+    coherence.proved(at: Self.at(2), clock: 400)
+    #expect(!coherence.believes(1, version: 1, stamp: 400, at: Self.at(2)))
+    #expect(coherence.believes(1, version: 1, stamp: 401, at: Self.at(2)))
+  }
+
   @Test func whatWasWrittenIsOvertakenByWhateverWasHeardOfItOrMissedMeanwhile() {
     var coherence = Coherence<Int>(memory: .seconds(300 as UInt64), boundsMax: 10)
     func isOvertaken(_ key: Int = 1, since time: UInt64) -> Bool {

@@ -79,6 +79,7 @@ private final class Ear: DataFeedReceiver {
         "update millrace.data_items set value = '1' where key = '1'", "delete from millrace.data_items where key = '2'",
         "insert into millrace.data_items (key, value) values ('4', '4'), ('\(tooLong)', '5')",
         "begin; update millrace.data_items set value = '2'; rollback",
+        "update millrace.data_items set key = 'three' where key = '3'",
       ] {
         for part in sql.split(separator: ";") { try await Self.run(String(part), inspector, on: reactor) }
       }
@@ -94,9 +95,14 @@ private final class Ear: DataFeedReceiver {
         case .allInvalidated: "all"
         }
       }
-      #expect(said == ["changed 1", "changed 2", "changed 4", "invalidated 5", "all", "all"])
+      #expect(
+        said == [
+          "changed 1", "changed 2", "changed 4", "changed three", "changed 3", "invalidated 5", "all", "all",
+        ])
+      // Nobody knows when a transaction will be over.
+      #expect(ear.changes.last == .allInvalidated(since: .max))
       // What is read after an order has a later time than the order.
-      guard case .invalidated(_, let since) = ear.changes[3] else { throw Missing(key: "5") }
+      guard case .invalidated(_, let since) = ear.changes[5] else { throw Missing(key: "5") }
       try await store.put("5", Array("5".utf8), on: reactor)
       let item = try #require(try await store.item("5", on: reactor))
       #expect(item.stamp > since && item.version > version && (ear.proofs.last?.clock ?? 0) > since)

@@ -183,6 +183,9 @@ extension DataCache {
         coherence.invalidated(key.hashValue, since: stamp, at: reactor.now)
         forget(key) { $0.stamp > stamp }
       }
+    case .allInvalidated(.max):
+      coherence.invalidatedAll(at: reactor.now)
+      forgetAll()
     case .allInvalidated(let stamp):
       coherence.invalidatedAll(since: stamp)
       forgetAll()
