@@ -47,6 +47,8 @@ public enum Limits {
   static let clusterMapMs: UInt64 = 60_000
   /// and the shortest pause between two such looks.
   static let clusterMapPauseMs: UInt64 = 100
+  /// How long it may take to remove all keys that begin alike, in milliseconds.
+  public static let removalMs: UInt64 = 60_000
   /// Keys looked at by one step of a scan.
   static let scanCount = 500
 }

@@ -1,3 +1,4 @@
+public import Basics
 public import Reactor
 
 extension RedisClient {
@@ -53,24 +54,29 @@ extension RedisClient {
     // One command for all, but each key may be at another node of a cluster.
     guard isCluster else { return try await command([word("UNLINK")] + keys, on: reactor).integer ?? 0 }
     let removed = try await pipelineEach(keys.map { ($0, [word("UNLINK"), $0]) }, on: reactor)
-    return removed.reduce(0) { $0 + ($1.integer ?? 0) }
+    return removed.reduce(0) { $0 &+ ($1.integer ?? 0) }
   }
 
   /// Removes every key that begins with `prefix` and tells how many there were. Looks at all keys of the server, a few
-  /// hundred at a time; keys stored meanwhile may stay.
+  /// hundred at a time; keys stored meanwhile may stay. Gives up after `patience`: nothing else ends a server that says
+  /// that there are ever more.
   /// - Throws: `RedisError`.
-  public func removeAll(prefix: [UInt8], on reactor: isolated Reactor) async throws(RedisError) -> Int64 {
+  public func removeAll(
+    prefix: [UInt8], for patience: TimeSpan = .milliseconds(Limits.removalMs), on reactor: isolated Reactor
+  ) async throws(RedisError) -> Int64 {
+    let deadline = reactor.now + patience
     var removed: Int64 = 0
     for server in try eachServer(on: reactor) {
       var cursor = word("0")
       repeat {
+        guard reactor.now < deadline else { throw .timeout }
         let answer = try await server.command(
           [word("SCAN"), cursor, word("MATCH"), pattern(prefix), word("COUNT"), word(String(Limits.scanCount))],
           on: reactor)
         guard let parts = answer.array, parts.count == 2, let next = parts[0].bytes, let found = parts[1].array else {
           throw refusal(answer)
         }
-        removed += try await remove(found.compactMap(\.bytes), on: reactor)
+        removed &+= try await remove(found.compactMap(\.bytes), on: reactor)
         cursor = next
       } while cursor != word("0")
     }
@@ -84,7 +90,7 @@ extension RedisClient {
     for server in try eachServer(on: reactor) {
       let answer = try await server.command([word("DBSIZE")], on: reactor)
       guard let count = answer.integer else { throw refusal(answer) }
-      keys += Int(count)
+      keys &+= Int(count)
     }
     return keys
   }

@@ -2,6 +2,7 @@ import Basics
 import Glibc
 import Reactor
 import Telemetry
+import TestSupport
 import Testing
 
 @testable import Redis
@@ -229,6 +230,26 @@ private func outcome(_ client: RedisClient, _ command: String, on reactor: isola
     }
     #expect(
       log == ["connected", "a=1", "b=3", "disconnected", "connected", "a=4", "disconnected", "connected"])
+  }
+
+  @Test func aServerThatCountsWithoutEndCostsATimeoutAndNoMore() async throws {
+    let server = FakeRedis { words in
+      words[0] == "SCAN" ? "*2\r\n$1\r\n7\r\n*1\r\n$1\r\na\r\n" : ":\(Int64.max)\r\n"
+    }
+    let tools = try Tools()
+    let outcome = try await onReactor { reactor in
+      let client = RedisClient(
+        RedisConfiguration(endpoint: server.endpoint), resolver: tools.resolver, logger: tools.logger,
+        metrics: tools.metrics, on: reactor)
+      defer { client.close(on: reactor) }
+      await untilAvailable(client, on: reactor)
+      do throws(RedisError) {
+        return "\(try await client.removeAll(prefix: bytes("a"), for: .milliseconds(200), on: reactor))"
+      } catch {
+        return "\(error)"
+      }
+    }
+    #expect(outcome == "no answer in time")
   }
 
   @Test func aServerThatSpeaksSomethingElseIsGivenUp() async throws {
