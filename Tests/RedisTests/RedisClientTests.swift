@@ -252,6 +252,24 @@ private func outcome(_ client: RedisClient, _ command: String, on reactor: isola
     #expect(outcome == "no answer in time")
   }
 
+  @Test func aServerThatWillNotBeWrittenToIsNotComeBackToAtOnceEachTime() async throws {
+    let server = FakeRedis { words in words[0] == "SET" ? "-READONLY it is a replica\r\n" : "$-1\r\n" }
+    let tools = try Tools()
+    try await onReactor { reactor in
+      let client = RedisClient(
+        RedisConfiguration(endpoint: server.endpoint), resolver: tools.resolver, logger: tools.logger,
+        metrics: tools.metrics, on: reactor)
+      defer { client.close(on: reactor) }
+      let until = reactor.now + .seconds(3 as UInt64)
+      while reactor.now < until {
+        try? await client.set(bytes("a"), bytes("1"), lifetimeMs: 1000, on: reactor)
+        await reactor.sleep(for: .milliseconds(2))
+      }
+    }
+    // With the pauses of a server that cannot be reached there are about eight, without them about a hundred.
+    #expect(2...20 ~= server.connections, "\(server.connections)")
+  }
+
   @Test func aServerThatSpeaksSomethingElseIsGivenUp() async throws {
     let answers = ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n?\r\n", "*-5\r\n", "$99999999999999\r\n"]
     for answer in answers {

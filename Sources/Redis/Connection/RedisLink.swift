@@ -156,11 +156,13 @@ final class RedisLink: EventHandler {
       metrics.connects.increment()
       isComplaining = false
       logger.info("connected", [("endpoint", configuration.endpoint)])
+      let connectedAt = reactor.now
       while true {
         let value = try await connection.reply(on: reactor)
         guard let waiting = pending.popFirst() else { return .malformedReply }
         breaker.succeeded()
-        backoff.reset()
+        // One that ends soon after each beginning is as bad as none.
+        if reactor.now.since(connectedAt) > .milliseconds(Limits.reconnectMaxMs) { backoff.reset() }
         lastProgress = reactor.now
         isLate = false
         waiting.resume(.success(value))
