@@ -110,8 +110,10 @@ final class APIService {
     router.on(.get, "/cache/stats", .open) { (service, _, reactor) throws(Problem) in
       await service.cacheStatistics(on: reactor)
     }
-    router.on(.post, "/cache/clear", .admin) { (service, _, reactor) throws(Problem) in
-      try await service.clearCache(on: reactor)
+    for path in ["/cache/clear", "/cache/flush"] {
+      router.on(.post, path, .admin) { (service, _, reactor) throws(Problem) in
+        try await service.clearCache(on: reactor)
+      }
     }
     if let tokens = service.configuration.tokens, service.configuration.issuesTokens {
       router.on(.get, "/token", .open) { (service, _, _) throws(Problem) in try service.issueToken(by: tokens) }

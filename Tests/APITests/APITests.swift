@@ -499,8 +499,10 @@ import HTTPSyntax
       let wrong = [(name: "Authorization", value: "Bearer s3creu")]
       #expect(try await api.send(.post, "/cache/clear", fields: wrong, on: reactor).status == 401)
       let right = [(name: "Authorization", value: "Bearer s3cret")]
-      let cleared = try await api.send(.post, "/cache/clear", fields: right, on: reactor)
-      #expect(cleared.text == #"{"message":"Cache cleared successfully"}"#)
+      for path in ["/cache/flush", "/cache/clear"] {
+        let cleared = try await api.send(.post, path, fields: right, on: reactor)
+        #expect(cleared.text == #"{"message":"Cache cleared successfully"}"#)
+      }
       let stats = try await api.send(.get, "/cache/stats", on: reactor)
       #expect(stats.text.contains(#""current_size":0,"levels""#) && stats.text.contains(#""keys":0"#))
       await api.stop(on: reactor)

@@ -22,7 +22,7 @@ extension APITests {
       "GET /process user", "GET /data user", "PUT /data/{key} user", "POST /cache/invalidate user",
       "GET /cache/{key} user", "PUT /cache/{key} user", "DELETE /cache/{key} user",
       "GET /data/complex user", "PUT /data/complex user",
-      "GET /cache/stats open", "POST /cache/clear admin",
+      "GET /cache/stats open", "POST /cache/clear admin", "POST /cache/flush admin",
       "GET /token open", "GET /livez open", "GET /readyz open", "GET /metrics open",
     ]
 

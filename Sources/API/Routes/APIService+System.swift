@@ -116,8 +116,8 @@ extension APIService {
     return (keys, names.compactMap { name in info["\(name)"].flatMap { Int($0) }.map { (name, $0) } })
   }
 
-  /// `POST /cache/clear`: every cached entry of this system, in Redis and in the memory of all API processes. What
-  /// PostgreSQL stores of tasks are results, not a cache of them, and stays.
+  /// `POST /cache/clear` and `/cache/flush`: every cached entry of this system, in Redis and in the memory of all API
+  /// processes. What PostgreSQL stores of tasks are results, not a cache of them, and stays.
   func clearCache(on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
     cache.clearMemory()
     if let redis {
