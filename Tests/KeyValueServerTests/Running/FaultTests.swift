@@ -15,7 +15,7 @@ import Testing
     try await onReactor { reactor in
       let names = ["server-1", "server-2"]
       var servers = try names.map { try Self.start($0, in: folder, names) }
-      let clients = KeyClients(seed: 1, keys: 10, servers.map(\.address))
+      let clients = KeyClients(keys: 10, servers.map(\.address))
       for server in servers { try await server.awaitAnswer(on: reactor) }
       clients.begin(20, on: reactor)
       var takeovers: [TimeSpan] = []
@@ -56,7 +56,7 @@ import Testing
       let names = ["server-1", "server-2"]
       var servers = try names.map { try start($0) }
       for server in servers { try await server.awaitAnswer(on: reactor) }
-      let clients = KeyClients(seed: 4, keys: 10, servers.map(\.address))
+      let clients = KeyClients(keys: 10, servers.map(\.address))
       clients.begin(20, on: reactor)
       for round in 0..<6 {
         await clients.await(writes: 25, on: reactor)
@@ -82,7 +82,7 @@ import Testing
       let names = ["server-1", "server-2"]
       let servers = try names.map { try Self.start($0, in: folder, names) }
       for server in servers { try await server.awaitAnswer(on: reactor) }
-      let clients = KeyClients(seed: 2, keys: 10, servers.map(\.address))
+      let clients = KeyClients(keys: 10, servers.map(\.address))
       clients.begin(20, on: reactor)
       for _ in 0..<3 {
         await clients.await(writes: 20, on: reactor)
@@ -111,7 +111,7 @@ import Testing
       let names = ["server-1", "server-2"]
       var servers = try names.map { try Self.start($0, in: folder, names) }
       for server in servers { try await server.awaitAnswer(on: reactor) }
-      let clients = KeyClients(seed: 3, keys: 10, servers.map(\.address))
+      let clients = KeyClients(keys: 10, servers.map(\.address))
       clients.begin(20, on: reactor)
       for round in 0..<4 {
         await clients.await(writes: 25, on: reactor)

@@ -1,9 +1,13 @@
 import Basics
+import Foundation
 import HTTP
 import HTTPSyntax
 import Reactor
 import TestSupport
 import Testing
+
+/// The seed that somebody wants to see again: `MILLRACE_SEED=17 swift test --filter KeyValueServerTests`.
+private let chosenSeed = ProcessInfo.processInfo.environment["MILLRACE_SEED"].flatMap { Int($0) }
 
 /// Clients that read and write a few keys, with and without conditions, and write down what they are told.
 final class KeyClients {
@@ -22,8 +26,8 @@ final class KeyClients {
   private var numbers = 0
 
   /// Clients that ask the first of `servers` until they are told to turn to another one.
-  init(seed: Int, keys: Int, _ servers: [SocketAddress]) {
-    (self.seed, addresses) = (seed, servers)
+  init(keys: Int, _ servers: [SocketAddress]) {
+    (seed, addresses) = (chosenSeed ?? Int.random(in: 0..<1_000_000), servers)
     histories = Array(repeating: KeyHistory(), count: keys)
   }
 
@@ -142,7 +146,7 @@ final class KeyClients {
 
   /// Every key is one that a single store could have had, and all that was acknowledged is there, each version once.
   func check(at server: Int, on reactor: isolated Reactor) async throws {
-    #expect(lies.isEmpty, "\(lies.prefix(3))")
+    #expect(lies.isEmpty, "\(lies.prefix(3)); see it again: MILLRACE_SEED=\(seed)")
     let client = HTTPClient(bodyBytesMax: 64 << 20)
     for (key, history) in histories.enumerated() {
       var versions: [Int64] = []
@@ -162,7 +166,9 @@ final class KeyClients {
         }
         cursor = text.firstMatch(of: /"next_cursor":"([0-9]+)"/).map { String($0.1) }
       } while cursor != nil
-      #expect(history.resolved(by: values).isLinearizable, "key-\(key), \(history.count) calls")
+      #expect(
+        history.resolved(by: values).isLinearizable,
+        "key-\(key), \(history.count) calls; see it again: MILLRACE_SEED=\(seed)")
       #expect(versions == Array((1...Int64(max(versions.count, 1))).reversed().suffix(versions.count)), "key-\(key)")
       #expect(Set(history.acknowledged).count == history.acknowledged.count, "key-\(key): a version twice")
       #expect(Set(history.acknowledged).isSubset(of: versions), "key-\(key): an acknowledged version is missing")
