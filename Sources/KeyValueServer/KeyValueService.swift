@@ -125,7 +125,7 @@ final class KeyValueService {
   func take(_ partition: Int, for request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) {
     if store.holds(partition) { return }
     // What it has given up others are to have.
-    if isStopping { throw Problem(503, "This server stops.", retryAfterSeconds: 1) }
+    if isStopping { throw unavailable("This server stops.", "this server stops", request) }
     do throws(StoreError) {
       let began = MonotonicTime.current()
       try await handover.take(partition, on: reactor)
@@ -142,26 +142,29 @@ final class KeyValueService {
   /// What a client is told when the store has no answer; the log has the reason under the same request id.
   /// - Parameter mayBeDone: what failed may have changed something all the same.
   func problem(_ error: StoreError, _ request: HTTPRequest, mayBeDone: Bool = false) -> Problem {
-    if case .held(let name) = error {
-      return Problem(503, "This key's partition is at '\(name)'.", retryAfterSeconds: 1)
-    }
-    let fields: [Logger.Field] = [
-      ("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", "\(error)"),
-    ]
     switch error {
-    case .damaged, .foreign:
-      log.error("request failed", fields)
-      return Problem(500, "Something went wrong on our side.")
+    case .held(let name): return unavailable("This key's partition is at '\(name)'.", "\(error)", request)
     case .full:
-      log.warning("request failed", fields)
+      log.warning("request failed", KeyValueService.fields("\(error)", request))
       return Problem(507, "There is no room for what was sent; nothing was stored.", retryAfterSeconds: 10)
+    case .damaged, .foreign:
+      log.error("request failed", KeyValueService.fields("\(error)", request))
+      return Problem(500, "Something went wrong on our side.")
     case .failed where mayBeDone:
-      log.warning("request failed", fields)
-      return Problem(503, "The store has not answered: what was sent may be stored.", retryAfterSeconds: 1)
-    default:
-      log.warning("request failed", fields)
-      return Problem(503, "The store cannot answer at the moment. Try again.", retryAfterSeconds: 1)
+      return unavailable("The store has not answered: what was sent may be stored.", "\(error)", request)
+    case .busy, .unavailable, .failed:
+      return unavailable("The store cannot answer at the moment. Try again.", "\(error)", request)
     }
+  }
+
+  /// The problem of what may well work a moment later; the log has `reason` under the same request id.
+  func unavailable(_ detail: String, _ reason: String, _ request: HTTPRequest) -> Problem {
+    log.warning("request failed", KeyValueService.fields(reason, request))
+    return Problem(503, detail, retryAfterSeconds: 1)
+  }
+
+  private static func fields(_ reason: String, _ request: HTTPRequest) -> [Logger.Field] {
+    [("request_id", String(decoding: request.id, as: UTF8.self)), ("reason", reason)]
   }
 
   // MARK: Waiting

@@ -25,17 +25,17 @@ extension KeyValueService {
 
   /// What another server answers itself.
   private func passedOn(
-    _ target: String, to peer: KeyValuePeer, on reactor: isolated Reactor
+    _ target: String, to peer: KeyValuePeer, for request: HTTPRequest, on reactor: isolated Reactor
   ) async throws(Problem) -> HTTPResponse {
     guard let answer = await peers.ask(peer, .get, target, on: reactor), answer.status == 200 else {
-      throw Problem(503, "'\(peer.name)' does not answer.", retryAfterSeconds: 1)
+      throw unavailable("'\(peer.name)' does not answer.", "'\(peer.name)' does not answer", request)
     }
     return .json(200, answer.body)
   }
 
   /// `GET /cache/stats`
   func cacheStatistics(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    if let peer = try wanted(request) { return try await passedOn("/cache/stats", to: peer, on: reactor) }
+    if let peer = try wanted(request) { return try await passedOn("/cache/stats", to: peer, for: request, on: reactor) }
     let statistics = store.cacheStatistics
     var json = JSONWriter()
     json.object { json in
@@ -54,7 +54,7 @@ extension KeyValueService {
 
   /// `GET /db/stats`: of the partitions that this server has, or can have because nobody else does.
   func storeStatistics(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
-    if let peer = try wanted(request) { return try await passedOn("/db/stats", to: peer, on: reactor) }
+    if let peer = try wanted(request) { return try await passedOn("/db/stats", to: peer, for: request, on: reactor) }
     var sum = PartitionFigures()
     var counted: [Int] = []
     do throws(StoreError) {
@@ -120,7 +120,9 @@ extension KeyValueService {
   /// `GET /insights`: what all servers have measured of themselves, and who of them stands out.
   func insights(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
     if try request.query("server") != nil {
-      if let peer = try wanted(request) { return try await passedOn(ownInsights(of: peer), to: peer, on: reactor) }
+      if let peer = try wanted(request) {
+        return try await passedOn(ownInsights(of: peer), to: peer, for: request, on: reactor)
+      }
       var json = JSONWriter()
       json.object { json in load.figures.write(&json) }
       return .json(200, json.bytes)

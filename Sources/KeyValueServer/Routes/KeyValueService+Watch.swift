@@ -52,7 +52,7 @@ extension KeyValueService {
     for partition in partitions { try await take(partition, for: request, on: reactor) }
     let pause = Pause()
     guard admitWatcher(pause) else {
-      throw Problem(503, "Too many clients watch already.", retryAfterSeconds: 1)
+      throw unavailable("Too many clients watch already.", "too many clients watch", request)
     }
     let events = KeyEvents(self, range, partitions, position, pause, request)
     var response = HTTPResponse(200, "text/event-stream", streaming: events)

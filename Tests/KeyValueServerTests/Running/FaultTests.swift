@@ -94,6 +94,9 @@ import Testing
             until: reactor.now + .seconds(20 as UInt64), on: reactor)
           #expect(answer.status == 503 && String(decoding: answer.body, as: UTF8.self).contains("'server-1'"))
           #expect(answer.field("retry-after") == "1")
+          // The log is written behind the answer.
+          let id = try #require(answer.field("x-request-id"))
+          while !servers[1].output.contains(id) { await reactor.sleep(for: .milliseconds(5)) }
         }
         client.closeIdle(on: reactor)
         servers[0].signal(SIGCONT)
