@@ -89,7 +89,9 @@ import Testing
       await slow.drain(on: reactor)
       let stop = Task.immediate(executorPreference: reactor.queue) { await first.stop(on: reactor) }
       // Nobody takes what it has, until it is given up.
-      while !first.service.store.open.isEmpty { await reactor.sleep(for: .milliseconds(5)) }
+      while await first.service.store.holders(on: reactor).contains(where: { $0 != nil }) {
+        await reactor.sleep(for: .milliseconds(5))
+      }
       #expect(try await second.send(.get, "/get/1", on: reactor).status == 200)
       slow.write(Array("ue\":2}".utf8), on: reactor)
       slow.flush(on: reactor)

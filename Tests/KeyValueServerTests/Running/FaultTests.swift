@@ -197,11 +197,12 @@ import Testing
       #expect(
         try await Self.send(.put, "/put/a", #"{"value":0}"#, to: prepared, client, on: reactor).status == 200)
       prepared.end()
+      // The tracer is the grandchild: who ends the server does not only end its tracer.
       // Some of these calls fail from some time on, whatever the kernel would have done.
       let server = try KeyValueProgram(
         in: folder.path,
         before: [
-          "strace", "-f", "-qq", "-o", "\(folder.path)/trace", "-e", "trace=\(calls)", "-e",
+          "strace", "-D", "-f", "-qq", "-o", "\(folder.path)/trace", "-e", "trace=\(calls)", "-e",
           "inject=\(calls):error=EIO:when=\(times)",
         ])
       try await server.awaitAnswer(on: reactor)
