@@ -37,12 +37,13 @@ final class Handover {
     let deadline = reactor.now + Limits.peerPatience
     while true {
       do throws(StoreError) { return try await store.open(partition, on: reactor) } catch {
-        guard case .held(let name) = error, let peer = peers.named(name), reactor.now < deadline,
-          let answer = await peers.ask(peer, .post, "/partitions/\(partition)/leave", on: reactor),
-          answer.status == 200 || answer.status == 409
-        else { throw error }
-        // It has it no more, or is still asked for it by others.
-        if answer.status == 409 { await reactor.sleep(for: Limits.peerPause) }
+        guard case .held(let name) = error, let peer = peers.named(name), reactor.now < deadline else { throw error }
+        switch await peers.ask(peer, .post, "/partitions/\(partition)/leave", on: reactor)?.status {
+        case 200: continue
+        // It is still asked for it by others, or stops: then it takes no connections any more, and is about to leave.
+        case 409, nil: await reactor.sleep(for: Limits.peerPause)
+        default: throw error
+        }
       }
     }
   }
