@@ -27,6 +27,7 @@ public struct DataKey: Hashable, Sendable {
   /// The bytes likewise.
   public func hash(into hasher: inout Hasher) {
     hasher.combine(space)
-    for byte in text.utf8 { hasher.combine(byte) }
+    var text = text
+    text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
   }
 }
