@@ -83,9 +83,13 @@ struct DataUser {
     return (store, pool)
   }
 
-  /// Lets nobody into the database any more, and those out who are in.
+  /// Lets nobody into the database any more.
   func closeDatabase(on reactor: isolated Reactor) async throws {
     try await run("update pg_database set datallowconn = false where datname = current_database()", on: reactor)
+  }
+
+  /// Sends those out who are in, as far as they can be seen: who is just coming in cannot.
+  func clearDatabase(on reactor: isolated Reactor) async throws {
     let others = "datname = current_database() and pid <> pg_backend_pid()"
     try await run("select pg_terminate_backend(pid) from pg_stat_activity where \(others)", on: reactor)
   }
