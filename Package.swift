@@ -77,7 +77,7 @@ let package = Package(
       "Balancer",
       [
         "CLinux", "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Exchange", "Balancing", "Backends", "Tokens",
-        "Roles",
+        "VersionedStore", "Roles",
       ]),
     room(
       "API",
@@ -136,7 +136,7 @@ let package = Package(
       "BalancerTests",
       [
         "Basics", "Telemetry", "Reactor", "HTTPSyntax", "HTTP", "Exchange", "Balancing", "Backends", "Balancer",
-        "Tokens", "TestSupport",
+        "Tokens", "TestSupport", "VersionedStore",
       ]),
     tests("HTTPSyntaxTests", ["Basics", "HTTPSyntax", "TestSupport"]),
     tests("HTTPTests", ["Basics", "Reactor", "Telemetry", "HTTPSyntax", "HTTP", "Roles", "TestSupport"]),

@@ -1,6 +1,14 @@
 import Balancing
 public import Reactor
 
+/// What a server is there for.
+public enum BackendPurpose: String, Sendable {
+  /// Any request: one such server is as good as another.
+  case requests
+  /// Requests for keys: each server has its own.
+  case keys
+}
+
 /// A server that requests may be sent to.
 public struct BackendAddress: Sendable {
   /// What it is called in logs, metrics and on the hash ring.
@@ -14,6 +22,8 @@ public struct BackendAddress: Sendable {
   public var vouchesForResets = false
   /// The name that has led to it, nil if it was configured or has joined by itself.
   public internal(set) var origin: String?
+  /// What it is there for.
+  public var purpose = BackendPurpose.requests
 
   /// A backend.
   public init(name: String, address: SocketAddress, weight: Int = 1) {

@@ -18,6 +18,9 @@ public struct BalancerConfiguration: Sendable {
   public var backends: [BackendAddress]
   /// Names that lead to further ones.
   public var names: [BackendName] = []
+  /// How many partitions the keys are in, 1 to 64, if there are servers of keys among `backends`; that is up to the
+  /// store.
+  public var partitions = 8
   /// How one is chosen; can be changed while running.
   public var strategy = Strategy.roundRobin
   /// Requests that an address may send in a window; 0 for no limit.

@@ -21,6 +21,8 @@ public enum BalancerLimits {
   /// Bytes that one session reads in one turn before others get theirs: chunks of one byte take a thousand times the
   /// work of large ones.
   static let bytesPerTurn = 128 << 10
+  /// Servers of keys.
+  public static let keyServersMax = 64
   /// Requests of one reactor that may wait for a backend.
   static let waitingMax = 1024
   /// How often those that wait look for a backend again, unless one has told of room before.

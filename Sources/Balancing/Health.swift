@@ -92,7 +92,7 @@ public struct Health: Equatable, Sendable {
   }
 
   /// Whether it may be tried when nothing is eligible: ordered ready and seen alive at least once.
-  var isLastResort: Bool { order == .ready && wasEverUp }
+  public var isLastResort: Bool { order == .ready && wasEverUp }
 
   /// The part of its share that it takes, in 1/16ths, 1 to 16.
   func sixteenths(at nowMs: UInt64, policy: HealthPolicy) -> Int {

@@ -51,6 +51,18 @@ public struct Digest256: Hashable, Sendable {
   /// The first eight bytes read as a big-endian number: a place on a hash ring, the same on every machine.
   public var ringPosition: UInt64 { UInt64(bigEndian: words.0) }
 
+  /// What is left of the whole digest, a big-endian number of 256 bits, divided by `divisor`, which is 1 to 2^31.
+  public func remainder(dividingBy divisor: Int) -> Int {
+    precondition(1...(1 << 31) ~= divisor, "a divisor is 1 to 2^31")
+    return withUnsafeBytes(of: words) { bytes in
+      var rest = 0
+      for offset in stride(from: 0, to: 32, by: 4) {
+        rest = (rest << 32 | Int(UInt32(bigEndian: bytes.load(fromByteOffset: offset, as: UInt32.self)))) % divisor
+      }
+      return rest
+    }
+  }
+
   /// Whether all bytes are the same.
   public static func == (left: Digest256, right: Digest256) -> Bool { left.words == right.words }
 

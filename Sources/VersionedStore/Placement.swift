@@ -29,17 +29,24 @@ public struct Placement: Sendable {
 
   /// The partition of `key`, of `partitions`: the digest of what decides, a number of 32 bytes, modulo their count.
   public static func partition(of key: StoreKey, of partitions: Int) -> Int {
-    partition(placed: Array(key.placed), of: partitions)
+    key.bytes.withUnsafeBytes { partition(ofKey: $0, of: partitions) }
+  }
+
+  /// The partition of the key with these bytes, for whoever sends requests on and has nothing but them.
+  public static func partition(ofKey bytes: UnsafeRawBufferPointer, of partitions: Int) -> Int {
+    partition(placed: StoreKey.tag(in: bytes).map { UnsafeRawBufferPointer(rebasing: bytes[$0]) } ?? bytes, partitions)
   }
 
   /// The one partition that all keys with this beginning are in, nil if they may be in several.
   public static func partition(ofPrefix prefix: [UInt8], of partitions: Int) -> Int? {
     if partitions == 1 { return 0 }
-    return StoreKey.tag(in: prefix).map { partition(placed: Array($0), of: partitions) }
+    return prefix.withUnsafeBytes { bytes in
+      StoreKey.tag(in: bytes).map { partition(placed: UnsafeRawBufferPointer(rebasing: bytes[$0]), partitions) }
+    }
   }
 
-  private static func partition(placed: [UInt8], of partitions: Int) -> Int {
-    SHA256.digest(of: placed).bytes.reduce(0) { ($0 << 8 | Int($1)) % partitions }
+  private static func partition(placed: UnsafeRawBufferPointer, _ partitions: Int) -> Int {
+    SHA256.digest(of: placed).remainder(dividingBy: partitions)
   }
 
   /// The server at which each partition stands while those are alive that `isAlive` says; nil for all if nobody is.

@@ -115,6 +115,9 @@ final class BalancerFixture {
     return answer
   }
 
+  /// How many requests for `path` the backend with this number of those of the test's own has had.
+  func requests(at number: Int, for path: String) -> Int { raw[number].count(of: path) }
+
   /// What `GET /lb/stats` says.
   func stats(on reactor: isolated Reactor) async -> String {
     await ask(request("GET /lb/stats"), on: reactor)

@@ -17,6 +17,8 @@ public final class BackendEntry: Sendable {
   public let lifetime = IdleLifetime()
   /// Whether a reset proves that nobody read the request: of our own instances, and where an operator says so.
   public let vouchesForResets: Bool
+  /// What it is there for.
+  public let purpose: BackendPurpose
   /// As it was configured or joined.
   let given: BackendAddress
   /// When it was last checked, milliseconds of the monotonic clock, 0 for never.
@@ -26,6 +28,7 @@ public final class BackendEntry: Sendable {
     backend = Backend(name: given.name, slot: slot, weight: given.weight, inFlightMax: plan.inFlightMax)
     address = given.address
     vouchesForResets = given.vouchesForResets
+    purpose = given.purpose
     self.given = given
     line = Array("X-LB-Backend: \(given.name)\r\n".utf8)
     latency = metrics.histogram(
@@ -35,6 +38,7 @@ public final class BackendEntry: Sendable {
 
   /// Whether this is the backend that `other` names, at the same address and trusted in the same way.
   func isFor(_ other: BackendAddress) -> Bool {
-    given.name == other.name && given.address == other.address && given.vouchesForResets == other.vouchesForResets
+    given.name == other.name && given.address == other.address && given.purpose == other.purpose
+      && given.vouchesForResets == other.vouchesForResets
   }
 }

@@ -7,18 +7,19 @@ import Telemetry
 public final class BackendSet: Sendable {
   /// Grows with each set.
   public let version: Int
-  /// The backends, in the order of `pool`.
+  /// The backends: those for any request first, in the order of `pool`, and behind them the servers of keys.
   public let entries: [BackendEntry]
   /// The names that lead to some of them.
   let names: [String]
-  /// How one is chosen.
+  /// How one is chosen for any request.
   public let pool: BackendPool
 
   private init(version: Int, entries: [BackendEntry], names: [String]) {
     self.version = version
-    self.entries = entries
+    let anyRequest = entries.filter { $0.purpose == .requests }
+    self.entries = anyRequest + entries.filter { $0.purpose == .keys }
     self.names = names
-    pool = BackendPool(entries.map(\.backend)) { name in
+    pool = BackendPool(anyRequest.map(\.backend)) { name in
       SHA256.digest(of: name).bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
     }
   }
@@ -42,6 +43,9 @@ public final class BackendSet: Sendable {
   static func first(_ plan: BackendPlan, _ metrics: Metrics) -> BackendSet {
     BackendSet(version: 0, entries: [], names: plan.names.map(\.name)).replaced(by: plan.backends, plan, metrics)
   }
+
+  /// The servers of keys.
+  public var keyServers: ArraySlice<BackendEntry> { entries[pool.backends.count...] }
 
   /// The backends as they were given, with the weights of now.
   public var given: [BackendAddress] {

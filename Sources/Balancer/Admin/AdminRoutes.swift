@@ -82,6 +82,7 @@ enum AdminRoutes {
       json.field("name", backend.name)
       json.field("address", entry.address.description)
       json.field("state", backend.state(at: nowMs).rawValue)
+      json.field("purpose", entry.purpose.rawValue)
       json.field("weight", backend.weight)
       json.field("in_flight", backend.inFlight)
       json.field("requests", backend.requests)

@@ -49,6 +49,9 @@ enum BackendRoutes {
   private static func leave(_ shared: BalancerShared, _ name: String) throws(Problem) -> HTTPResponse {
     var backends = shared.register.backends.given
     guard let index = backends.firstIndex(where: { $0.name == name }) else { throw unknown(shared) }
+    if backends[index].purpose == .keys {
+      throw Problem(409, "The other servers of keys count on this one as long as it lives: order it to drain.")
+    }
     if let origin = backends[index].origin {
       throw Problem(409, "The name '\(origin)' leads to this backend, and would again: order it to drain.")
     }

@@ -130,6 +130,11 @@ extension HTTP1Session {
     if uncounted(proxy.shared, { $0.strategy == .consistentHash }) {
       head.ringPosition = HTTP1Session.hash(proxy.received.range(parsed.path))
     }
+    head.destination = proxy.keyRoute?.destination(of: parsed, in: proxy.received) ?? .anyBackend
+    // What puts a key makes a version of it each time, unless it bears a name of its own.
+    if head.destination != .anyBackend {
+      facts.isIdempotent = parsed.method.isSafe || parsed.value(of: .idempotencyKey) != nil
+    }
     facts.isUnlimited = LocalRequest.isProbe(parsed, in: proxy.received)
     HeadRewriting.writeRequest(parsed, from: proxy.received.base, for: self, to: proxy.sending)
     switch body.take(proxy.received, from: headBytes, to: proxy.sending) {

@@ -115,10 +115,16 @@ extension HTTP1Session {
     if progress.queuedAt.nanoseconds == 0 {
       if !exchange.wasAttempted { uncounted(proxy.shared.retries) { $0.requestStarted() } }
       // Whoever waits already comes first; if there is room by now, the line is served before the loop sleeps.
-      if proxy.waiting.count > 0 {
+      if proxy.line(of: self).count > 0 {
         proxy.serveLine(on: reactor)
         return noBackend(on: reactor)
       }
+    }
+    if head.destination != .anyBackend {
+      guard let entry = proxy.keyServers.choose(head.destination, excluded: tried, at: reactor.now) else {
+        return noBackend(on: reactor)
+      }
+      return ask(entry, proxy, on: reactor)
     }
     let strategy = uncounted(proxy.shared) { $0.strategy }
     let choice = BackendPool.Request(
@@ -172,7 +178,7 @@ extension HTTP1Session {
 
   private func noBackend(on reactor: isolated Reactor) -> Step {
     let queuedFor = progress.queuedAt.nanoseconds == 0 ? nil : reactor.now.since(progress.queuedAt)
-    return exchange.noBackendChosen(queuedFor: queuedFor, hasQueueRoom: proxy.waiting.hasRoom, proxy.times)
+    return exchange.noBackendChosen(queuedFor: queuedFor, hasQueueRoom: proxy.line(of: self).hasRoom, proxy.times)
   }
 
   private func enqueue(on reactor: isolated Reactor) {
@@ -203,7 +209,7 @@ extension HTTP1Session {
       request?.rewind()
       if step.contains(.choose) { proxy.shared.metrics.retries.increment() }
     }
-    if step.contains(.dequeue) { proxy.waiting.left() }
+    if step.contains(.dequeue) { proxy.line(of: self).left() }
     guard !step.isDisjoint(with: [.keepLink, .closeLink]), let link else { return }
     self.link = nil
     if step.contains(.keepLink), uncounted(proxy.upstreams, { $0.keep(link, on: reactor) }) { return }

@@ -116,7 +116,7 @@ final class HTTP1Session: EventHandler {
   /// A backend may have room for it now.
   func turnCame(on reactor: isolated Reactor) {
     guard exchange.phase == .waiting else { return }
-    proxy.waiting.left()
+    proxy.line(of: self).left()
     tried = 0
     run(exchange.turnCame(), on: reactor)
     drive(on: reactor)
@@ -335,6 +335,8 @@ final class HTTP1Session: EventHandler {
 struct RequestNotes {
   /// Where it belongs on the ring.
   var ringPosition: UInt64 = 0
+  /// Who is to answer it.
+  var destination = Destination.anyBackend
   var method = HTTPMethod.get
   var minorVersion: UInt8 = 1
   /// Whether the client waits for `100 Continue`.

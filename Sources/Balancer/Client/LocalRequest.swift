@@ -36,7 +36,7 @@ final class LocalRequest {
     }
     let path = scratch.range(head.path)
     if path.count < 2 { return head.method != .options || path.first != UInt8(ascii: "*") }
-    if begins(path, "/lb/") || equals(path, "/metrics") || equals(path, "/livez") { return true }
+    if path.begins(with: "/lb/") || path.equals("/metrics") || path.equals("/livez") { return true }
     return isProbe(head, in: scratch) && !proxy.backends.unchecked.isEmpty
   }
 
@@ -44,17 +44,7 @@ final class LocalRequest {
   static func isProbe(_ head: RequestHead, in scratch: ByteScratch) -> Bool {
     guard head.method == .get || head.method == .head else { return false }
     let path = scratch.range(head.path)
-    return equals(path, "/livez") || equals(path, "/readyz")
-  }
-
-  private static func begins(_ path: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
-    guard path.count >= text.utf8CodeUnitCount else { return false }
-    for index in 0..<text.utf8CodeUnitCount where path[index] != text.utf8Start[index] { return false }
-    return true
-  }
-
-  private static func equals(_ path: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
-    path.count == text.utf8CodeUnitCount && begins(path, text)
+    return path.equals("/livez") || path.equals("/readyz")
   }
 }
 

@@ -30,11 +30,18 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   /// What was wrong with the head that was refused last.
   var headError = HeadError.invalidStartLine
   let upstreams = UpstreamPool()
-  let waiting = WaitingLine()
+  /// Requests that wait for a backend,
+  private let waiting = WaitingLine()
+  /// and those for keys: that no server of keys is there keeps nobody else waiting.
+  private let waitingForKeys = WaitingLine()
   /// What sessions hold that somebody does not take.
   let held: HeldBytes
   /// The backends as this reactor knows them.
   private(set) var backends: BackendSet
+  /// Those of them that keys are at.
+  private(set) var keyServers: KeyServers
+  /// Tells which requests are for keys; nil if there are no servers of keys.
+  let keyRoute: KeyRoute?
   var random = SeededRandom.fromSystem()
   private(set) var isDraining = false
 
@@ -65,6 +72,9 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
       limit: shared.configuration.memoryBytes / 4 / shared.configuration.reactors, metrics: shared.metrics.buffers)
     exposesBackend = shared.configuration.exposesBackend
     backends = shared.register.backends
+    let partitions = shared.configuration.partitions
+    keyServers = KeyServers(backends, partitions: partitions)
+    keyRoute = backends.keyServers.isEmpty ? nil : KeyRoute(partitions: partitions)
   }
 
   /// Starts to take connections from `listening`, a listening socket.
@@ -183,15 +193,28 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
 
   // MARK: Backends
 
+  /// Where `session` waits if it has to.
+  func line(of session: HTTP1Session) -> WaitingLine {
+    session.head.destination == .anyBackend ? waiting : waitingForKeys
+  }
+
+  /// Whether somebody waits for a backend.
+  private var isAwaited: Bool { waiting.count + waitingForKeys.count > 0 }
+
+  private func serveLines(on reactor: isolated Reactor) {
+    waiting.serve(on: reactor)
+    waitingForKeys.serve(on: reactor)
+  }
+
   /// Lets `session` wait for a backend.
   func wait(_ session: HTTP1Session, on reactor: isolated Reactor) {
-    waiting.append(session)
+    line(of: session).append(session)
     if !lineTimer.isArmed { reactor.arm(lineTimer, after: BalancerLimits.waitingRetry) }
   }
 
   /// There may be room: whoever waits is served before the loop sleeps.
   func serveLine(on reactor: isolated Reactor) {
-    guard waiting.count > 0, !servesLine else { return }
+    guard isAwaited, !servesLine else { return }
     servesLine = true
     reactor.flushBeforeSleep(self)
   }
@@ -210,14 +233,14 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
     }
     if servesLine {
       servesLine = false
-      waiting.serve(on: reactor)
+      serveLines(on: reactor)
     }
   }
 
   override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) {
     if timer === lineTimer {
-      waiting.serve(on: reactor)
-      if waiting.count > 0 { reactor.arm(lineTimer, after: BalancerLimits.waitingRetry) }
+      serveLines(on: reactor)
+      if isAwaited { reactor.arm(lineTimer, after: BalancerLimits.waitingRetry) }
     } else {
       upstreams.sweep(on: reactor)
       freed += upstreams.takeClosed()
@@ -236,8 +259,9 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
       switch order {
       case .backends(let set):
         backends = set
+        keyServers = KeyServers(set, partitions: shared.configuration.partitions)
         upstreams.retain(set, on: reactor)
-        waiting.serve(on: reactor)
+        serveLines(on: reactor)
       case .drain(let span): return await drain(until: reactor.now + span, on: reactor)
       }
     }

@@ -127,7 +127,7 @@ public struct ChunkedDecoder: Sendable {
 
 /// The value of a hexadecimal digit in either case. Its own copy, so that the parsers compile alone under the fuzzer.
 @inline(__always)
-func hexadecimalValue(_ digit: UInt8) -> UInt8? {
+public func hexadecimalValue(_ digit: UInt8) -> UInt8? {
   switch digit {
   case 0x30...0x39: digit - 0x30
   case 0x61...0x66: digit - 0x57

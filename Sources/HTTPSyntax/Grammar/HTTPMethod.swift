@@ -29,6 +29,14 @@ public enum HTTPMethod: UInt8, Sendable, CaseIterable {
     }
   }
 
+  /// Whether it only asks (RFC 9110 §9.2.1).
+  public var isSafe: Bool {
+    switch self {
+    case .get, .head, .options, .trace: true
+    case .put, .delete, .post, .patch, .connect, .other: false
+    }
+  }
+
   /// The method that `bytes[start..<end]` spells.
   static func recognise(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> HTTPMethod {
     let candidate: HTTPMethod

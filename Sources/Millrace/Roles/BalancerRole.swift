@@ -22,11 +22,14 @@ enum BalancerRole {
   static func plan(_ configuration: Configuration, _ log: Logger? = nil) throws(CommandError) -> BalancerConfiguration {
     let listen = try HostName.listening(configuration.text(.host) ?? "", port: UInt16(configuration.integer(.port)))
     let (backends, names) = try configuration.backends(.backends)
-    guard !backends.isEmpty || !names.isEmpty else {
+    let keyServers = try configuration.keyServers()
+    guard !backends.isEmpty || !names.isEmpty || !keyServers.isEmpty else {
       throw .configuration("no server to send requests to: --backend HOST:PORT")
     }
-    var balancer = BalancerConfiguration(listen: listen, backends: backends)
+    var balancer = BalancerConfiguration(
+      listen: listen, backends: try Configuration.together(backends, names, keyServers))
     balancer.names = names
+    balancer.partitions = configuration.partitions ?? KeyValueRole.partitionsUsual
     balancer.reactors = configuration.text(.reactors).flatMap { Int($0) } ?? min(max(processors, 1), 64)
     balancer.strategy = Strategy(name: configuration.choice(.strategy)) ?? .roundRobin
     balancer.rateLimitRequests = configuration.integer(.rateLimit)

@@ -1,4 +1,5 @@
 import Backends
+import Balancer
 import Balancing
 import Reactor
 
@@ -19,6 +20,38 @@ extension Configuration {
       throw .configuration("two servers are called '\(twice)'")
     }
     return (servers, names)
+  }
+
+  /// The servers of a store of keys.
+  /// - Throws: `CommandError` if one of them is none, or stands for several.
+  func keyServers() throws(CommandError) -> [BackendAddress] {
+    let (servers, names) = try backends(.kvServers)
+    if let name = names.first {
+      throw .configuration("KV_SERVERS: '\(name.name)' is a name for several servers; each of the store's has its own")
+    }
+    guard servers.count <= BalancerLimits.keyServersMax else {
+      throw .configuration("KV_SERVERS: \(servers.count) servers are more than \(BalancerLimits.keyServersMax)")
+    }
+    return servers.map { server in
+      var server = server
+      server.purpose = .keys
+      return server
+    }
+  }
+
+  /// How many partitions a store of keys was told to have, nil if nobody has said.
+  var partitions: Int? { text(.kvPartitions).flatMap { Int($0) } }
+
+  /// Servers for any request and such of keys as one list.
+  /// - Throws: `CommandError` if two of them are called alike, or may come to be.
+  static func together(
+    _ backends: [BackendAddress], _ names: [BackendName], _ keyServers: [BackendAddress]
+  ) throws(CommandError) -> [BackendAddress] {
+    if let twice = keyServers.map(\.name).first(where: { name in backends.contains { $0.name == name } }) {
+      throw .configuration("two servers are called '\(twice)': one of BACKENDS and one of KV_SERVERS")
+    }
+    try check(names, beside: keyServers)
+    return backends + keyServers
   }
 
   /// Servers behind a name are called after it, with a number: nobody else may come to be called so.

@@ -23,7 +23,7 @@ enum KeyValueRole {
   /// - Throws: `CommandError`: 75 if PostgreSQL cannot be reached or lacks the tables, 78 for other partitions.
   private static func place(_ configuration: Configuration, _ log: Logger) throws(CommandError) -> KeyValueStorePlace {
     guard isInPostgres(configuration) else { return .folder(try makeFolder(configuration)) }
-    let wished = configuration.text(.kvPartitions).flatMap { Int($0) }
+    let wished = configuration.partitions
     let postgres = configuration.postgres
     let found = try OneTask.run { (pool, reactor) async throws(StoreError) -> Int in
       try await StoreSchema.partitions(
@@ -58,11 +58,7 @@ enum KeyValueRole {
       let (host, port) = (configuration.text(.host) ?? "", UInt16(configuration.integer(.port)))
       server.endpoints = [try HostName.listening(host, port: port)]
     }
-    let (peers, names) = try configuration.backends(.kvServers)
-    if let name = names.first {
-      throw .configuration("KV_SERVERS: '\(name.name)' is a name for several servers; each of the store's has its own")
-    }
-    server.peers = peers.map { KeyValuePeer(name: $0.name, address: $0.address) }
+    server.peers = try configuration.keyServers().map { KeyValuePeer(name: $0.name, address: $0.address) }
     server.maxVersions = configuration.integer(.kvMaxVersions)
     server.cacheEntries = configuration.integer(.kvCacheEntries)
     server.memoryBytes = configuration.integer(.memoryMiB) << 20
@@ -72,7 +68,7 @@ enum KeyValueRole {
   /// The folder of the store, which is made unless it is there.
   /// - Throws: `CommandError`: 78 if it was made with other partitions, 1 if it cannot be made or read.
   static func makeFolder(_ configuration: Configuration) throws(CommandError) -> StoreFolder {
-    let wished = configuration.text(.kvPartitions).flatMap { Int($0) }
+    let wished = configuration.partitions
     do throws(StoreError) {
       return try StoreFolder(
         configuration.text(.kvData) ?? "", partitions: wished ?? KeyValueRole.partitionsUsual, isWish: wished != nil)

@@ -263,9 +263,9 @@ extension Setting {
     "name", "KV_NAME", .text(.name), nil, [.kv],
     "this server's name in answers, on the ring and beside the partitions that it has; the machine's unless set")
   static let kvServers = Setting(
-    "kv-server", "KV_SERVERS", .list, nil, [.kv],
-    "a server of the same store, NAME=HOST:PORT or NAME=unix:/path; may be given several times, this one may be among "
-      + "them")
+    "kv-server", "KV_SERVERS", .list, nil, [.balance, .kv],
+    "a server of the store of keys, NAME=HOST:PORT or NAME=unix:/path; may be given several times. A server is told "
+      + "of the others, a balancer of all that it sends requests for keys to")
   static let kvData = Setting(
     "kv-data", "KV_DATA", .text(.any), ".millrace/kv", [.kv, .kvClean],
     "the folder of the store, the same for all its servers")
@@ -273,8 +273,9 @@ extension Setting {
     "kv-engine", "KV_ENGINE", .choice(["sqlite", "postgres"]), "sqlite", [.kv],
     "where a store is: files in KV_DATA, or the PostgreSQL of DB_HOST, for servers on several machines")
   static let kvPartitions = Setting(
-    "partitions", "KV_PARTITIONS", .integer(VersionedStore.Limits.partitions), nil, [.kv],
-    "how many partitions a store is made with, 8 unless set; one that is there keeps what it has")
+    "partitions", "KV_PARTITIONS", .integer(VersionedStore.Limits.partitions), nil, [.balance, .kv],
+    "how many partitions a store is made with, 8 unless set; one that is there keeps what it has, and a balancer has "
+      + "to be told the same")
   static let kvMaxVersions = Setting(
     "max-versions", "KV_MAX_VERSIONS", .integer(1...1_000_000), "100", [.kv, .kvClean],
     "versions of a key that are kept")

@@ -15,16 +15,14 @@ public struct StoreKey: Hashable, Comparable, Sendable {
     self.bytes = bytes
   }
 
-  /// What decides on the partition: what stands between the first `{` and the next `}`, unless there is nothing, else
-  /// the whole key. So keys with one tag stay together.
-  var placed: ArraySlice<UInt8> { StoreKey.tag(in: bytes) ?? bytes[...] }
-
-  /// The tag of the key that begins with `bytes`, nil if there is none or it is not known yet.
-  static func tag(in bytes: [UInt8]) -> ArraySlice<UInt8>? {
+  /// Where the tag of the key that begins with `bytes` stands, nil if there is none or it is not known yet. It decides
+  /// on the partition instead of the whole key, so that keys with one tag stay together: what stands between the first
+  /// `{` and the next `}`, unless there is nothing.
+  static func tag(in bytes: UnsafeRawBufferPointer) -> Range<Int>? {
     guard let open = bytes.firstIndex(of: UInt8(ascii: "{")),
       let close = bytes[open...].firstIndex(of: UInt8(ascii: "}")), close > open + 1
     else { return nil }
-    return bytes[open + 1..<close]
+    return open + 1..<close
   }
 
   /// By their bytes, as the files sort them.

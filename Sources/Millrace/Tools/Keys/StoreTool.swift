@@ -73,7 +73,7 @@ enum StoreTool {
     _ configuration: Configuration,
     _ body: @escaping @Sendable (PostgresKeeper, isolated Reactor) async throws(StoreError) -> R
   ) throws(CommandError) -> R {
-    let (postgres, wished) = (configuration.postgres, configuration.text(.kvPartitions).flatMap { Int($0) })
+    let (postgres, wished) = (configuration.postgres, configuration.partitions)
     let log = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "kv", level: .error)
     defer { log.flush() }
     let result = try OneTask.run { (pool, reactor) async throws(StoreError) -> R in
