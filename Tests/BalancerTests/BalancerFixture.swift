@@ -115,6 +115,9 @@ final class BalancerFixture {
     return answer
   }
 
+  /// The backend with this number of those of the test's own says nothing from now on.
+  func freeze(_ number: Int) { raw[number].isFrozen = true }
+
   /// How many requests for `path` the backend with this number of those of the test's own has had.
   func requests(at number: Int, for path: String) -> Int { raw[number].count(of: path) }
 

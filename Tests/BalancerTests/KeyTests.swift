@@ -106,4 +106,26 @@ import VersionedStore
       #expect(MonotonicTime.current().since(began) >= .milliseconds(900))
     }
   }
+
+  @Test("what a frozen server was asked is not waited for once its checks fail: others say who has the key")
+  func frozen() async throws {
+    let answers = try await withBalancer(Self.named("api"), .freezing, Self.named("three")) {
+      Self.makeKeyServers(&$0)
+      ($0.healthInterval, $0.healthTimeout) = (.milliseconds(50), .milliseconds(300))
+    } run: { fixture, reactor in
+      let key = Self.key(at: "b2")
+      fixture.freeze(1)
+      let lines = ["GET /get/\(key)", "PUT /put/\(key)"]
+      var clients: [RawConnection] = []
+      for line in lines {
+        clients.append(try await fixture.connect(on: reactor))
+        clients[clients.count - 1].send(request(line, body: line.hasPrefix("PUT") ? "{}" : ""), on: reactor)
+      }
+      var answers: [String] = []
+      for client in clients { answers.append(await client.read(on: reactor)) }
+      return answers
+    }
+    #expect(answers[0].hasSuffix("\r\n\r\nthree"), "\(answers)")
+    #expect(answers[1].hasPrefix("HTTP/1.1 502 "), "\(answers)")
+  }
 }

@@ -37,6 +37,17 @@ extension HTTP1Session {
     }
   }
 
+  /// Ends the link to a server of keys that fails its checks: nobody else has the key, and the server may stand still
+  /// for as long as it likes. What may be sent again then goes to whoever can say who has it.
+  func leaveFailing(on reactor: isolated Reactor) {
+    guard exchange.phase == .sending || exchange.phase == .responding, let backend = chosen?.backend,
+      head.destination != .anyBackend, backend.state(at: reactor.now.milliseconds) == .down
+    else { return }
+    proxy.sending.count = 0
+    run(exchange.upstreamEnded(.unknown, isReplayable: request?.isReplayable ?? false), on: reactor)
+    drive(on: reactor)
+  }
+
   /// New bytes stand in the reactor's memory.
   private func responseArrived(
     _ link: HTTP1Link, _ proxy: ProxyReactor, on reactor: isolated Reactor

@@ -211,7 +211,7 @@ final class HTTP1Session: EventHandler {
   // MARK: Reading
 
   /// Reads what the exchange wants for as long as there is something, but leaves others their turn.
-  private func drive(on reactor: isolated Reactor) {
+  func drive(on reactor: isolated Reactor) {
     proxy.bytesThisTurn = 0
     for _ in 0..<BalancerLimits.readsPerTurn {
       if proxy.bytesThisTurn >= BalancerLimits.bytesPerTurn { break }

@@ -245,6 +245,7 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
       upstreams.sweep(on: reactor)
       freed += upstreams.takeClosed()
       for session in sessions { session.releaseIfQuiet(on: reactor) }
+      if keyRoute != nil { for session in sessions { session.leaveFailing(on: reactor) } }
       dropSpareRequests()
       giveBackMemory()
       reactor.arm(sweepTimer, after: BalancerLimits.sweep)
