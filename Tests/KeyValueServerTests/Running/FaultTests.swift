@@ -132,6 +132,41 @@ import Testing
     }
   }
 
+  @Test("through a balancer, whichever of three servers are killed, stopped or restarted, each key stays one store's")
+  func balanced() async throws {
+    let folder = TemporaryFolder()
+    try await onReactor { reactor in
+      let names = ["server-1", "server-2", "server-3"]
+      var servers = try names.map { try Self.start($0, in: folder, names) }
+      for server in servers { try await server.awaitAnswer(on: reactor) }
+      let balancer = try KeyValueProgram.balancer(before: names, in: folder.path)
+      try await balancer.awaitAnswer(on: reactor)
+      let clients = KeyClients(keys: 10, [balancer.address])
+      clients.begin(20, on: reactor)
+      var random = SeededRandom(seed: UInt64(clients.seed))
+      for round in 0..<12 {
+        await clients.await(writes: 50, on: reactor)
+        let server = Int.random(in: 0..<3, using: &random)
+        switch round % 3 {
+        case 0: servers[server].end()
+        case 1: servers[server].end(SIGTERM)
+        default:
+          // What it has nobody else may have: two thirds of the keys go on.
+          servers[server].signal(SIGSTOP)
+          await clients.await(writes: 10, on: reactor)
+          servers[server].signal(SIGCONT)
+          continue
+        }
+        await clients.await(writes: 50, on: reactor)
+        servers[server] = try Self.start(names[server], in: folder, names)
+        try await servers[server].awaitAnswer(on: reactor)
+      }
+      await clients.end(on: reactor)
+      try await clients.check(at: 0, on: reactor)
+      for server in servers + [balancer] { server.end() }
+    }
+  }
+
   private static func start(
     _ name: String, in folder: TemporaryFolder, _ names: [String]
   ) throws -> KeyValueProgram {

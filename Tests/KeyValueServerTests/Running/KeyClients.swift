@@ -16,7 +16,8 @@ final class KeyClients {
   private var histories: [KeyHistory]
   private var tasks: [Task<Void, Never>] = []
   private var isOver = false
-  private let seed: Int
+  /// What all chance in a run comes from.
+  let seed: Int
   private var writes = 0
   private let wrote = Pause()
   private var resting: [Pause] = []
@@ -138,7 +139,8 @@ final class KeyClients {
       let current = number(/"current":\{"version":([0-9]+)/)
       histories[key].add(.refused(ifVersion: wanted ?? 0, current: current), from: begin, to: end)
     case 503 where !text.contains("may be stored"): break
-    case 503, nil:
+    // A balancer says so of a server whose answer it has not got.
+    case 502, 503, 504, nil:
       if !isRead { histories[key].add(.wrote(value, ifVersion: wanted, version: nil), from: begin, to: end) }
     default: lies.append("\(answer?.status ?? 0) \(text)")
     }

@@ -16,19 +16,33 @@ final class KeyValueProgram: @unchecked Sendable {
   private var isReaped = false
 
   /// Starts it; `before` is what runs it, and runs in its place when it ends with `exec`.
-  init(
+  convenience init(
     _ name: String = "server-1", in folder: String, peers: [String] = [], flags: [String] = [], before: [String] = []
   ) throws {
-    self.name = name
     let socket = KeyValueProgram.socket(name, in: folder)
-    address = SocketAddress("unix:\(socket)")!
+    let line = before + [executable, "kv", "--name", name, "--listen", "unix:\(socket)", "--kv-data", "\(folder)/kv"]
+    try self.init(
+      name, at: SocketAddress("unix:\(socket)")!, line + KeyValueProgram.flags(peers, in: folder) + flags, in: folder)
+  }
+
+  private init(_ name: String, at address: SocketAddress, _ line: [String], in folder: String) throws {
+    (self.name, self.address) = (name, address)
     log = "\(folder)/\(name).log"
     let output = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
     defer { close(output) }
-    var line = before + [executable, "kv", "--name", name, "--listen", "unix:\(socket)", "--kv-data", "\(folder)/kv"]
-    for peer in peers { line += ["--kv-server", "\(peer)=unix:\(KeyValueProgram.socket(peer, in: folder))"] }
     pid = try ChildProcess.start(
-      line[0], Array(line.dropFirst()) + flags, environment: ["MILLRACE_LOGS": "text"], output: output)
+      line[0], Array(line.dropFirst()), environment: ["MILLRACE_LOGS": "text"], output: output)
+  }
+
+  /// A real `millrace balance` before servers of these names, on a free loopback port.
+  static func balancer(before servers: [String], in folder: String, flags: [String] = []) throws -> KeyValueProgram {
+    let address = SocketAddress("127.0.0.1:\(FreePorts.first())")!
+    let line = [executable, "balance", "--port", "\(address.port)", "--rate-limit", "0", "--reactors", "2"]
+    return try KeyValueProgram("balancer", at: address, line + self.flags(servers, in: folder) + flags, in: folder)
+  }
+
+  private static func flags(_ servers: [String], in folder: String) -> [String] {
+    servers.flatMap { ["--kv-server", "\($0)=unix:\(socket($0, in: folder))"] }
   }
 
   static func socket(_ name: String, in folder: String) -> String { "\(folder)/\(name).sock" }

@@ -12,7 +12,7 @@ import Testing
   private final class Stage: @unchecked Sendable {
     // Safe because: a test uses it from one task at a time.
     let folder = TemporaryFolder()
-    let port = System.freePort()
+    let port = FreePorts.first()
     private var running: [String: pid_t] = [:]
 
     var log: String { folder.path + "/log" }

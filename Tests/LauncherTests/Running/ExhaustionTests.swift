@@ -14,7 +14,7 @@ private final class CrampedBalancer: @unchecked Sendable {
   private let log = String(cString: mkdtemp(strdup("/tmp/millrace-cramped-XXXXXX"))) + "/log"
 
   init(descriptors: Int) throws {
-    let port = System.freePort()
+    let port = FreePorts.first()
     address = SocketAddress("127.0.0.1:\(port)")!
     _ = FileManager.default.createFile(atPath: log, contents: nil)
     let output = open(log, O_WRONLY | O_APPEND | O_CLOEXEC)

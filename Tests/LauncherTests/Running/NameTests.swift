@@ -56,7 +56,7 @@ import Testing
   @Test func serversComeAndGoWithTheirNameAndNoRequestFails() async throws {
     let folder = TemporaryFolder()
     let (hosts, rules, log) = (folder.path + "/hosts", folder.path + "/rules", folder.path + "/log")
-    let port = System.freePort()
+    let port = FreePorts.first()
     @Sendable func lead(to addresses: String...) throws {
       let lines = addresses.map { "\($0) app.test\n" }.joined()
       // In its place, for it is this very file that the balancer sees.

@@ -118,7 +118,7 @@ import Testing
   }
 
   @Test func withoutAPostgresThatIsSaid() async throws {
-    let (code, output) = try await run(["tasks", "ls", "--db-host", "127.0.0.1", "--db-port", "\(System.freePort())"])
+    let (code, output) = try await run(["tasks", "ls", "--db-host", "127.0.0.1", "--db-port", "\(FreePorts.first())"])
     #expect(code == 75 && output.contains("PostgreSQL: "), "\(output)")
   }
 }

@@ -77,7 +77,7 @@ import Testing
     let pid = try ChildProcess.start(
       executable,
       [
-        "balance", "--backend", "127.0.0.1:1", "--port", "\(System.freePort())", "--admin-token", "hunter2",
+        "balance", "--backend", "127.0.0.1:1", "--port", "\(FreePorts.first())", "--admin-token", "hunter2",
         "--expose-backend",
       ], output: output)
     close(output)

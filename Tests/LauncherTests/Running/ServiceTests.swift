@@ -36,7 +36,7 @@ import Testing
       "/bin/sh",
       [
         "-c", "WATCHDOG_PID=$$ exec \"$0\" \"$@\"", executable, "balance", "--backend", "127.0.0.1:1", "--port",
-        "\(System.freePort())",
+        "\(FreePorts.first())",
       ], environment: ["NOTIFY_SOCKET": path, "WATCHDOG_USEC": "3000000"])
     #expect(await next(fd) == "READY=1")
     for _ in 0..<3 { #expect(await next(fd) == "WATCHDOG=1") }

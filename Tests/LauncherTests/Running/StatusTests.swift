@@ -18,7 +18,7 @@ import Testing
     let healthy = try await run(["doctor", "--data", system.folder + "/data"]).output
     #expect(healthy.contains(/\nok +database +PostgreSQL \d+.* answers\n/), "\(healthy)")
     #expect(!healthy.contains("alter system"), "\(healthy)")
-    let unknown = try await run(["doctor", "--db-host", "127.0.0.1", "--db-port", "\(System.freePort())"])
+    let unknown = try await run(["doctor", "--db-host", "127.0.0.1", "--db-port", "\(FreePorts.first())"])
     #expect(unknown.code == 75 && unknown.output.contains("mend it with:  pg_isready"), "\(unknown)")
     let careless = ServerSettings(
       version: "16.1",

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Millrace
@@ -88,7 +89,7 @@ import Testing
     environment["PATH"] = ProcessInfo.processInfo.environment["PATH"]
     if row.line.hasPrefix("up"), !row.line.contains("--data") { environment["MILLRACE_DATA"] = folder + "/data" }
     if row.line.hasPrefix("up"), environment["MILLRACE_PORT"] == nil {
-      environment["MILLRACE_PORT"] = "\(System.freePort())"
+      environment["MILLRACE_PORT"] = "\(FreePorts.first())"
     }
     let (code, output) = try await run(row.line.split(separator: " ").map(String.init), environment: environment)
     #expect(code == row.code, "\(output)")
