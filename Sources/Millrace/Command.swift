@@ -58,11 +58,6 @@ enum Command: String, CaseIterable, CustomStringConvertible {
   /// Whether a signal stops it in good order.
   var watchesSignals: Bool { [.up, .balance, .api, .worker, .service, .kv, .bench].contains(self) }
 
-  /// Whether it does with `arguments`: what only asks a server and ends is stopped by a signal as any other tool.
-  func watchesSignals(with arguments: some Sequence<String>) -> Bool {
-    watchesSignals && (self != .kv || !arguments.contains { KeyValueAction(rawValue: $0) != nil })
-  }
-
   /// Command lines that show what it is good for.
   var examples: [(line: String, meaning: String)] {
     switch self {

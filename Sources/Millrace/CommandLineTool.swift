@@ -14,6 +14,17 @@ enum CommandLineTool {
     }
   }
 
+  /// Whether a signal is to stop what `arguments` say in good order. What only asks a server, and ends, it stops as any
+  /// other tool.
+  static func watchesSignals(_ arguments: [String]) -> Bool {
+    guard let command = arguments.first.flatMap(Command.init), command.watchesSignals else { return false }
+    guard command == .kv else { return true }
+    // Its first operand makes it a tool, and no other word: a server, too, may be called `backup`. What has a wrong
+    // flag ends at once.
+    let inputs = Configuration.Inputs(arguments: Array(arguments.dropFirst()), environment: [:])
+    return (try? Configuration(for: command, inputs))?.operands.isEmpty == true
+  }
+
   private static func dispatch(_ arguments: [String]) throws(CommandError) {
     guard let name = arguments.first else { return Output.write(Help.overview) }
     let rest = Array(arguments.dropFirst())

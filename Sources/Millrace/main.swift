@@ -12,7 +12,7 @@ let arguments = Array(CommandLine.arguments.dropFirst())
 // Everybody on this machine can read a command line, for as long as it is there.
 SecretFlags.hide(in: arguments)
 // Before any thread starts: threads inherit what is blocked. Most tools watch no signals, so they end them as usual.
-if arguments.first.flatMap(Command.init)?.watchesSignals(with: arguments.dropFirst()) == true {
+if CommandLineTool.watchesSignals(arguments) {
   SignalWatcher.block([SIGINT, SIGTERM, SIGHUP, SIGCHLD])
 }
 exit(CommandLineTool.run(arguments))

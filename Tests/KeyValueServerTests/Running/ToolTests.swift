@@ -86,6 +86,15 @@ import Testing
     #expect(try await shell("\(tool) --dry-run").output.contains("Nobody needs 0 versions"))
   }
 
+  @Test("a server that is called as a tool stops in good order", arguments: ["backup", "get"])
+  func serverCalledAsTool(name: String) async throws {
+    let folder = TemporaryFolder()
+    let server = try KeyValueProgram(name, in: folder.path)
+    try await onReactor { reactor in try await server.awaitAnswer(on: reactor) }
+    server.end(SIGTERM)
+    #expect(server.output.contains("stopped"))
+  }
+
   @Test("a store is not served with other partitions than it was made with") func partitions() async throws {
     let folder = TemporaryFolder()
     let line = "'\(executable)' kv --listen unix:\(folder.path)/s --kv-data \(folder.path)/kv"
