@@ -91,24 +91,9 @@ extension KeyValueService {
       var problem = Problem(
         412, isBatch ? "The condition of operation \(step) is not met." : "The key has another version.")
       var json = JSONWriter()
-      if let current { KeyValueService.write(current, &json) } else { json.null() }
+      if let current { json.object { current.writeFields(to: &$0) } } else { json.null() }
       problem.members = [("current", json.bytes)]
       throw problem
-    }
-  }
-
-  /// A version as an object.
-  static func write(_ version: StoredVersion, _ json: inout JSONWriter) {
-    json.object { json in
-      json.field("version", version.version)
-      json.field("timestamp", version.timestamp.rfc3339)
-      if let expiry = version.expiry { json.field("expires_at", expiry.rfc3339) }
-      if let value = version.value {
-        json.key("value")
-        json.raw(value)
-      } else {
-        json.field("deleted", true)
-      }
     }
   }
 
@@ -186,7 +171,7 @@ extension KeyValueService {
     json.object { json in
       json.field("key", key.bytes)
       json.key("versions")
-      json.array { json in for version in versions { KeyValueService.write(version, &json) } }
+      json.array { json in for version in versions { json.object { version.writeFields(to: &$0) } } }
       json.field("next_cursor", next.map { String($0) })
       json.field("server_used", usedName)
     }

@@ -172,13 +172,7 @@ final class KeyEvents: HTTPBodySource {
     var json = JSONWriter(capacity: event.key.bytes.count + (version.value?.count ?? 0) + 160)
     json.object { json in
       json.field("key", event.key.bytes)
-      json.field("version", version.version)
-      json.field("timestamp", version.timestamp.rfc3339)
-      if let expiry = version.expiry { json.field("expires_at", expiry.rfc3339) }
-      if let value = version.value {
-        json.key("value")
-        json.raw(value)
-      }
+      version.writeFields(to: &json)
       json.field("partition", partition)
       json.field("revision", version.revision)
     }

@@ -23,6 +23,20 @@ public struct StoredVersion: Equatable, Sendable {
   public func isLive(at now: Timestamp) -> Bool {
     value != nil && expiry.map { $0.microseconds > now.microseconds } ?? true
   }
+
+  /// Writes it as clients and archives have it: `"version":2,"timestamp":"…","value":…`, or `"deleted":true` as the
+  /// last.
+  public func writeFields(to json: inout JSONWriter) {
+    json.field("version", version)
+    json.field("timestamp", timestamp.rfc3339)
+    if let expiry { json.field("expires_at", expiry.rfc3339) }
+    if let value {
+      json.key("value")
+      json.raw(value)
+    } else {
+      json.field("deleted", true)
+    }
+  }
 }
 
 /// What is known of a key, or of one of its versions.

@@ -23,15 +23,7 @@ public struct ArchiveLine: Equatable, Sendable {
     var json = JSONWriter(capacity: key.bytes.count + (version.value?.count ?? 0) + 128)
     json.object { json in
       json.field("key", key.bytes)
-      json.field("version", version.version)
-      json.field("timestamp", version.timestamp.rfc3339)
-      if let expiry = version.expiry { json.field("expires_at", expiry.rfc3339) }
-      if let value = version.value {
-        json.key("value")
-        json.raw(value)
-      } else {
-        json.field("deleted", true)
-      }
+      version.writeFields(to: &json)
     }
     return json.bytes
   }
