@@ -94,7 +94,13 @@ enum Limits {
   /// How long nobody must have asked a server for a partition so that it gives that to another one.
   static let unusedBeforeLeaving = TimeSpan.milliseconds(100)
   /// Bytes of an answer of another server.
-  static let peerAnswerBytesMax = 1 << 20
+  static let peerAnswerBytesMax = 8 << 20
+  /// How long it waits for a list of keys of another one,
+  static let peerListPatience = TimeSpan.seconds(2 as UInt64)
+  /// how long another one may have no news before it says so,
+  static let peerNewsWaitSeconds = 5
+  /// and how long it may take for that.
+  static let peerNewsPatience = TimeSpan.seconds(7 as UInt64)
   /// By how much more than the mean requests or latency of a server must be to be worth a word.
   static let standsOutBy = 1.5
 }

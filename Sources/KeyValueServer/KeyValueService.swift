@@ -78,6 +78,12 @@ final class KeyValueService {
     router.on(.post, "/partitions/{number:int}/leave", .open) { (service, request, reactor) throws(Problem) in
       try await service.leave(request, on: reactor)
     }
+    router.on(.get, "/partitions/{numbers}/keys", .open) { (service, request, reactor) throws(Problem) in
+      try await service.listOwnKeys(request, on: reactor)
+    }
+    router.on(.get, "/partitions/{numbers}/events", .open) { (service, request, reactor) throws(Problem) in
+      try await service.tellNews(request, on: reactor)
+    }
     router.on(.get, "/health", .open) { (service, _, _) throws(Problem) in
       var json = JSONWriter(capacity: 96)
       json.object { json in

@@ -17,16 +17,18 @@ let quiet = Logger(sink: LogSink(fd: STDERR_FILENO), subsystem: "test", level: .
 final class ServerHarness {
   let service: KeyValueService
   let address: SocketAddress
+  /// Where the store is.
+  let folder: String
   let client = HTTPClient()
   private let server: HTTPServer
 
-  private init(_ service: KeyValueService, _ server: HTTPServer, _ address: SocketAddress) {
-    (self.service, self.server, self.address) = (service, server, address)
+  private init(_ service: KeyValueService, _ server: HTTPServer, _ address: SocketAddress, _ folder: String) {
+    (self.service, self.server, self.address, self.folder) = (service, server, address, folder)
   }
 
   static func start(
     _ name: String = "server-1", in folder: String, partitions: Int = 4, maxVersions: Int = 100,
-    peers: [KeyValuePeer] = [], on reactor: isolated Reactor
+    peers: [KeyValuePeer] = [], at place: SocketAddress = SocketAddress("127.0.0.1:0")!, on reactor: isolated Reactor
   ) throws -> ServerHarness {
     var configuration = KeyValueServerConfiguration()
     (configuration.name, configuration.peers) = (name, peers)
@@ -38,8 +40,8 @@ final class ServerHarness {
     let server = HTTPServer(
       handler: KeyValueService.routes(service, metrics: sharedMetrics), metrics: HTTPServerMetrics(sharedMetrics),
       log: quiet)
-    let address = try server.listen(on: SocketAddress("127.0.0.1:0")!, on: reactor)
-    return ServerHarness(service, server, address)
+    let address = try server.listen(on: place, on: reactor)
+    return ServerHarness(service, server, address, folder.path)
   }
 
   func send(

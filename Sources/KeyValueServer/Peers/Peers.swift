@@ -16,22 +16,24 @@ final class Peers {
   /// The other server called `name`, nil if this one was told of none.
   func named(_ name: String) -> KeyValuePeer? { others.first { $0.name == name } }
 
-  /// The answer of a server, nil if none comes in time.
+  /// The answer of a server, nil if none comes within `patience`.
   func ask(
-    _ peer: KeyValuePeer, _ method: HTTPMethod, _ target: String, on reactor: isolated Reactor
+    _ peer: KeyValuePeer, _ method: HTTPMethod, _ target: String, within patience: TimeSpan = Limits.peerPatience,
+    on reactor: isolated Reactor
   ) async -> HTTPClientResponse? {
     try? await client.send(
-      HTTPClientRequest(method, target), to: peer.address, until: reactor.now + Limits.peerPatience, on: reactor)
+      HTTPClientRequest(method, target), to: peer.address, until: reactor.now + patience, on: reactor)
   }
 
-  /// The answers of all of them, in their order; all are asked at once.
+  /// The answers to `questions`, in their order; all are asked at once.
   func askAll(
-    _ method: HTTPMethod, _ target: @escaping (KeyValuePeer) -> String, on reactor: isolated Reactor
+    _ questions: [(peer: KeyValuePeer, target: String)], within patience: TimeSpan = Limits.peerPatience,
+    on reactor: isolated Reactor
   ) async -> [HTTPClientResponse?] {
-    var answers: [HTTPClientResponse?] = Array(repeating: nil, count: others.count)
-    let tasks = others.enumerated().map { index, peer in
+    var answers: [HTTPClientResponse?] = Array(repeating: nil, count: questions.count)
+    let tasks = questions.enumerated().map { index, question in
       Task.immediate(executorPreference: reactor.queue) {
-        answers[index] = await ask(peer, method, target(peer), on: reactor)
+        answers[index] = await ask(question.peer, .get, question.target, within: patience, on: reactor)
       }
     }
     for task in tasks { await task.value }

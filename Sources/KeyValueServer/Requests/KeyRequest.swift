@@ -70,10 +70,10 @@ enum KeyRequest {
     Int(text).flatMap { 1...VersionedStore.Limits.lifetimeSecondsMax ~= $0 ? .seconds(UInt64($0)) : nil }
   }
 
-  /// `limit`: entries of a page.
+  /// `limit`: entries of a page, `extra` more than a client may ask for between servers.
   /// - Throws: `Problem` 400.
-  static func limit(_ request: HTTPRequest) throws(Problem) -> Int {
-    let most = VersionedStore.Limits.pageMax
+  static func limit(_ request: HTTPRequest, plus extra: Int = 0) throws(Problem) -> Int {
+    let most = VersionedStore.Limits.pageMax + extra
     return try request.query("limit", takes: "1 to \(most)") { Int($0).flatMap { 1...most ~= $0 ? $0 : nil } }
       ?? Limits.pageUsual
   }

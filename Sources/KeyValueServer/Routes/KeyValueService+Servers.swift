@@ -85,7 +85,7 @@ extension KeyValueService {
   /// `GET /servers`: who there is, what of the ring is whose, where each partition stands among those that are alive,
   /// and who has it at present.
   func listServers(on reactor: isolated Reactor) async -> HTTPResponse {
-    let answers = await peers.askAll(.get, { _ in "/livez" }, on: reactor)
+    let answers = await peers.askAll(peers.others.map { ($0, "/livez") }, on: reactor)
     var alive: Set = [configuration.name]
     for (peer, answer) in zip(peers.others, answers) where answer?.status == 200 { alive.insert(peer.name) }
     let owners = placement.owners { alive.contains(names[$0]) }
@@ -127,7 +127,7 @@ extension KeyValueService {
       json.object { json in load.figures.write(&json) }
       return .json(200, json.bytes)
     }
-    let answers = await peers.askAll(.get, ownInsights, on: reactor)
+    let answers = await peers.askAll(peers.others.map { ($0, ownInsights(of: $0)) }, on: reactor)
     var rows: [(name: String, figures: ServerFigures?)] = [(configuration.name, load.figures)]
     for (peer, answer) in zip(peers.others, answers) {
       rows.append((peer.name, answer.flatMap { $0.status == 200 ? ServerFigures(json: $0.body) : nil }))

@@ -4,34 +4,6 @@ import HTTPSyntax
 import Reactor
 import VersionedStore
 
-/// How far somebody has seen what happens: a revision for each partition, as `0:17,3:4`.
-struct WatchPosition: Equatable {
-  private(set) var revisions: [Int: Int64]
-
-  init(_ revisions: [Int: Int64] = [:]) {
-    self.revisions = revisions
-  }
-
-  /// Nil for a text that is none.
-  init?(_ text: String) {
-    revisions = [:]
-    for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-      let words = part.split(separator: ":", omittingEmptySubsequences: false)
-      guard words.count == 2, let partition = Int(words[0]), let revision = Int64(words[1]), revision >= 0,
-        0..<VersionedStore.Limits.partitions.upperBound ~= partition,
-        revisions.updateValue(revision, forKey: partition) == nil
-      else { return nil }
-    }
-  }
-
-  subscript(partition: Int) -> Int64? {
-    get { revisions[partition] }
-    set { revisions[partition] = newValue }
-  }
-
-  var text: String { revisions.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value)" }.joined(separator: ",") }
-}
-
 extension KeyValueService {
   /// `GET /watch`
   func watch(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
@@ -49,16 +21,66 @@ extension KeyValueService {
           : try KeyValueService.position(text, "since")
       }
     }
-    for partition in partitions { try await take(partition, for: request, on: reactor) }
+    let (here, others) = try await news(of: partitions, range, since: position, for: request, on: reactor)
     let pause = Pause()
     guard admitWatcher(pause) else {
       throw unavailable("Too many clients watch already.", "too many clients watch", request)
     }
-    let events = KeyEvents(self, range, partitions, position, pause, request)
-    var response = HTTPResponse(200, "text/event-stream", streaming: events)
+    let own = KeyNews(store, range, here, since: position)
+    var response = HTTPResponse(200, "text/event-stream", streaming: KeyEvents(self, own, others, pause, request))
     response.set("Cache-Control", "no-store")
     response.set("X-Server-Used", usedName)
     return response
+  }
+
+  /// Which partitions are here, and the news of the others, of which every server has answered once: that one does not
+  /// is found out before the client is told that all is well.
+  private func news(
+    of partitions: [Int], _ range: KeyRange, since position: WatchPosition?, for request: HTTPRequest,
+    on reactor: isolated Reactor
+  ) async throws(Problem) -> (here: [Int], others: [PeerNews]) {
+    var silent: Set<String> = []
+    while true {
+      let found = try await whereabouts(of: partitions, without: silent, for: request, on: reactor)
+      let others = found.elsewhere.map { PeerNews(peers, $0.peer, $0.partitions, range, position) }
+      let isThere = await PeerNews.begin(others, on: reactor)
+      let failed = zip(others, isThere).filter { !$0.1 }.map(\.0.peer)
+      note(failed, in: &silent)
+      if failed.isEmpty { return (found.here, others) }
+    }
+  }
+
+  /// `GET /partitions/{numbers}/events`: what happens in partitions of this server, for another one whose client
+  /// watches all of them. It is answered as soon as there is something, or after `wait` seconds.
+  func tellNews(_ request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) -> HTTPResponse {
+    let range = try KeyRequest.range(request)
+    // An empty one is that of somebody who has seen something, but nothing of these partitions.
+    let since = try request.query("since").map { (text) throws(Problem) in
+      text.isEmpty ? WatchPosition() : try KeyValueService.position(text, "since")
+    }
+    let wait = try request.query("wait", takes: "0 to 60 seconds") { Int($0).flatMap { 0...60 ~= $0 ? $0 : nil } } ?? 0
+    let news = KeyNews(store, range, try await askedPartitions(request, on: reactor), since: since)
+    let pause = Pause()
+    guard admitWatcher(pause) else {
+      throw unavailable("Too many clients watch already.", "too many clients watch", request)
+    }
+    defer { dismissWatcher(pause) }
+    request.whenClientEnds { pause.end() }
+    store.watch(news.partitions, pause, on: reactor)
+    defer { store.unwatch(news.partitions, pause) }
+    let deadline = reactor.now + .seconds(UInt64(wait))
+    var told: [UInt8] = []
+    while true {
+      guard let events = await news.next(on: reactor) else {
+        throw unavailable("A partition is not here any more.", "a partition is not here any more", request)
+      }
+      for event in events { told += event.text(id: WatchPosition([event.partition: event.revision])) }
+      if !events.isEmpty || isEnded(request) { break }
+      if news.hasMore { continue }
+      guard await pause.wait(until: deadline, on: reactor) else { break }
+    }
+    told += Array("id: \(news.position.text)\n\n".utf8)
+    return HTTPResponse(200, "text/event-stream", told)
   }
 
   private static func position(_ text: String, _ name: StaticString) throws(Problem) -> WatchPosition {
@@ -71,47 +93,56 @@ extension KeyValueService {
 /// What happens to keys, as server-sent events (HTML Standard §9.2). An event's id says how far all partitions were
 /// seen, so whoever comes back with it misses nothing; if what has happened since is not known any more, an event
 /// `reset` says so: all that is to be known then has to be asked for.
+///
+/// What happens at other servers is asked of them, so one stream tells of all partitions, each in its order. When a
+/// partition moves the stream ends, and whoever comes back is served from where it is then.
 final class KeyEvents: HTTPBodySource {
   private let service: KeyValueService
-  private let range: KeyRange
-  private let partitions: [Int]
+  private let own: KeyNews
+  private let others: [PeerNews]
   private var position: WatchPosition
   private let pause: Pause
   private let request: HTTPRequest
+  private var wroteAt = MonotonicTime(nanoseconds: 0)
 
-  /// Events since `position`, nil for from now on.
+  /// The events of this server and of others.
   init(
-    _ service: KeyValueService, _ range: KeyRange, _ partitions: [Int], _ position: WatchPosition?, _ pause: Pause,
-    _ request: HTTPRequest
+    _ service: KeyValueService, _ own: KeyNews, _ others: [PeerNews], _ pause: Pause, _ request: HTTPRequest
   ) {
-    (self.service, self.range, self.partitions) = (service, range, partitions)
+    (self.service, self.own, self.others) = (service, own, others)
     (self.pause, self.request) = (pause, request)
-    var begin = WatchPosition()
-    for partition in partitions {
-      // Of a partition that was not watched before nobody knows what was seen.
-      begin[partition] = position.map { $0[partition] ?? -1 } ?? service.store.revision(of: partition)
-    }
-    self.position = begin
+    self.position = own.position
+    for other in others { self.position.advance(to: other.position) }
   }
 
   deinit { service.dismissWatcher(pause) }
 
   /// Writes events until the client goes, the process stops, or a partition goes to another server.
   func write(to writer: HTTPBodyWriter, on reactor: isolated Reactor) async {
-    let store = service.store
     request.whenClientEnds { [pause] in pause.end() }
-    store.watch(partitions, pause, on: reactor)
-    defer { store.unwatch(partitions, pause) }
+    service.store.watch(own.partitions, pause, on: reactor)
+    defer { service.store.unwatch(own.partitions, pause) }
+    for other in others { other.follow(telling: pause, on: reactor) }
+    defer { for other in others { other.end() } }
     // Nobody is told of an event without data, but who comes back before the first one names it.
-    if partitions.allSatisfy({ (position[$0] ?? -1) >= 0 }) {
+    if position.isWhole {
       guard await writer.write(Array("id: \(position.text)\n\n".utf8), on: reactor) else { return }
     }
-    var wroteAt = reactor.now
+    wroteAt = reactor.now
     while !service.isEnded(request) {
-      for partition in partitions {
-        guard store.holds(partition), await tell(partition, writer, &wroteAt, on: reactor) else { return }
+      guard var events = await own.next(on: reactor) else { return }
+      for other in others {
+        guard let news = other.take() else { return }
+        events += news
       }
-      if hasNews { continue }
+      for event in events {
+        position[event.partition] = event.revision
+        guard await writer.write(event.text(id: position), on: reactor) else { return }
+        wroteAt = reactor.now
+      }
+      position.advance(to: own.position)
+      for other in others { position.advance(to: other.position) }
+      if !events.isEmpty || own.hasMore || others.contains(where: \.hasMore) { continue }
       if reactor.now.since(wroteAt) >= Limits.watchComment {
         guard await writer.write(Array(":\n\n".utf8), on: reactor) else { return }
         wroteAt = reactor.now
@@ -119,63 +150,5 @@ final class KeyEvents: HTTPBodySource {
       guard !service.isEnded(request) else { return }
       await pause.wait(until: wroteAt + Limits.watchComment, on: reactor)
     }
-  }
-
-  /// Whether something has happened that was not told; also that a partition is not here any more.
-  private var hasNews: Bool {
-    partitions.contains {
-      !service.store.holds($0) || service.store.revision(of: $0) > (position[$0] ?? 0)
-    }
-  }
-
-  /// Tells what has happened in a partition; false if there is nobody to be told, or nothing to be known.
-  private func tell(
-    _ partition: Int, _ writer: HTTPBodyWriter, _ wroteAt: inout MonotonicTime, on reactor: isolated Reactor
-  ) async -> Bool {
-    while true {
-      let seen = position[partition] ?? -1
-      guard seen < service.store.revision(of: partition) else { return true }
-      let page: EventPage
-      do throws(StoreError) {
-        page = try await service.store.events(in: range, since: max(seen, 0), of: partition, on: reactor)
-      } catch {
-        // Who comes back is told why; what was told is told.
-        return false
-      }
-      if page.hasGap || seen < 0 {
-        // What is known of a part would be no less misleading: all of it is to be asked for.
-        position[partition] = max(service.store.revision(of: partition), page.through)
-        guard await write("reset", #"{"partition":\#(partition)}"#.utf8, to: writer, on: reactor) else { return false }
-        wroteAt = reactor.now
-        continue
-      }
-      for event in page.events {
-        position[partition] = event.version.revision
-        let name = event.version.value == nil ? "delete" : "put"
-        guard await write(name, KeyEvents.json(event, partition), to: writer, on: reactor) else { return false }
-        wroteAt = reactor.now
-      }
-      position[partition] = page.through
-      if page.through <= seen || page.through >= service.store.revision(of: partition) { return true }
-    }
-  }
-
-  private func write(
-    _ name: String, _ data: some Sequence<UInt8>, to writer: HTTPBodyWriter, on reactor: isolated Reactor
-  ) async -> Bool {
-    await writer.write(
-      Array("id: \(position.text)\nevent: \(name)\ndata: ".utf8) + data + Array("\n\n".utf8), on: reactor)
-  }
-
-  private static func json(_ event: StoreEvent, _ partition: Int) -> [UInt8] {
-    let version = event.version
-    var json = JSONWriter(capacity: event.key.bytes.count + (version.value?.count ?? 0) + 160)
-    json.object { json in
-      json.field("key", event.key.bytes)
-      version.writeFields(to: &json)
-      json.field("partition", partition)
-      json.field("revision", version.revision)
-    }
-    return json.bytes
   }
 }
