@@ -15,6 +15,8 @@ public struct BackendPlan: Sendable {
   public var healthInterval = TimeSpan.seconds(1 as UInt64)
   /// How long it may take to answer.
   public var healthTimeout = TimeSpan.seconds(1 as UInt64)
+  /// What is wrong with the body that answered a check of a server of this purpose, nil if nothing is.
+  public var complaint: @Sendable (BackendPurpose, [UInt8]) -> String? = { _, _ in nil }
   /// How often names are looked up, from one question to the next.
   public var lookUpInterval = TimeSpan.seconds(2 as UInt64)
   /// Who asks, for the backends' own logs.

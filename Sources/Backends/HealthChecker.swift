@@ -129,7 +129,8 @@ public final class HealthChecker {
     let deadline = reactor.now + register.plan.healthTimeout
     do throws(HTTPClientError) {
       let response = try await client.send(request, to: entry.address, until: deadline, on: reactor)
-      return 200..<400 ~= response.status ? .well : .ill("it answers \(response.status), not 200 to 399")
+      guard 200..<400 ~= response.status else { return .ill("it answers \(response.status), not 200 to 399") }
+      return register.plan.complaint(entry.purpose, response.body).map { .ill($0) } ?? .well
     } catch {
       return reactor.now > deadline + HealthChecker.lateness ? .unknown : .ill("\(error)")
     }

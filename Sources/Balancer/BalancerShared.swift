@@ -64,6 +64,8 @@ final class BalancerShared: Sendable {
     plan.healthInterval = configuration.healthInterval
     plan.healthTimeout = configuration.healthTimeout
     plan.lookUpInterval = configuration.lookUpInterval
+    let partitions = configuration.partitions
+    plan.complaint = { purpose, body in purpose == .keys ? KeyServers.complaint(body, partitions: partitions) : nil }
     return plan
   }
 }

@@ -90,6 +90,7 @@ final class KeyValueService {
         json.field("status", "healthy")
         json.field("service", "key-value-server")
         json.field("instance", service.configuration.name)
+        json.field("partitions", service.store.partitionCount)
       }
       return .json(200, json.bytes)
     }

@@ -20,7 +20,7 @@ final class OriginServer {
     ledger: Ledger = Ledger(), on reactor: isolated Reactor
   ) throws(SystemError) -> (HTTPServer, SocketAddress) {
     let router = Router(OriginServer(name, ledger))
-    router.on(.get, "/health", .open) { (_, _, _) throws(Problem) in .text(200, "well") }
+    router.on(.get, "/health", .open) { (_, _, _) throws(Problem) in .text(200, RawBackend.health) }
     router.on(.get, "/who", .open) { (origin, _, _) throws(Problem) in .text(200, origin.name) }
     router.on(.get, "/echo/{word}", .open) { (_, request, _) throws(Problem) in
       .text(200, "echo \(request.parameter("word"))")

@@ -10,6 +10,9 @@ final class RawBackend: ConnectionAcceptor {
   /// The shortest answer that has a body.
   static let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
+  /// What all backends of these tests say of their health, servers of keys too.
+  static let health = #"{"partitions":4}"#
+
   /// Whether it takes connections and says nothing any more.
   var isFrozen = false
   private(set) var connections: [RawConnection] = []

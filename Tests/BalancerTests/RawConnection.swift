@@ -59,7 +59,9 @@ final class RawConnection {
     await read(until: "\r\n\r\n", on: reactor)
     if received.hasPrefix("GET /health") {
       received = ""
-      send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", on: reactor)
+      let health = RawBackend.health
+      send(
+        "HTTP/1.1 200 OK\r\nContent-Length: \(health.utf8.count)\r\nConnection: close\r\n\r\n\(health)", on: reactor)
       return false
     }
     return !received.isEmpty

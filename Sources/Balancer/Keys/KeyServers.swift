@@ -41,6 +41,19 @@ final class KeyServers {
     return owners[partition].map { entries[$0] }
   }
 
+  private static let fields = JSONFields("partitions")
+
+  /// What is wrong with a server of keys that says this of its health: with another number of partitions than we count
+  /// on, each would be sent to several servers in turn.
+  static func complaint(_ body: [UInt8], partitions: Int) -> String? {
+    var found: Int?
+    _ = try? JSONScanner.read(body) { (scanner: inout JSONScanner) throws(JSONError) in
+      try scanner.object(fields) { (scanner: inout JSONScanner, _) throws(JSONError) in found = try scanner.integer() }
+    }
+    guard let found else { return "it is no server of keys" }
+    return found == partitions ? nil : "its store has \(found) partitions, not \(partitions): set KV_PARTITIONS"
+  }
+
   /// Who takes requests, a bit each; if nobody does, those that were ever seen alive.
   private func candidates(excluded: UInt64, nowMs: UInt64) -> UInt64 {
     var (fit, last): (UInt64, UInt64) = (0, 0)

@@ -13,11 +13,13 @@ extension KeyValueService {
   /// The server that `server` names: nil for this one.
   /// - Throws: `Problem` 400 with the names of those there are.
   private func wanted(_ request: HTTPRequest) throws(Problem) -> KeyValuePeer? {
-    guard let name = try request.query("server"), name != configuration.name, name != usedName else { return nil }
-    // `server-2:8080`, as answers say who has answered, does as well.
-    if let peer = peers.named(name) ?? peers.others.first(where: { "\($0.name):\($0.address.port)" == name }) {
-      return peer
-    }
+    guard let given = try request.query("server") else { return nil }
+    // `server-2:8080`, as answers say who has answered, does as well; others may know it by another address.
+    let parts = given.split(separator: ":", omittingEmptySubsequences: false)
+    let isPlace = parts.count == 2 && UInt16(parts[1]) != nil && !names.contains(given)
+    let name = isPlace ? String(parts[0]) : given
+    if name == configuration.name { return nil }
+    if let peer = peers.named(name) { return peer }
     throw Problem(
       400, "There is no server of this name; there are \(names.joined(separator: ", ")).",
       errors: [Problem.FieldError("server", "is not one of: \(names.joined(separator: ", "))")])
