@@ -8,6 +8,7 @@ import Reactor
 ///     .millrace/token.keys    signs tokens; made at the first start, mode 0600, changed by `millrace token rotate`
 ///     .millrace/postgres/     PostgreSQL's data
 ///     .millrace/redis/        Redis' working folder
+///     .millrace/kv/           keys and their versions
 ///     .millrace/run/          Unix sockets
 ///     .millrace/processes     who runs, for `millrace status`
 ///
@@ -35,6 +36,7 @@ struct DataFolder {
   var redis: String { path + "/redis" }
   var secretKey: String { path + "/secret.key" }
   var tokenKeys: String { DataFolder.tokenKeys(below: path) }
+  var keys: String { DataFolder.keys(below: path) }
   var processes: String { "\(path)/\(ProcessList.fileName)" }
 
   /// Makes what is missing and takes the folder for this process.
@@ -61,11 +63,16 @@ struct DataFolder {
     let isShort = path.utf8.count + 4 + 1 + Limits.socketNameBytes <= Limits.socketPathBytesMax
     run = isReachable && isShort && DataFolder.isPlain(path) ? path + "/run" : "/tmp/\(name)"
     try DataFolder.makePrivate(run, for: serverOwner)
-    try DataFolder.makePrivate(redis, for: Owner(user: geteuid(), group: getegid()))
+    for folder in [redis, keys] {
+      try DataFolder.makePrivate(folder, for: Owner(user: geteuid(), group: getegid()))
+    }
   }
 
   /// Where the keys of tokens lie below the data folder at `path`.
   static func tokenKeys(below path: String) -> String { path + "/token.keys" }
+
+  /// Where keys and their versions lie below the data folder at `path`.
+  static func keys(below path: String) -> String { path + "/kv" }
 
   /// Makes a folder for PostgreSQL to fill.
   func makeServerFolder(_ path: String) throws(LaunchError) {

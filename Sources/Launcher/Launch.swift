@@ -57,6 +57,9 @@ public final class Launch: Role {
   /// The file with the keys of the tokens of the system in the data folder at `path`.
   public static func tokenKeys(below path: String) -> String { DataFolder.tokenKeys(below: path) }
 
+  /// The folder of the keys and their versions of the system in the data folder at `path`.
+  public static func keys(below path: String) -> String { DataFolder.keys(below: path) }
+
   /// Lets the reactor's start closure, which runs on this very thread, use what belongs to it.
   private struct Unshared: @unchecked Sendable {
     // Safe because: the reactor runs on the thread that made the value and waits for the reactor's end.
@@ -124,7 +127,9 @@ public final class Launch: Role {
     let stores = [keep(stack.postgres, on: reactor), keep(stack.redis, on: reactor)]
     try await untilReady(stores, on: reactor)
     try await runErrand(stack.migration, "migrate", on: reactor)
-    let roles = (stack.apis + stack.workers + stack.services + [stack.balancer]).map { keep($0, on: reactor) }
+    let roles = (stack.apis + stack.workers + stack.services + stack.keyServers + [stack.balancer]).map {
+      keep($0, on: reactor)
+    }
     try await untilReady(roles, on: reactor)
   }
 
@@ -235,7 +240,7 @@ public final class Launch: Role {
       isLetGo.end()
     }
     await isLetGo.wait(until: reactor.now + Limits.streamsPatience, on: reactor)
-    for group in [stack.apis, stack.services, stack.workers, [stack.redis], [stack.postgres]] {
+    for group in [stack.apis, stack.services, stack.keyServers, stack.workers, [stack.redis], [stack.postgres]] {
       await stop(group, on: reactor)
     }
     await front.value

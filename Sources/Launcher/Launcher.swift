@@ -88,6 +88,8 @@ public struct LauncherConfiguration: Sendable {
   public var workerCount = 3
   /// How many compute services.
   public var serviceCount = 2
+  /// How many servers of keys, 0 to 64.
+  public var keyServerCount = 2
   /// The redis.conf to start Redis with.
   public var redisConfiguration: String
   /// Whether log lines are JSON instead of text.
@@ -96,7 +98,7 @@ public struct LauncherConfiguration: Sendable {
   public var isVerbose = false
   /// Variables for all children, to begin with.
   public var environment: [String: String] = [:]
-  /// Variables for the balancer, the API processes, the workers and the compute services.
+  /// Variables for the balancer, the API processes, the workers, the compute services and the servers of keys.
   public var roleEnvironments: [String: [String: String]] = [:]
 
   /// Looks whether a role could start with this command line and environment; called for each before anything starts.

@@ -9,6 +9,7 @@ struct Stack {
   let apis: [ChildDescription]
   let workers: [ChildDescription]
   let services: [ChildDescription]
+  let keyServers: [ChildDescription]
   let balancer: ChildDescription
 
   /// Describes everything; takes a port for each role, the wished one or, if that is taken, a free one.
@@ -50,6 +51,12 @@ struct Stack {
       services.append(try child(name, distance, ["service", "--service-id", name]))
     }
     (self.apis, self.workers, self.services) = (apis, workers, services)
+    let keyNames = (0..<configuration.keyServerCount).map { "server-\($0 + 1)" }
+    let keyServers = keyNames.flatMap { ["--kv-server", "\($0)=\(Stack.place(folder, $0))"] }
+    let before = apis.count + workers.count + services.count + 1
+    self.keyServers = try keyNames.enumerated().map { number, name throws(LaunchError) in
+      try child(name, before + number, ["kv", "--name", name, "--kv-data", folder.keys] + keyServers)
+    }
     let backends = apis.flatMap { ["--backend", "\($0.name)=\(Stack.place(folder, $0.name))?resets=unread"] }
     let reachable = ["0.0.0.0": "127.0.0.1", "::": "::1"][configuration.host] ?? configuration.host
     guard let address = SocketAddress(ip: reachable, port: configuration.port) else {
@@ -57,24 +64,26 @@ struct Stack {
     }
     balancer = ChildDescription(
       name: "balancer",
-      start: role(["balance", "--host", configuration.host, "--port", String(configuration.port)] + backends),
+      start: role(
+        ["balance", "--host", configuration.host, "--port", String(configuration.port)] + backends + keyServers),
       readiness: .http(address), place: "http://\(address)")
   }
 
   /// The roles' own command lines, without the program, and what each finds in its environment.
   var roles: [(arguments: [String], environment: [String: String])] {
-    ([migration] + (apis + workers + services + [balancer]).map(\.start)).map {
+    ([migration] + (apis + workers + services + keyServers + [balancer]).map(\.start)).map {
       (Array($0.arguments.dropFirst()), $0.environment)
     }
   }
 
-  var all: [ChildDescription] { [postgres, redis] + apis + workers + services + [balancer] }
+  var all: [ChildDescription] { [postgres, redis] + apis + workers + services + keyServers + [balancer] }
 
   private static func environment(_ configuration: LauncherConfiguration, _ folder: DataFolder) -> [String: String] {
     // What somebody has set for another PostgreSQL or Redis must not lead these processes there.
     // So must not what a service manager has said to the launcher alone.
     let foreign = [
-      "PG", "REDIS_", "SECRET_KEY", "TOKEN_KEYS", "MILLRACE_LISTEN", "BACKENDS", "SERVICES", "DB_PASSWORD",
+      "PG", "REDIS_", "SECRET_KEY", "TOKEN_KEYS", "MILLRACE_LISTEN", "BACKENDS", "SERVICES", "KV_SERVERS",
+      "DB_PASSWORD",
       "NOTIFY_SOCKET",
       "WATCHDOG_",
       "LISTEN_",

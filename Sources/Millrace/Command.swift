@@ -63,7 +63,7 @@ enum Command: String, CaseIterable, CustomStringConvertible {
     switch self {
     case .up:
       [
-        ("millrace up", "1 balancer, 3 API processes, 3 workers, 2 services on http://127.0.0.1:8000"),
+        ("millrace up", "1 balancer, 3 API processes, 3 workers, 2 services, 2 servers of keys on port 8000"),
         ("millrace up --port 9000 --workers 8 --data /var/lib/millrace", "elsewhere, with more workers"),
         ("millrace up --rate-limit 0", "without the rate limit, to measure it"),
       ]

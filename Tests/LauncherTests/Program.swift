@@ -61,6 +61,7 @@ final class System: @unchecked Sendable {
       ["-c", preparation + "; exec \"$0\" \"$@\"", executable]
       + [
         "up", "--data", self.folder + "/data", "--port", "\(port)", "--api", "1", "--workers", "1", "--services", "1",
+        "--kv", "0",
         "--rate-limit", "0",
       ]
       + flags

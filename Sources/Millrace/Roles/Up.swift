@@ -1,6 +1,7 @@
 import Glibc
 import Launcher
 import Reactor
+import VersionedStore
 
 /// Starts the whole system.
 enum Up {
@@ -16,17 +17,24 @@ enum Up {
     launcher.apiCount = configuration.integer(.apiCount)
     launcher.workerCount = configuration.integer(.workerCount)
     launcher.serviceCount = configuration.integer(.serviceCount)
+    launcher.keyServerCount = configuration.integer(.keyServerCount)
     // People start it and look at it, also through a pipe: the default is text.
     let logs = configuration.choice(.logs)
     launcher.logsAreJSON = logs == "json" || logs == "auto" && isatty(STDOUT_FILENO) == 0
     launcher.isVerbose = configuration.isOn(.verbose)
     launcher.environment = Files.environment
-    for role in [Command.migrate, .balance, .api, .worker, .service] {
+    for role in [Command.migrate, .balance, .api, .worker, .service, .kv] {
       launcher.roleEnvironments[role.rawValue] = configuration.environment(for: role)
     }
     if configuration.text(.waitersMax) == nil {
       let waiters = TaskRoles.waitersMax(apis: launcher.apiCount)
       launcher.roleEnvironments[Command.api.rawValue]?[Setting.waitersMax.variable] = String(waiters)
+    }
+    // A store keeps the partitions that it was made with, and the balancer must count on these.
+    if !KeyValueRole.isInPostgres(configuration),
+      let store = try? StoreFolder(existing: Launch.keys(below: launcher.dataFolder))
+    {
+      launcher.roleEnvironments[Command.balance.rawValue]?[Setting.kvPartitions.variable] = String(store.partitions)
     }
     launcher.check = { (arguments, environment) throws(LaunchError) in
       do throws(CommandError) {

@@ -1,3 +1,4 @@
+import Balancer
 import Balancing
 import Hashing
 import LoadTest
@@ -241,6 +242,9 @@ extension Setting {
     "workers", "MILLRACE_WORKERS", .integer(1...64), "3", [.up], "how many workers are started")
   static let serviceCount = Setting(
     "services", "MILLRACE_SERVICES", .integer(0...64), "2", [.up], "how many compute services are started")
+  static let keyServerCount = Setting(
+    "kv", "MILLRACE_KV", .integer(0...BalancerLimits.keyServersMax), "2", [.up],
+    "how many servers of keys and their versions are started")
   static let dataFolder = Setting(
     "data", "MILLRACE_DATA", .text(.any), ".millrace",
     [.up, .status, .token, .cache, .tasks, .queue, .workers, .doctor],
@@ -270,17 +274,17 @@ extension Setting {
     "kv-data", "KV_DATA", .text(.any), ".millrace/kv", [.kv, .kvClean],
     "the folder of the store, the same for all its servers")
   static let kvEngine = Setting(
-    "kv-engine", "KV_ENGINE", .choice(["sqlite", "postgres"]), "sqlite", [.kv],
+    "kv-engine", "KV_ENGINE", .choice(["sqlite", "postgres"]), "sqlite", [.up, .kv],
     "where a store is: files in KV_DATA, or the PostgreSQL of DB_HOST, for servers on several machines")
   static let kvPartitions = Setting(
-    "partitions", "KV_PARTITIONS", .integer(VersionedStore.Limits.partitions), nil, [.balance, .kv],
+    "partitions", "KV_PARTITIONS", .integer(VersionedStore.Limits.partitions), nil, [.up, .balance, .kv],
     "how many partitions a store is made with, 8 unless set; one that is there keeps what it has, and a balancer has "
       + "to be told the same")
   static let kvMaxVersions = Setting(
-    "max-versions", "KV_MAX_VERSIONS", .integer(1...1_000_000), "100", [.kv, .kvClean],
+    "max-versions", "KV_MAX_VERSIONS", .integer(1...1_000_000), "100", [.up, .kv, .kvClean],
     "versions of a key that are kept")
   static let kvCacheEntries = Setting(
-    "kv-cache-entries", "KV_CACHE_ENTRIES", .integer(1...100_000_000), "10000", [.kv],
+    "kv-cache-entries", "KV_CACHE_ENTRIES", .integer(1...100_000_000), "10000", [.up, .kv],
     "values that one server keeps in memory")
   static let kvURL = Setting(
     "kv-url", "KV_URL", .text(.any), "http://127.0.0.1:8000", [.kv],
@@ -330,7 +334,8 @@ extension Setting {
 
   /// Every setting there is, in the order they are shown.
   static let all: [Setting] = [
-    port, host, listen, reactors, apiCount, workerCount, serviceCount, dataFolder, redisConfiguration, logs, logLevel,
+    port, host, listen, reactors, apiCount, workerCount, serviceCount, keyServerCount, dataFolder, redisConfiguration,
+    logs, logLevel,
     verbose,
     backends, strategy, rateLimit, rateWindow, exposeBackend, backendInFlight, via, healthPath, services,
     serviceTimeout,
