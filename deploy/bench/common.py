@@ -15,7 +15,7 @@ def need(*programs):
     """Stops with the command that mends it if a program is missing."""
     packages = {"wrk": "wrk", "nginx": "nginx", "haproxy": "haproxy", "gcc": "gcc", "pgbench": "postgresql",
                 "psql": "postgresql-client", "redis-cli": "redis-tools", "ab": "apache2-utils",
-                "objcopy": "binutils"}
+                "objcopy": "binutils", "etcd": "etcd-server"}
     missing = [program for program in programs if not find(program)]
     if missing:
         sys.exit("missing: " + " ".join(missing) + "\n  apt-get install "
@@ -76,14 +76,14 @@ def wrk(url, connections=64, seconds=5, script=None, threads=1, core=None):
     return read_wrk(run_wrk(url, connections, seconds, script, threads, core))
 
 
-def run_wrk(url, connections=64, seconds=5, script=None, threads=1, core=None):
-    """What wrk prints."""
+def run_wrk(url, connections=64, seconds=5, script=None, threads=1, core=None, arguments=()):
+    """What wrk prints; `arguments` go to the script."""
     command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--latency"]
     if script:
         command += ["-s", str(HERE / script)]
     if core is not None:
         command = ["taskset", "-c", str(core)] + command
-    return subprocess.run(command + [url], capture_output=True, text=True, timeout=seconds + 60).stdout
+    return subprocess.run(command + [url, *(["--", *arguments] if arguments else [])], capture_output=True, text=True, timeout=seconds + 60).stdout
 
 
 def read_wrk(out):
@@ -93,16 +93,16 @@ def read_wrk(out):
             re.search(r"^\s+99%\s+(\S+)", out, re.MULTILINE)[1], errors)
 
 
-def balancer(port, origins, reactors=1, executable=MILLRACE):
+def balancer(port, origins, reactors=1, executable=MILLRACE, flag="--backend"):
     """The balancer with everything on: limiter (far away), health checks, metrics, forwarding fields.
 
-    An origin is a port, or the path of a Unix socket.
+    An origin is a port, or the path of a Unix socket; with `--kv-server` as `flag` each has some of the keys.
     """
     command = [executable, "balance", "--port", str(port), "--reactors", str(reactors), "--rate-limit", "100000000",
                "--log-level", "warn"]
     for name, origin in zip("abcdefgh", origins):
         address = f"unix:{origin}" if str(origin).startswith("/") else f"127.0.0.1:{origin}"
-        command += ["--backend", f"{name}={address}"]
+        command += [flag, f"{name}={address}"]
     return command
 
 

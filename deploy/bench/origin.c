@@ -16,7 +16,8 @@ int main(int count, char **arguments) {
     return 2;
   }
   static const char reply[] =
-      "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{\"told by\":\"origin\"}\n";
+      "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 36\r\n\r\n"
+      "{\"told by\":\"origin\",\"partitions\":8}\n";
   static char bytes[1 << 16];
   int yes = 1, epoll = epoll_create1(EPOLL_CLOEXEC);
   struct sockaddr_in address = {AF_INET, htons((unsigned short)atoi(arguments[1])), {htonl(INADDR_LOOPBACK)}, {0}};
