@@ -281,8 +281,8 @@ final class Partition: EventHandler {
     tidiedAt = reactor.now
     usesInProgress += 1
     defer { usesInProgress -= 1 }
-    // What is not forgotten now is so later.
-    try? await engine.tidy(number, on: reactor)
+    // Until nothing is left, or what comes in faster than that would pile up; what is not forgotten now is so later.
+    while isOpen, (try? await engine.tidy(number, on: reactor)) == true {}
   }
 
   // MARK: Values past their time
@@ -305,13 +305,16 @@ final class Partition: EventHandler {
     Task.immediate(executorPreference: reactor.queue) {
       // Whoever reads a value past its time is told that it is gone; here that becomes a version, and news.
       let found = try? await engine.expired(in: number, on: reactor)
-      for key in found?.keys ?? [] {
+      // Who has it next does it then: a change would take back what is being given up.
+      for key in found?.keys ?? [] where isOpen {
         Task.immediate(executorPreference: reactor.queue) {
           _ = try? await change(Change([Change.Step(key, .expire)]), on: reactor)
         }
       }
       usesInProgress -= 1
       if let next = found?.next { expire(in: next, on: reactor) }
+      // Who could not look looks again: nobody else may ever put a value that ends.
+      if found == nil { expire(in: .current(), on: reactor) }
       // Values that other servers have put may end after these servers have.
       if engine.isShared {
         expire(

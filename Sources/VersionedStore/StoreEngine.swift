@@ -46,5 +46,6 @@ public protocol StoreEngine: AnyObject {
   /// How much there is.
   func figures(of partition: Int, on reactor: isolated Reactor) async throws(StoreError) -> PartitionFigures
   /// Clears away what nobody needs any more, for a moment at a time.
-  func tidy(_ partition: Int, on reactor: isolated Reactor) async throws(StoreError)
+  /// - Returns: whether there may be more of it.
+  func tidy(_ partition: Int, on reactor: isolated Reactor) async throws(StoreError) -> Bool
 }

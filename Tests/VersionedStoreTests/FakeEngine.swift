@@ -18,6 +18,11 @@ final class FakeEngine: StoreEngine {
   private(set) var attempts = 0
   private(set) var isOpen = false
   var failure: StoreError?
+  /// Keys whose values are past their time, as long as they have one.
+  var due: [StoreKey] = []
+  private(set) var looksForDue = 0
+  /// How often there will be more to clear away.
+  var untidy = 0
   private var random: SeededRandom
   private var gate: Pause?
   /// How many reads were begun.
@@ -96,11 +101,19 @@ final class FakeEngine: StoreEngine {
 
   func expired(
     in partition: Int, on reactor: isolated Reactor
-  ) async throws(StoreError) -> (keys: [StoreKey], next: Timestamp?) { ([], nil) }
+  ) async throws(StoreError) -> (keys: [StoreKey], next: Timestamp?) {
+    looksForDue += 1
+    await linger(on: reactor)
+    if let failure { throw failure }
+    return (due, nil)
+  }
 
   func figures(of partition: Int, on reactor: isolated Reactor) async throws(StoreError) -> PartitionFigures {
     PartitionFigures()
   }
 
-  func tidy(_ partition: Int, on reactor: isolated Reactor) async throws(StoreError) {}
+  func tidy(_ partition: Int, on reactor: isolated Reactor) async throws(StoreError) -> Bool {
+    untidy -= 1
+    return untidy > 0
+  }
 }

@@ -317,11 +317,16 @@ func open(
       if case .done(_, let isReplayed) = try writer.apply([change], at: now)[0] { isReplayed } else { false }
     }
     #expect(try !isReplayed())
+    let others = (0..<Limits.namesForgottenAtOnce).map { number in
+      Change(change.steps, name: Change.Name(Array("\(number)".utf8), fingerprint: [1]))
+    }
+    _ = try writer.apply(others, at: now)
     now.microseconds += 86_399_000_000
-    try writer.forgetNames(at: now)
+    #expect(try !writer.forgetNames(at: now))
     #expect(try isReplayed())
     now.microseconds += 2_000_000
-    try writer.forgetNames(at: now)
+    #expect(try writer.forgetNames(at: now), "there is one more")
+    #expect(try !writer.forgetNames(at: now))
     #expect(try !isReplayed())
     reader.close()
     writer.close()

@@ -217,6 +217,43 @@ import Testing
     }
   }
 
+  @Test("values past their time do not take back a partition that is being given away") func expiryWhileLeaving()
+    async throws
+  {
+    try await onReactor { reactor in
+      let engine = FakeEngine(seed: 0)
+      let store = Self.store(engine)
+      _ = try await Self.put(1, store, on: reactor)
+      engine.due = [Self.key]
+      engine.hold()
+      while engine.looksForDue == 0 { await reactor.sleep(for: .milliseconds(1)) }
+      let leaving = Task.immediate(executorPreference: reactor.queue) {
+        await store.leave(0, unusedFor: .milliseconds(0), on: reactor)
+      }
+      while store.holds(0) { await reactor.sleep(for: .milliseconds(0)) }
+      engine.release()
+      #expect(await leaving.value)
+      // Whatever was begun has had its turn.
+      for _ in 0..<20 { await reactor.sleep(for: .milliseconds(0)) }
+      #expect(!store.holds(0) && !engine.isOpen && engine.attempts == 1)
+    }
+  }
+
+  @Test("it is looked for values past their time again when that has failed, and tidied until nothing is left")
+  func upkeep() async throws {
+    try await onReactor { reactor in
+      let engine = FakeEngine(seed: 0)
+      engine.untidy = 7
+      let store = Self.store(engine)
+      _ = try await Self.put(1, store, on: reactor)
+      while engine.untidy > 0 { await reactor.sleep(for: .milliseconds(0)) }
+      engine.failure = .busy
+      while engine.looksForDue < 2 { await reactor.sleep(for: .milliseconds(1)) }
+      engine.failure = nil
+      await store.close(on: reactor)
+    }
+  }
+
   @Test("more changes than may wait are refused, and those that wait are done") func waiting() async throws {
     try await onReactor { reactor in
       let engine = FakeEngine(seed: 0)

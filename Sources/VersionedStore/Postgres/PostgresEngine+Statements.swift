@@ -90,8 +90,11 @@ extension PostgresEngine {
   static let forgetting = PostgresStatement(
     "kv_forget",
     """
-    delete from millrace.kv_change where partition = $1::integer and name in (
-      select name from millrace.kv_change
-      where partition = $1::integer and created < millrace.kv_clock() - $2::bigint order by created limit $3::bigint)
+    with forgotten as (
+      delete from millrace.kv_change where partition = $1::integer and name in (
+        select name from millrace.kv_change
+        where partition = $1::integer and created < millrace.kv_clock() - $2::bigint order by created limit $3::bigint)
+      returning name
+    ) select count(*) from forgotten
     """)
 }

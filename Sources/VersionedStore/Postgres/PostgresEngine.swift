@@ -187,11 +187,12 @@ public final class PostgresEngine: StoreEngine {
   }
 
   /// Forgets the names of changes that are old enough.
-  public func tidy(_ partition: Int, on reactor: isolated Reactor) async throws(StoreError) {
-    _ = try await execute(PostgresEngine.forgetting, partition, on: reactor) { parameters in
+  public func tidy(_ partition: Int, on reactor: isolated Reactor) async throws(StoreError) -> Bool {
+    let rows = try await execute(PostgresEngine.forgetting, partition, on: reactor) { parameters in
       parameters.add(Int64(Limits.namesKept.nanoseconds / 1000))
       parameters.add(Int64(Limits.namesForgottenAtOnce))
     }
+    return rows.int64(0, 0) == Int64(Limits.namesForgottenAtOnce)
   }
 
   private func execute(

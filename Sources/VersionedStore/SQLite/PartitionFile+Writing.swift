@@ -190,7 +190,8 @@ extension PartitionFile {
   }
 
   /// Forgets the names of changes that are old enough, a part at a time.
-  func forgetNames(at now: Timestamp) throws(SQLiteFailure) {
+  /// - Returns: whether there may be more of them.
+  func forgetNames(at now: Timestamp) throws(SQLiteFailure) -> Bool {
     let statement = try statement(
       """
       delete from change where name in (select name from change where created < ?1 order by created limit ?2)
@@ -198,6 +199,7 @@ extension PartitionFile {
     statement.bind(namesEnd(at: now), at: 1)
     statement.bind(Int64(Limits.namesForgottenAtOnce), at: 2)
     try statement.run()
+    return connection.rowsChanged == Limits.namesForgottenAtOnce
   }
 
   /// Names from before this time are not remembered any more.

@@ -106,6 +106,9 @@ final class SQLiteConnection {
     return try statement.step() ? String(decoding: statement.bytes(0), as: UTF8.self) : ""
   }
 
+  /// Rows that the last statement has changed.
+  var rowsChanged: Int { Int(sqlite3_changes(handle)) }
+
   /// Whether a transaction was begun and is not over.
   var isInTransaction: Bool { sqlite3_get_autocommit(handle) == 0 }
 

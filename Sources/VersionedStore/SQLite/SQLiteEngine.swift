@@ -150,7 +150,7 @@ public final class SQLiteEngine: StoreEngine {
   }
 
   /// Forgets the names of changes that are old enough.
-  public func tidy(_ number: Int, on reactor: isolated Reactor) async throws(StoreError) {
+  public func tidy(_ number: Int, on reactor: isolated Reactor) async throws(StoreError) -> Bool {
     try await partition(number).write(on: reactor) { (file) throws(SQLiteFailure) in
       try file.forgetNames(at: Timestamp.current())
     }
