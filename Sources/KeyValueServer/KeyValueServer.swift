@@ -87,6 +87,8 @@ enum Limits {
   static let watchersMax = 10_000
   /// How long whoever watches hears nothing until a comment says that the connection stands.
   static let watchComment = TimeSpan.seconds(15 as UInt64)
+  /// How long whoever watches waits when the store has too much to do.
+  static let busyPause = TimeSpan.milliseconds(100)
   /// How long a server waits for a partition that another one has, and for what it asks of another one.
   static let peerPatience = TimeSpan.milliseconds(500)
   /// How long it waits until it asks for the partition again.

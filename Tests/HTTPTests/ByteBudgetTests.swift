@@ -58,8 +58,9 @@ import Testing
     #expect(seen.left == 0)
   }
 
-  @Test("who does not take a large answer makes room for who does") func slowReader() async throws {
-    let get = "GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+  @Test("who does not take a large answer makes room for who does", arguments: ["/large", "/stream/large"])
+  func slowReader(path: String) async throws {
+    let get = "GET \(path) HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     let seen = try await serving(Fixture.largeBytes + 200_000) { address, _, budget, reactor -> [Int] in
       let slow = try await RawClient(address, on: reactor)
       slow.send(get, on: reactor)
@@ -69,6 +70,28 @@ import Testing
     }
     #expect(seen.result[0] > Fixture.largeBytes)
     #expect(seen.result[1] < Fixture.largeBytes)
+    #expect(seen.left == 0)
+  }
+
+  @Test(
+    "what many are told at once they are told one after the other when memory is short, but for who does not take it")
+  func crowd() async throws {
+    let get = "GET /stream/large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    let seen = try await serving(Fixture.largeBytes + 200_000) { address, _, budget, reactor -> [Int] in
+      let slow = try await RawClient(address, on: reactor)
+      slow.send(get, on: reactor)
+      while budget.used == 0 { await reactor.sleep(for: .milliseconds(1)) }
+      let fast = (0..<8).map { _ in
+        Task.immediate(executorPreference: reactor.queue) {
+          await RawClient.exchange(get, address, on: reactor).utf8.count
+        }
+      }
+      var counts: [Int] = []
+      for one in fast { counts.append(await one.value) }
+      return counts + [await slow.read(on: reactor).utf8.count]
+    }
+    #expect(seen.result.dropLast().allSatisfy { $0 > Fixture.largeBytes }, "\(seen.result)")
+    #expect(seen.result[8] < Fixture.largeBytes)
     #expect(seen.left == 0)
   }
 

@@ -67,6 +67,9 @@ final class Fixture {
     router.on(.get, "/stream", .open) { (_, _, _) throws(Problem) in
       HTTPResponse(200, "text/plain", streaming: Counting())
     }
+    router.on(.get, "/stream/large", .open) { (_, _, _) throws(Problem) in
+      HTTPResponse(200, "text/plain", streaming: Large())
+    }
     router.on(.get, "/gate", .open) { (fixture, _, _) throws(Problem) in
       await withUnsafeContinuation { fixture.gate = $0 }
       return .text(200, "open")
@@ -89,6 +92,12 @@ final class Fixture {
 private final class Counting: HTTPBodySource {
   func write(to writer: HTTPBodyWriter, on reactor: isolated Reactor) async {
     for number in 1...3 { await writer.write(Array("\(number);".utf8), on: reactor) }
+  }
+}
+
+private final class Large: HTTPBodySource {
+  func write(to writer: HTTPBodyWriter, on reactor: isolated Reactor) async {
+    await writer.write([UInt8](repeating: 0x78, count: Fixture.largeBytes), on: reactor)
   }
 }
 

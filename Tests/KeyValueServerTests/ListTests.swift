@@ -107,6 +107,21 @@ import Testing
     }
   }
 
+  @Test("who is slow with what it is told does not take back a partition that has gone to another server")
+  func slowWatcher() async throws {
+    try await withServer(partitions: 1) { server, reactor in
+      let value = "\"" + String(repeating: "v", count: 1_000_000) + "\""
+      for number in 0..<16 { try await server.put("k\(number)", value, on: reactor) }
+      let events = try await EventReader(server.address, "/watch?since=0", on: reactor)
+      _ = await events.read(until: "event: put", on: reactor)
+      #expect(await server.service.store.leave(0, unusedFor: .milliseconds(0), on: reactor))
+      let told = await events.read(until: "\r\n0\r\n\r\n", on: reactor)
+      #expect(told.hasSuffix("\r\n0\r\n\r\n") && told.ranges(of: "event: put").count < 16)
+      #expect(!server.service.store.holds(0))
+      events.close(on: reactor)
+    }
+  }
+
   @Test("what happens while it is told is told too, and a stop ends whoever watches") func watchingMuch() async throws {
     try await withServer(partitions: 1) { server, reactor in
       let events = try await EventReader(server.address, "/watch", on: reactor)

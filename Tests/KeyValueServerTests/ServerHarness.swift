@@ -91,7 +91,7 @@ extension HTTPClientResponse {
 /// Reads server-sent events from a connection of its own.
 final class EventReader {
   private let stream: Stream
-  private var seen = ""
+  private var seen: [UInt8] = []
 
   init(
     _ address: SocketAddress, _ target: String, fields: String = "", on reactor: isolated Reactor
@@ -104,17 +104,23 @@ final class EventReader {
   /// All that has come, as soon as that contains `text` so often.
   func read(until text: String, times: Int = 1, on reactor: isolated Reactor) async -> String {
     let deadline = reactor.now + .seconds(20 as UInt64)
-    while seen.components(of: text) < times {
-      guard await stream.read(until: deadline, on: reactor) == .bytes else { return seen + "(the end)" }
-      seen += String(decoding: stream.input.bytes(0..<stream.input.count), as: UTF8.self)
+    let wanted = Array(text.utf8)
+    // Much may come in many parts: each byte is looked at once.
+    var (count, next) = (0, 0)
+    while true {
+      while next + wanted.count <= seen.count, count < times {
+        let isThere = seen[next] == wanted[0] && seen[next..<next + wanted.count].elementsEqual(wanted)
+        count += isThere ? 1 : 0
+        next += isThere ? wanted.count : 1
+      }
+      if count == times { return String(decoding: seen, as: UTF8.self) }
+      guard await stream.read(until: deadline, on: reactor) == .bytes else {
+        return String(decoding: seen, as: UTF8.self) + "(the end)"
+      }
+      seen += stream.input.bytes(0..<stream.input.count)
       stream.input.consume(stream.input.count)
     }
-    return seen
   }
 
   func close(on reactor: isolated Reactor) { stream.close(on: reactor) }
-}
-
-extension String {
-  fileprivate func components(of text: String) -> Int { ranges(of: text).count }
 }

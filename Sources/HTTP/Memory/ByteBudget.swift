@@ -20,6 +20,8 @@ public final class ByteBudget: EventHandler {
   private var slow: [any SlowWork] = []
   /// What those hold who were parted with and have not unwound yet.
   private var leaving = 0
+  /// Those who wait for room; the first looks for it.
+  private(set) var line: [Pause] = []
   private var givenBack = 0
   private lazy var trimTimer = ReactorTimer(self)
   private let metrics: ByteBudgetMetrics
@@ -32,11 +34,23 @@ public final class ByteBudget: EventHandler {
     metrics.limit.add(limit)
   }
 
+  func enterLine(_ turn: Pause) { line.append(turn) }
+
+  func leaveLine(_ turn: Pause) {
+    line.removeAll { $0 === turn }
+    line.first?.end()
+  }
+
+  /// Whether there is room for `amount` bytes as it is.
+  func isFree(_ amount: Int) -> Bool { used + amount <= limit }
+
   /// Makes room for `amount` bytes of `lease`, if necessary at the expense of slow ones; whether there is room now.
-  func take(_ amount: Int, for lease: any SlowWork, on reactor: isolated Reactor) -> Bool {
+  func take(_ amount: Int, for lease: any SlowWork, slowerThan pace: Double = .infinity, on reactor: isolated Reactor)
+    -> Bool
+  {
     let isSmall = lease.bytes + amount <= HTTPLimits.smallLeaseBytes
     let bound = isSmall ? limit + limit / 8 : limit
-    if used + amount > bound { shed(until: bound - amount, sparing: lease, on: reactor) }
+    if used + amount > bound { shed(until: bound - amount, sparing: lease, pace, on: reactor) }
     guard used + amount <= bound else {
       metrics.refused.increment()
       return false
@@ -46,14 +60,17 @@ public final class ByteBudget: EventHandler {
     return true
   }
 
-  /// Parts with slow peers, the slowest first, until no more than `most` bytes are held, or the slowest is `lease`.
-  private func shed(until most: Int, sparing lease: any SlowWork, on reactor: isolated Reactor) {
+  /// Parts with slow peers, the slowest first, until no more than `most` bytes are held, or the slowest is `lease` or
+  /// as fast as `paceMax`.
+  private func shed(
+    until most: Int, sparing lease: any SlowWork, _ paceMax: Double, on reactor: isolated Reactor
+  ) {
     // One look for several needs: a part more is freed than is needed at once.
     let aim = most - limit / 64
     let order = slow.map { (lease: $0, pace: $0.pace(at: reactor.now)) }.sorted { $0.pace < $1.pace }
     var left = used - leaving
-    for (slowest, _) in order where slowest.bytes > 0 {
-      if left <= aim || slowest === lease { return }
+    for (slowest, pace) in order where slowest.bytes > 0 {
+      if left <= aim || slowest === lease || pace >= paceMax { return }
       left -= slowest.bytes
       metrics.shed.increment()
       slowest.shed(on: reactor)

@@ -1,5 +1,6 @@
 import Basics
 import Glibc
+import HTTPSyntax
 import Reactor
 
 /// Bytes of a `ByteBudget` that somebody holds; all of them go back with `shrink(to: 0)`, which its owner must see to.
@@ -23,12 +24,18 @@ final class ByteLease: SlowWork {
   }
 
   /// Takes `amount` more bytes; false if there are none.
-  func grow(by amount: Int, on reactor: isolated Reactor) -> Bool {
+  /// - Parameter pace: in bytes a second; who is faster makes no room for that.
+  func grow(by amount: Int, slowerThan pace: Double = .infinity, on reactor: isolated Reactor) -> Bool {
     guard amount > 0 else { return true }
     if isLeaving { return false }
-    guard budget.take(amount, for: self, on: reactor) else { return false }
+    guard budget.take(amount, for: self, slowerThan: pace, on: reactor) else { return false }
     bytes += amount
     return true
+  }
+
+  /// The same, at nobody's expense.
+  func growIfFree(by amount: Int, on reactor: isolated Reactor) -> Bool {
+    !isLeaving && budget.isFree(amount) && grow(by: amount, on: reactor)
   }
 
   /// Gives back all but `amount` bytes.
@@ -62,8 +69,10 @@ final class ByteLease: SlowWork {
   }
 
   /// How fast the peer is lately, in bytes a second: what it moved, weighed by age, over the weight of all its time.
-  /// So neither much at once long ago nor a late beginning is worth anything.
+  /// So neither much at once long ago nor a late beginning is worth anything. Of who has only just begun nothing is
+  /// known yet: infinity.
   func pace(at now: MonotonicTime) -> Double {
+    if moved == 0, now.since(waitsSince) < HTTPLimits.begunPause { return .infinity }
     let weight = 1 - ByteLease.rest(of: max(now.since(waitsSince), .milliseconds(1)))
     return moved * ByteLease.rest(of: now.since(movedAt)) / weight
   }

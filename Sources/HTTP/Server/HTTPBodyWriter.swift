@@ -7,37 +7,42 @@ public protocol HTTPBodySource: AnyObject {
   func write(to writer: HTTPBodyWriter, on reactor: isolated Reactor) async
 }
 
+/// Where the parts of a body go.
+protocol HTTPPartTaker: AnyObject {
+  /// Writes a part of about `count` bytes, which `make` makes when there is memory for it; false if it is not taken.
+  func write(
+    part count: Int, isChunked: Bool, on reactor: isolated Reactor, _ make: () -> [UInt8]
+  ) async -> Bool
+}
+
 /// Writes a body bit by bit, each bit a chunk, or plainly to a client too old for chunks.
 public final class HTTPBodyWriter {
+  private let taker: any HTTPPartTaker
   private let stream: Stream
   private let isChunked: Bool
   private let isSilent: Bool
-  private let stall: TimeSpan
-  private var sizeLine: [UInt8] = []
   private var isBroken = false
 
-  init(stream: Stream, isChunked: Bool, isSilent: Bool, stall: TimeSpan) {
+  init(_ taker: any HTTPPartTaker, stream: Stream, isChunked: Bool, isSilent: Bool) {
+    self.taker = taker
     self.stream = stream
     self.isChunked = isChunked
     self.isSilent = isSilent
-    self.stall = stall
   }
 
   /// Writes `bytes` and waits while the client reads too slowly.
-  /// - Returns: false once the client is gone, so that writing more is in vain.
+  /// - Returns: false once the client is gone, or was parted with because memory is short, so that writing more is in
+  ///   vain.
   @discardableResult
   public func write(_ bytes: [UInt8], on reactor: isolated Reactor) async -> Bool {
+    await write(about: bytes.count, on: reactor) { bytes }
+  }
+
+  /// The same with what `make` makes, of about `count` bytes, as soon as there is memory for it.
+  public func write(about count: Int, on reactor: isolated Reactor, _ make: () -> [UInt8]) async -> Bool {
     guard !isSilent, !isBroken else { return false }
-    guard !bytes.isEmpty else { return !stream.isClosed }
-    if isChunked {
-      sizeLine.removeAll(keepingCapacity: true)
-      sizeLine.append(contentsOf: String(bytes.count, radix: 16).utf8)
-      sizeLine.append("\r\n")
-      stream.write(sizeLine, on: reactor)
-    }
-    stream.write(bytes, on: reactor)
-    if isChunked { stream.write([0x0D, 0x0A], on: reactor) }
-    isBroken = await !stream.waitForRoom(stall: stall, on: reactor)
+    guard count > 0 else { return !stream.isClosed }
+    isBroken = await !taker.write(part: count, isChunked: isChunked, on: reactor, make)
     return !isBroken
   }
 

@@ -4,7 +4,7 @@ import Reactor
 
 /// One client connection of an `HTTPServer`: reads a request, has it answered, and goes on until either side has
 /// enough. All answers of one turn leave in one write, because the stream writes before the loop sleeps.
-final class HTTPConnection: SlowHolder {
+final class HTTPConnection: SlowHolder, HTTPPartTaker {
   private let server: HTTPServer
   private let stream: Stream
   private let request: HTTPRequest
@@ -257,8 +257,7 @@ final class HTTPConnection: SlowHolder {
     case .bytes(let bytes):
       if !isSilent, await !write(bytes, on: reactor) { return false }
     case .stream(let source):
-      let writer = HTTPBodyWriter(
-        stream: stream, isChunked: !isOld, isSilent: isSilent, stall: server.times.writeStall)
+      let writer = HTTPBodyWriter(self, stream: stream, isChunked: !isOld, isSilent: isSilent)
       if !isSilent { await source.write(to: writer, on: reactor) }
       // Cut off rather than ended: an end would make the part look whole.
       guard writer.finish(on: reactor) else {
@@ -278,11 +277,48 @@ final class HTTPConnection: SlowHolder {
     return keeps
   }
 
+  /// Writes a part of a body that is made while the client takes it, of about `count` bytes; false if it does not take
+  /// it. A large one is made when there is memory for it and counted meanwhile, as an answer of that size is.
+  func write(
+    part count: Int, isChunked: Bool, on reactor: isolated Reactor, _ make: () -> [UInt8]
+  ) async -> Bool {
+    let (isLarge, held) = (count > HTTPLimits.answerPieceBytes, lease.bytes)
+    if isLarge, await !waitForMemory(for: count + 2 * HTTPLimits.answerPieceBytes, on: reactor) { return false }
+    defer { lease.shrink(to: held, on: reactor) }
+    let bytes = make()
+    if isChunked { stream.write(Array("\(String(bytes.count, radix: 16))\r\n".utf8), on: reactor) }
+    guard await write(bytes, on: reactor) else { return false }
+    if isChunked { stream.write([0x0D, 0x0A], on: reactor) }
+    return true
+  }
+
+  /// Takes `amount` bytes when it is its turn. What many wait for comes to all of them at once: only those make room
+  /// who are known to be slow by now.
+  private func waitForMemory(for amount: Int, on reactor: isolated Reactor) async -> Bool {
+    if server.budget.line.isEmpty, lease.growIfFree(by: amount, on: reactor) { return true }
+    let turn = Pause()
+    server.budget.enterLine(turn)
+    defer { server.budget.leaveLine(turn) }
+    let deadline = reactor.now + server.times.writeStall
+    while !stream.isClosed, reactor.now < deadline {
+      if server.budget.line.first !== turn {
+        await turn.wait(until: deadline, on: reactor)
+      } else if await hasMemory(for: amount, slowerThan: HTTPLimits.slowBytesPerSecond, on: reactor) {
+        return true
+      } else {
+        await reactor.sleep(for: HTTPLimits.memoryLook)
+      }
+    }
+    return false
+  }
+
   /// Takes `amount` bytes for an answer; those who are parted with for it need a turn to give back theirs.
-  private func hasMemory(for amount: Int, on reactor: isolated Reactor) async -> Bool {
-    if lease.grow(by: amount, on: reactor) { return true }
+  private func hasMemory(
+    for amount: Int, slowerThan pace: Double = .infinity, on reactor: isolated Reactor
+  ) async -> Bool {
+    if lease.grow(by: amount, slowerThan: pace, on: reactor) { return true }
     await reactor.sleep(for: TimeSpan(nanoseconds: 0))
-    return lease.grow(by: amount, on: reactor)
+    return lease.grow(by: amount, slowerThan: pace, on: reactor)
   }
 
   /// Writes a body piece by piece, as the client takes it; false if it does not.

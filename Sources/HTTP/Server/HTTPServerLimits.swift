@@ -35,6 +35,12 @@ extension HTTPLimits {
   static let bufferedBytesMax = 64 << 20
   /// Bytes of an answer that are handed to the stream at once, and counted.
   static let answerPieceBytes = 32 << 10
+  /// Clients that take less in a second make room for parts of bodies that wait for memory.
+  static let slowBytesPerSecond = 1_048_576.0
+  /// How often it is looked whether there is some,
+  static let memoryLook = TimeSpan.milliseconds(2)
+  /// and how long nobody counts as slow who has not taken anything yet.
+  static let begunPause = TimeSpan.milliseconds(20)
   /// Bytes up to which a peer's work is small: the last eighth beside a budget is for such.
   static let smallLeaseBytes = 8 << 10
   /// About what a connection that has ended has freed.

@@ -10,12 +10,57 @@ struct WatchedEvent {
   let revision: Int64
   /// `put`, `delete` or `reset`.
   let name: String
-  /// JSON in one line.
-  let data: [UInt8]
+  private let content: Content
 
-  /// A server-sent event (HTML Standard §9.2) with which everything up to `id` is seen.
+  private enum Content {
+    /// JSON in one line.
+    case written([UInt8])
+    /// What becomes that when somebody takes it: until then all who are told of it share the value.
+    case stored(StoreEvent)
+  }
+
+  /// Something with JSON of its own.
+  init(partition: Int, revision: Int64, name: String, data: [UInt8]) {
+    (self.partition, self.revision, self.name, content) = (partition, revision, name, .written(data))
+  }
+
+  /// Something that has happened to a key.
+  init(_ event: StoreEvent, in partition: Int) {
+    (self.partition, revision, content) = (partition, event.version.revision, .stored(event))
+    name = event.version.value == nil ? "delete" : "put"
+  }
+
+  /// How long its text is, about, and not less.
+  var bytesAbout: Int {
+    switch content {
+    case .written(let data): data.count + 1024
+    // In JSON a byte of a key may take six.
+    case .stored(let event): (event.version.value?.count ?? 0) + 6 * event.key.bytes.count + 1024
+    }
+  }
+
+  /// A server-sent event (HTML Standard §9.2) with which everything up to `id` is seen, in one piece.
   func text(id: WatchPosition) -> [UInt8] {
-    Array("id: \(id.text)\nevent: \(name)\ndata: ".utf8) + data + [0x0A, 0x0A]
+    var text: [UInt8] = []
+    text.reserveCapacity(bytesAbout)
+    text += "id: \(id.text)\nevent: \(name)\ndata: ".utf8
+    switch content {
+    case .written(let data): text += data
+    case .stored(let event): text += json(event)
+    }
+    text += "\n\n".utf8
+    return text
+  }
+
+  private func json(_ event: StoreEvent) -> [UInt8] {
+    var json = JSONWriter(capacity: bytesAbout)
+    json.object { json in
+      json.field("key", event.key.bytes)
+      event.version.writeFields(to: &json)
+      json.field("partition", partition)
+      json.field("revision", revision)
+    }
+    return json.bytes
   }
 }
 
@@ -57,7 +102,10 @@ final class KeyNews {
         page = try await store.events(in: range, since: max(seen, 0), of: partition, on: reactor)
       } catch {
         // Who comes back is told why; what was told is told.
-        return nil
+        guard error == .busy else { return nil }
+        // All who watch would come back at once, to a server that has too much to do already.
+        await reactor.sleep(for: Limits.busyPause)
+        return []
       }
       turn = (turn + offset + 1) % partitions.count
       if page.hasGap || seen < 0 {
@@ -70,22 +118,8 @@ final class KeyNews {
         ]
       }
       position[partition] = page.through
-      if !page.events.isEmpty { return page.events.map { KeyNews.told($0, partition) } }
+      if !page.events.isEmpty { return page.events.map { WatchedEvent($0, in: partition) } }
     }
     return []
-  }
-
-  private static func told(_ event: StoreEvent, _ partition: Int) -> WatchedEvent {
-    let version = event.version
-    var json = JSONWriter(capacity: event.key.bytes.count + (version.value?.count ?? 0) + 160)
-    json.object { json in
-      json.field("key", event.key.bytes)
-      version.writeFields(to: &json)
-      json.field("partition", partition)
-      json.field("revision", version.revision)
-    }
-    return WatchedEvent(
-      partition: partition, revision: version.revision, name: version.value == nil ? "delete" : "put",
-      data: json.bytes)
   }
 }

@@ -137,7 +137,8 @@ final class KeyEvents: HTTPBodySource {
       }
       for event in events {
         position[event.partition] = event.revision
-        guard await writer.write(event.text(id: position), on: reactor) else { return }
+        let isWritten = await writer.write(about: event.bytesAbout, on: reactor) { event.text(id: position) }
+        guard isWritten else { return }
         wroteAt = reactor.now
       }
       position.advance(to: own.position)
