@@ -43,6 +43,7 @@ final class Partition: EventHandler {
   private let idle = Pause()
 
   private var watchers: [ObjectIdentifier: Pause] = [:]
+  private let news = NewsDesk()
   private lazy var newsTimer = ReactorTimer(self)
   private lazy var expiryTimer = ReactorTimer(self)
   private var expiryDeadline = MonotonicTime.never
@@ -128,6 +129,7 @@ final class Partition: EventHandler {
     reactor.cancel(expiryTimer)
     while isWriting || usesInProgress > 0 { await idle.wait(until: .never, on: reactor) }
     term = 0
+    news.clear()
     metrics.held.add(-1)
     await engine.close(number, on: reactor)
     isLeaving = false
@@ -142,6 +144,7 @@ final class Partition: EventHandler {
   /// The file has failed and was opened anew: what was in memory of it may be older than the file.
   private func beginNewTerm(on reactor: isolated Reactor) async {
     term = terms.next
+    news.clear()
     if let now = try? await engine.open(number, on: reactor) { revision = max(revision, now) }
     tellWatchers()
   }
@@ -333,7 +336,30 @@ final class Partition: EventHandler {
     if engine.isShared, !newsTimer.isArmed { reactor.arm(newsTimer, after: Limits.newsPause) }
   }
 
-  func unwatch(_ pause: Pause) { watchers[ObjectIdentifier(pause)] = nil }
+  func unwatch(_ pause: Pause) {
+    watchers[ObjectIdentifier(pause)] = nil
+    if watchers.isEmpty { news.clear() }
+  }
+
+  /// What has happened to keys of a range since a revision, as far as one look goes.
+  func events(
+    in range: KeyRange, since: Int64, on reactor: isolated Reactor
+  ) async throws(StoreError) -> EventPage {
+    try await open(on: reactor)
+    if let page = try await news.page(of: range, since: since, on: reactor) { return page }
+    let reading = news.began(range, since: since)
+    let result: Result<EventPage, StoreError>
+    do throws(StoreError) {
+      result = .success(
+        try await use(on: reactor) { [number] (engine, reactor) throws(StoreError) in
+          try await engine.events(in: range, since: since, of: number, on: reactor)
+        })
+    } catch {
+      result = .failure(error)
+    }
+    news.ended(reading, result)
+    return try result.get()
+  }
 
   /// Other servers make changes too, and do not tell of them: as long as anybody watches it is looked for them, once
   /// for all who do.

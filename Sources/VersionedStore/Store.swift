@@ -123,9 +123,7 @@ public final class Store {
   public func events(
     in range: KeyRange, since: Int64, of partition: Int, on reactor: isolated Reactor
   ) async throws(StoreError) -> EventPage {
-    try await partitions[partition].use(on: reactor) { (engine, reactor) throws(StoreError) in
-      try await engine.events(in: range, since: since, of: partition, on: reactor)
-    }
+    try await partitions[partition].events(in: range, since: since, on: reactor)
   }
 
   /// Ends `pause` with each change of one of these partitions, and when one is given up, until `unwatch`.

@@ -21,6 +21,7 @@ final class FakeEngine: StoreEngine {
   /// Keys whose values are past their time, as long as they have one.
   var due: [StoreKey] = []
   private(set) var looksForDue = 0
+  private(set) var looksForNews = 0
   /// How often there will be more to clear away.
   var untidy = 0
   private var random: SeededRandom
@@ -97,7 +98,14 @@ final class FakeEngine: StoreEngine {
 
   func events(
     in range: KeyRange, since: Int64, of partition: Int, on reactor: isolated Reactor
-  ) async throws(StoreError) -> EventPage { EventPage(events: [], through: since, hasGap: false) }
+  ) async throws(StoreError) -> EventPage {
+    looksForNews += 1
+    await linger(on: reactor)
+    if let failure { throw failure }
+    let events = model.keys.flatMap { key, versions in versions.map { StoreEvent(key: key, version: $0) } }
+      .filter { $0.version.revision > since }.sorted { $0.version.revision < $1.version.revision }
+    return EventPage(events: events, through: model.revision, hasGap: false)
+  }
 
   func expired(
     in partition: Int, on reactor: isolated Reactor
