@@ -12,7 +12,7 @@
 //   Types/    keys, changes and what comes of them
 //   SQLite/   the lock of a partition, its file, and the threads beside the reactor that touch it
 //   Postgres/ the tables, and all SQL of them
-//   Upkeep/   what tools do with the files: taking out, putting in, copying, cleaning
+//   Upkeep/   when a log goes into its file, and what tools do with files: taking out, putting in, copying, cleaning
 //
 // A new thing to ask of the store is a method of `StoreEngine`; a new table is in `PartitionFile+Opening.swift`.
 

@@ -37,6 +37,7 @@ final class SQLitePartition {
   private var awaitingMend: [Pause] = []
   private var isClosed = false
   private var isCheckpointDue = false
+  private var checkpoints = CheckpointRule()
 
   /// A partition whose lock is `lock`; its file is opened when it is first used.
   init(_ place: PartitionPlace, lock: PartitionLock, maxVersions: Int64, threads: Threads) {
@@ -54,7 +55,7 @@ final class SQLitePartition {
       if files.writer.revision > before { lock?.mark(files.writer.revision) }
       return (result, files.writer.connection.pagesInLog)
     }
-    if pages >= Limits.checkpointPages, !isCheckpointDue { checkpointSoon(on: reactor) }
+    if !isCheckpointDue, let step = checkpoints.step(for: pages) { checkpointSoon(step, on: reactor) }
     return result
   }
 
@@ -166,14 +167,15 @@ final class SQLitePartition {
   }
 
   /// Moves what is in the log into the file, behind the answers to what was committed.
-  private func checkpointSoon(on reactor: isolated Reactor) {
+  private func checkpointSoon(_ step: CheckpointRule.Step, on reactor: isolated Reactor) {
     isCheckpointDue = true
     Task.immediate(executorPreference: reactor.queue) {
       // What fails here is told to whoever uses the file next; a full disk leaves the log as it is.
-      _ = try? await use(writerTurn, threads.writers, on: reactor) { (files) throws(SQLiteFailure) in
-        let connection = files.writer.connection
-        try connection.checkpoint(restarts: connection.pagesInLog >= Limits.logPagesMax)
+      let done = try? await use(writerTurn, threads.writers, on: reactor) { (files) throws(SQLiteFailure) in
+        let pages = files.writer.connection.pagesInLog
+        return (pages: pages, isWhole: try files.writer.connection.checkpoint(restarts: step == .restart))
       }
+      if let done { checkpoints.did(step, to: done.pages, isWhole: done.isWhole) }
       isCheckpointDue = false
     }
   }
