@@ -85,6 +85,8 @@ import Testing
       good.replacing(":1,", with: ":9223372036854775807,"),
       good.replacing("value", with: "values"), good.replacing("[1]}", with: "[1],\"deleted\":true}"),
       good.replacing("2026", with: "x"), good.replacing(",\"value\":[1]", with: ""),
+      good.replacing(",\"value", with: ",\"expires_at\":\"soon\",\"value"),
+      good.replacing("\"value\":[1]", with: "\"expires_at\":\"2026-01-31T12:00:00Z\",\"deleted\":true"),
     ] {
       #expect(ArchiveLine(json: Array(bad.utf8)) == nil, "\(bad)")
     }

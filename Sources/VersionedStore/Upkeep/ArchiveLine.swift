@@ -40,7 +40,10 @@ public struct ArchiveLine: Equatable, Sendable {
           case 0: key = StoreKey(utf8: try scanner.string())
           case 1: version = try scanner.integer()
           case 2: time = Timestamp(rfc3339: try scanner.string())
-          case 3: expiry = Timestamp(rfc3339: try scanner.string())
+          case 3:
+            // What ends at a time that cannot be read would never end.
+            expiry = Timestamp(rfc3339: try scanner.string())
+            if expiry == nil { throw scanner.wrongShape("this is no time") }
           case 4: value = try scanner.skip()
           default: isDeleted = try scanner.bool()
           }
@@ -50,6 +53,7 @@ public struct ArchiveLine: Equatable, Sendable {
       return nil
     }
     guard let key, let version, 1...Limits.archivedVersionMax ~= version, let time, (value == nil) == isDeleted,
+      expiry == nil || !isDeleted,
       value?.count ?? 0 <= Limits.valueBytesMax
     else { return nil }
     self.key = key
