@@ -15,7 +15,12 @@ public struct StoreFolder: Sendable {
   public init(_ path: String, partitions wished: Int, isWish: Bool = false) throws(StoreError) {
     do throws(SystemError) {
       try StoreFolder.make(path)
-      if try StoreFolder.read(path) == nil { try StoreFolder.write(path, wished) }
+      if try StoreFolder.read(path) == nil {
+        // Of several who make a store at once one may be further already.
+        var mayMake = !StoreFolder.hasPartitions(path)
+        if !mayMake { mayMake = try StoreFolder.read(path) != nil }
+        if mayMake { try StoreFolder.write(path, wished) }
+      }
     } catch {
       throw .failed("'\(path)': \(error)")
     }
@@ -30,12 +35,37 @@ public struct StoreFolder: Sendable {
   public init(existing path: String) throws(StoreError) {
     let text: String?
     do throws(SystemError) { text = try StoreFolder.read(path) } catch { throw .failed("'\(path)': \(error)") }
-    guard let text else { throw .foreign("there is no store in '\(path)'") }
+    guard let text else {
+      // Served as it is, what it lacks would pass for what was never there.
+      guard !StoreFolder.hasPartitions(path) else {
+        throw .foreign("'\(path)' has partitions and no file 'store': a backup was broken off, or that file is lost")
+      }
+      throw .foreign("there is no store in '\(path)'")
+    }
     let words = text.split { $0 == " " || $0 == "\n" }
     guard words.count == 4, words[0] == "store", words[1] == "1", words[2] == "partitions",
       let count = Int(words[3]), Limits.partitions.contains(count)
     else { throw .foreign("'\(path)/store' was not written by this program") }
     (self.path, partitions) = (path, count)
+  }
+
+  /// A folder at `path` that becomes a store of `partitions` partitions when all of them are there, with `finish`.
+  /// - Throws: `StoreError`, also if there is one.
+  init(unfinished path: String, partitions: Int) throws(StoreError) {
+    let isTaken: Bool
+    do throws(SystemError) {
+      try StoreFolder.make(path)
+      isTaken = try StoreFolder.read(path) != nil || StoreFolder.hasPartitions(path)
+    } catch {
+      throw .failed("'\(path)': \(error)")
+    }
+    guard !isTaken else { throw .foreign("there is a store in '\(path)' already, or a part of one") }
+    (self.path, self.partitions) = (path, partitions)
+  }
+
+  /// All partitions are there.
+  func finish() throws(StoreError) {
+    do throws(SystemError) { try StoreFolder.write(path, partitions) } catch { throw .failed("'\(path)': \(error)") }
   }
 
   func place(of partition: Int) -> PartitionPlace {
@@ -53,6 +83,13 @@ public struct StoreFolder: Sendable {
     }
   }
 
+  private static func hasPartitions(_ path: String) -> Bool {
+    Limits.partitions.contains { number in
+      let place = PartitionPlace(folder: path, partition: number - 1, partitions: Limits.partitions.upperBound)
+      return access(place.path, F_OK) == 0
+    }
+  }
+
   private static func read(_ path: String) throws(SystemError) -> String? {
     let fd = open(path + "/store", O_RDONLY | O_CLOEXEC)
     guard fd >= 0 else {
@@ -67,12 +104,16 @@ public struct StoreFolder: Sendable {
 
   /// Of several who make a store at the same time one is first, and what it has written is whole.
   private static func write(_ path: String, _ partitions: Int) throws(SystemError) {
-    let draft = "\(path)/store.\(getpid())"
-    let fd = try systemCall("open") { open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644) }
+    // Its name is nobody else's: in two containers on one volume a process may have the same number.
+    var template = Array("\(path)/store.XXXXXX".utf8CString)
+    let fd = try systemCall("mkstemp") { mkstemp(&template) }
+    try systemCall("fcntl") { fcntl(fd, F_SETFD, FD_CLOEXEC) }
+    let draft = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     defer {
       close(fd)
       unlink(draft)
     }
+    try systemCall("fchmod") { fchmod(fd, 0o644) }
     let text = Array("store 1\npartitions \(partitions)\n".utf8)
     try systemCall("write") { Glibc.write(fd, text, text.count) }
     try systemCall("fsync") { fsync(fd) }

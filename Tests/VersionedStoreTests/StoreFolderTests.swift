@@ -46,6 +46,12 @@ import Testing
     #expect(try StoreFolder(existing: path).partitions == 5)
     #expect(throws: StoreError.self) { try StoreFolder(path, partitions: 8, isWish: true) }
     #expect(try FileManager.default.contentsOfDirectory(atPath: path) == ["store"])
+    // A process of the same number, in another container, is at it too, and has come further.
+    let other = folder.path + "/c"
+    try FileManager.default.createDirectory(atPath: other, withIntermediateDirectories: true)
+    try "theirs".write(toFile: other + "/store.\(getpid())", atomically: true, encoding: .utf8)
+    #expect(try StoreFolder(other, partitions: 5).partitions == 5)
+    #expect(try String(contentsOfFile: other + "/store.\(getpid())", encoding: .utf8) == "theirs")
     for text in ["", "store 2\npartitions 5\n", "store 1\npartitions 0\n", "store 1\npartitions 65\n", "x"] {
       try text.write(toFile: path + "/store", atomically: true, encoding: .utf8)
       #expect(throws: StoreError.self, "\(text)") { try StoreFolder(path, partitions: 5) }

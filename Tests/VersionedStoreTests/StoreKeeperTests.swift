@@ -1,5 +1,6 @@
 import Basics
 import Foundation
+import Glibc
 import TestSupport
 import Testing
 
@@ -104,6 +105,26 @@ import Testing
     #expect(throws: StoreError.self) { try StoreKeeper(folder, holder: "test").backUp(to: files.path + "/copy") }
     reader.close()
     writer.close()
+    // Broken off, with a part of the keys.
+    unlink(files.path + "/copy/store")
+    unlink(copy.place(of: 1).path)
+    for partitions in [3, 8] {
+      let error = #expect(throws: StoreError.self) { try StoreFolder(files.path + "/copy", partitions: partitions) }
+      #expect(error?.description.contains("a backup was broken off") == true)
+    }
+    #expect(throws: StoreError.self) { try StoreKeeper(folder, holder: "test").backUp(to: files.path + "/copy") }
+  }
+
+  @Test("a copy that breaks off does not pass for a store") func brokenBackup() throws {
+    let files = TemporaryFolder()
+    let (folder, _) = try Self.store(files, seed: 1)
+    let path = folder.place(of: 2).path
+    unlink(path + "-wal")
+    try ByteFile.write([UInt8](repeating: 0x5A, count: 8192), path)
+    #expect(throws: StoreError.self) { try StoreKeeper(folder, holder: "test").backUp(to: files.path + "/copy") }
+    #expect(access(files.path + "/copy/partition-0.sqlite", F_OK) == 0)
+    #expect(throws: StoreError.self) { try StoreFolder(existing: files.path + "/copy") }
+    #expect(throws: StoreError.self) { try StoreFolder(files.path + "/copy", partitions: 3) }
   }
 
   @Test("what nobody needs is counted and removed, not beside a server unless that is wanted, and nothing else")

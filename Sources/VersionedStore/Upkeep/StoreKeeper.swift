@@ -26,14 +26,15 @@ public struct StoreKeeper {
   /// Copies all partitions, each as it is at one moment, into a folder that is made for them and that a server can use.
   /// - Throws: `StoreError`.
   public func backUp(to path: String) throws(StoreError) {
-    let target = try StoreFolder(path, partitions: folder.partitions, isWish: true)
+    // A part of the copy must not pass for all of it, whatever becomes of this process.
+    let target = try StoreFolder(unfinished: path, partitions: folder.partitions)
     for partition in 0..<folder.partitions {
       let place = target.place(of: partition)
-      guard access(place.path, F_OK) != 0 else { throw .foreign("'\(place.path)' is there already") }
       guard let file = try reading(partition) else { continue }
       defer { file.close() }
       try StoreKeeper.told { () throws(SQLiteFailure) in try file.connection.backUp(to: place.path) }
     }
+    try target.finish()
   }
 
   /// A partition's file; nil if it was never made.
