@@ -330,6 +330,12 @@ final class Partition: EventHandler {
 
   // MARK: News
 
+  /// Where others make changes too, asks how far they are.
+  func lookForNewest(on reactor: isolated Reactor) async throws(StoreError) {
+    try await open(on: reactor)
+    if engine.isShared { revision = max(revision, try await engine.open(number, on: reactor)) }
+  }
+
   /// Ends `pause` with each change, and when the partition is given up, until `unwatch`.
   func watch(_ pause: Pause, on reactor: isolated Reactor) {
     watchers[ObjectIdentifier(pause)] = pause

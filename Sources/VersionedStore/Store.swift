@@ -119,6 +119,11 @@ public final class Store {
   /// The newest revision of a partition that was acknowledged here.
   public func revision(of partition: Int) -> Int64 { partitions[partition].revision }
 
+  /// Asks how far a partition is where other servers change it, too, so that `revision` is no older than now.
+  public func lookForNewest(in partition: Int, on reactor: isolated Reactor) async throws(StoreError) {
+    try await partitions[partition].lookForNewest(on: reactor)
+  }
+
   /// What has happened to keys of a range since a revision, as far as one look goes.
   public func events(
     in range: KeyRange, since: Int64, of partition: Int, on reactor: isolated Reactor

@@ -199,6 +199,27 @@ private let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .erro
     }
   }
 
+  @Test("where another server makes the changes, too, it is known how far those are") func othersRevisions()
+    async throws
+  {
+    try await Self.withDatabase("others") { database, reactor in
+      let engines = (0..<2).map { _ in Self.engine(database, on: reactor) }
+      let stores = engines.map {
+        Store($0, partitionCount: 1, cacheEntriesMax: 10, cacheBytesMax: 1 << 20, metrics: sharedMetrics)
+      }
+      try await stores[1].open(0, on: reactor)
+      let step = Change.Step(StoreKey("a")!, .put([0x31], lifetime: nil))
+      for _ in 0..<3 { _ = try await stores[0].change(Change([step]), on: reactor) }
+      try await stores[1].lookForNewest(in: 0, on: reactor)
+      #expect(stores[1].revision(of: 0) == 3)
+      #expect(try await !engines[1].tidy(0, on: reactor))
+      for (store, engine) in zip(stores, engines) {
+        await store.close(on: reactor)
+        engine.end(on: reactor)
+      }
+    }
+  }
+
   /// What clients did with ten keys.
   private final class Record {
     var histories = Array(repeating: KeyHistory(), count: 10)

@@ -22,6 +22,14 @@ extension KeyValueService {
       }
     }
     let (here, others) = try await news(of: partitions, range, since: position, for: request, on: reactor)
+    if position == nil {
+      // Of what is old by now nobody wants to hear.
+      for partition in here {
+        do throws(StoreError) { try await store.lookForNewest(in: partition, on: reactor) } catch {
+          throw problem(error, request)
+        }
+      }
+    }
     let pause = Pause()
     guard admitWatcher(pause) else {
       throw unavailable("Too many clients watch already.", "too many clients watch", request)
