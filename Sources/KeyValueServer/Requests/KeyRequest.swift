@@ -28,22 +28,28 @@ enum KeyRequest {
     guard let value = try request.onlyValue(of: field) else { return nil }
     let text = String(decoding: value, as: UTF8.self)
     if text == "*" { return .any }
-    var versions: [Int64] = []
-    let parts = text.split(separator: ",")
-    guard !parts.isEmpty, parts.count <= Limits.tagsMax else { throw malformed(field) }
-    for part in parts {
-      var tag = part.drop { $0 == " " || $0 == "\t" }
-      while let last = tag.last, last == " " || last == "\t" { tag.removeLast() }
-      // Weak tags may be compared where the value is not changed (RFC 9110 §13.1.2); ours are never weak.
-      let isWeak = tag.hasPrefix("W/")
-      if isWeak { tag = tag.dropFirst(2) }
-      guard tag.count >= 2, tag.first == "\"", tag.last == "\"", tag.count(where: { $0 == "\"" }) == 2 else {
-        throw malformed(field)
-      }
-      if isWeak, field == .ifMatch { continue }
-      if let version = version(String(tag.dropFirst().dropLast())) { versions.append(version) }
+    guard let tags = tags(in: text), 1...Limits.tagsMax ~= tags.count else { throw malformed(field) }
+    // Weak tags may be compared where the value is not changed (RFC 9110 §13.1.2); ours are never weak.
+    let meant = tags.filter { !$0.isWeak || field != .ifMatch }
+    return .these(meant.compactMap { version(String($0.text)) })
+  }
+
+  /// The entity tags of a list (RFC 9110 §8.8.3), without their quotes; nil for anything else. Tags that are none of
+  /// ours may have commas in them.
+  private static func tags(in text: String) -> [(isWeak: Bool, text: Substring)]? {
+    func isBlank(_ character: Character) -> Bool { character == " " || character == "\t" }
+    var tags: [(isWeak: Bool, text: Substring)] = []
+    var rest = text[...]
+    while true {
+      rest = rest.drop { isBlank($0) || $0 == "," }
+      if rest.isEmpty { return tags }
+      let isWeak = rest.hasPrefix("W/")
+      if isWeak { rest = rest.dropFirst(2) }
+      guard rest.first == "\"", let end = rest.dropFirst().firstIndex(of: "\"") else { return nil }
+      tags.append((isWeak, rest[..<end].dropFirst()))
+      rest = rest[end...].dropFirst().drop(while: isBlank)
+      guard rest.isEmpty || rest.first == "," else { return nil }
     }
-    return .these(versions)
   }
 
   private static func malformed(_ field: KnownField) -> Problem {
