@@ -288,6 +288,45 @@ private let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .erro
     }
   }
 
+  @Test("cleaning takes what is past its use, counted before, while a server goes on putting") func cleaning()
+    async throws
+  {
+    try await Self.withDatabase("kv_cleaning") { database, reactor in
+      let engine = Self.engine(database, maxVersions: 10_000, on: reactor)
+      let (kept, deleted) = (StoreKey("a")!, StoreKey("b")!)
+      func put(_ key: StoreKey) async throws {
+        let change = Change([Change.Step(key, .put([0x31, 0x32], lifetime: nil))])
+        _ = try await engine.write([change], to: Placement.partition(of: key, of: 2), on: reactor)
+      }
+      for _ in 1...30 { for key in [kept, deleted] { try await put(key) } }
+      _ = try await engine.write(
+        [Change([Change.Step(deleted, .delete)])], to: Placement.partition(of: deleted, of: 2), on: reactor)
+      let keeper = try await PostgresKeeper.connect(
+        database, partitions: 2, isWish: true, pool: pool, log: quiet, on: reactor)
+      let before = try await keeper.survey(maxVersions: 4, on: reactor)
+      #expect(before.figures.keys == 1 && before.figures.versions == 61 && before.figures.fileBytes > 0)
+      #expect(before.waste.versions == 26 + 30 && before.waste.bytes == 2 * (26 + 30))
+      let writing = Task.immediate(executorPreference: reactor.queue) { for _ in 1...30 { try await put(kept) } }
+      try await keeper.clean(maxVersions: 4, on: reactor)
+      try await writing.value
+      try await keeper.clean(maxVersions: 4, on: reactor)
+      let after = try await keeper.survey(maxVersions: 4, on: reactor)
+      #expect(after.waste.versions == 0 && after.figures.versions == 4 + 1)
+      let partition = Placement.partition(of: kept, of: 2)
+      let history = try await engine.history(kept, before: nil, limit: 100, in: partition, on: reactor)
+      #expect(history.map(\.version) == [60, 59, 58, 57])
+      let old = try await engine.lookUp(kept, version: 56, in: partition, on: reactor)
+      #expect(old == .compacted(oldest: 57))
+      // Who watches from before hears that something is not known any more.
+      let range = KeyRange(prefix: "")
+      #expect(try await engine.events(in: range, since: 1, of: partition, on: reactor).hasGap)
+      let newest = history[0].revision
+      #expect(try await !engine.events(in: range, since: newest, of: partition, on: reactor).hasGap)
+      keeper.close(on: reactor)
+      engine.end(on: reactor)
+    }
+  }
+
   @Test("a store keeps its partitions, and without its tables or PostgreSQL it fails and says nothing of keys")
   func failing() async throws {
     try await Self.withDatabase("failing") { database, reactor in

@@ -9,7 +9,7 @@ import VersionedStore
 
 private let roles: Set<Command> = [.balance, .api, .worker, .service, .kv]
 private let database: Set<Command> = [
-  .api, .worker, .kv, .tasks, .queue, .workers, .migrate, .bench, .doctor,
+  .api, .worker, .kv, .kvClean, .tasks, .queue, .workers, .migrate, .bench, .doctor,
 ]
 private let databaseAndUp = database.union([.up])
 private let tasks: Set<Command> = [.api, .worker]
@@ -274,7 +274,7 @@ extension Setting {
     "kv-data", "KV_DATA", .text(.any), ".millrace/kv", [.kv, .kvClean],
     "the folder of the store, the same for all its servers")
   static let kvEngine = Setting(
-    "kv-engine", "KV_ENGINE", .choice(["sqlite", "postgres"]), "sqlite", [.up, .kv],
+    "kv-engine", "KV_ENGINE", .choice(["sqlite", "postgres"]), "sqlite", [.up, .kv, .kvClean],
     "where a store is: files in KV_DATA, or the PostgreSQL of DB_HOST, for servers on several machines")
   static let kvPartitions = Setting(
     "partitions", "KV_PARTITIONS", .integer(VersionedStore.Limits.partitions), nil, [.up, .balance, .kv],

@@ -6,7 +6,7 @@ public import Telemetry
 /// What tools do with a store in PostgreSQL: take it out as lines and put lines in, over one connection.
 public final class PostgresKeeper {
   private let connection: PostgresConnection
-  private let partitions: Int
+  let partitions: Int
 
   /// Connects to the store of `configuration`, which is made with `partitions` partitions if there is none.
   /// - Parameter isWish: whether there must be so many.
@@ -110,7 +110,7 @@ public final class PostgresKeeper {
     waiting.removeAll(keepingCapacity: true)
   }
 
-  private func execute(
+  func execute(
     _ statement: PostgresStatement, _ parameters: PostgresParameters, on reactor: isolated Reactor
   ) async throws(StoreError) -> PostgresResult {
     do throws(PostgresError) {

@@ -89,9 +89,16 @@ enum StoreTool {
   /// `millrace kv-clean`
   /// - Throws: `CommandError`: 1 if a server has the store and it is not to be done beside it, or nobody has agreed.
   static func clean(_ configuration: Configuration) throws(CommandError) {
-    let keeper = try keeper(configuration)
     let most = configuration.integer(.kvMaxVersions)
-    let (figures, waste) = try told { () throws(StoreError) in try keeper.survey(maxVersions: most) }
+    let isInPostgres = KeyValueRole.isInPostgres(configuration)
+    let (figures, waste) =
+      if isInPostgres {
+        try withPostgres(configuration) { (keeper, reactor) throws(StoreError) in
+          try await keeper.survey(maxVersions: most, on: reactor)
+        }
+      } else {
+        try told { [keeper = try keeper(configuration)] () throws(StoreError) in try keeper.survey(maxVersions: most) }
+      }
     Output.write(
       """
       \(figures.keys) keys, \(figures.versions) versions, \(figures.fileBytes) bytes of files.
@@ -108,8 +115,15 @@ enum StoreTool {
         throw CommandError(message: "nothing was removed", exitCode: ExitCode.failure)
       }
     }
-    let isOnline = configuration.isOn(.kvOnline)
-    try told { () throws(StoreError) in try keeper.clean(maxVersions: most, isOnline: isOnline) }
+    if isInPostgres {
+      // Beside servers or not: PostgreSQL has everybody wait for their turn.
+      try withPostgres(configuration) { (keeper, reactor) throws(StoreError) in
+        try await keeper.clean(maxVersions: most, on: reactor)
+      }
+    } else {
+      let (keeper, isOnline) = (try keeper(configuration), configuration.isOn(.kvOnline))
+      try told { () throws(StoreError) in try keeper.clean(maxVersions: most, isOnline: isOnline) }
+    }
     Output.write("Removed.\n")
   }
 }
