@@ -25,22 +25,27 @@ final class FakeEngine: StoreEngine {
   /// How often there will be more to clear away.
   var untidy = 0
   private var random: SeededRandom
-  private var gate: Pause?
+  private var isHeld = false
+  private var held: [Pause] = []
   /// How many reads were begun.
   private(set) var reads = 0
 
   init(seed: Int) { random = SeededRandom(seed: UInt64(seed)) }
 
   /// Whoever comes from now on waits until that is undone.
-  func hold() { gate = Pause() }
+  func hold() { isHeld = true }
   func release() {
-    let held = gate
-    gate = nil
-    held?.end()
+    isHeld = false
+    for pause in held { pause.end() }
+    held.removeAll()
   }
 
   private func linger(on reactor: isolated Reactor) async {
-    if let gate { return _ = await gate.wait(until: .never, on: reactor) }
+    if isHeld {
+      let pause = Pause()
+      held.append(pause)
+      return _ = await pause.wait(until: .never, on: reactor)
+    }
     // A pass of the loop, or some.
     for _ in 0..<Int.random(in: 0...3, using: &random) { await reactor.sleep(for: .milliseconds(0)) }
   }
