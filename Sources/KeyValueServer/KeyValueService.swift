@@ -12,6 +12,7 @@ final class KeyValueService {
   let store: Store
   let log: Logger
   let peers: Peers
+  let polls: PeerPolls
   let placement: Placement
   let load: ServerLoad
   private let handover: Handover
@@ -28,6 +29,7 @@ final class KeyValueService {
   ) {
     (self.configuration, self.store, self.log) = (configuration, store, log)
     peers = Peers(configuration.peers, own: configuration.name)
+    polls = PeerPolls(peers)
     handover = Handover(store, peers, own: configuration.name)
     let names = configuration.peers.map(\.name)
     placement = Placement(

@@ -19,14 +19,15 @@ public final class HTTPClient {
 
   /// Sends `request` to `address` and waits for the response. If a kept connection turns out to have been closed by the
   /// server, an idempotent request is sent once more on a new one.
+  /// - Parameter call: with which somebody may give it up before that.
   public func send(
     _ request: HTTPClientRequest, to address: SocketAddress, until deadline: MonotonicTime,
-    on reactor: isolated Reactor
+    call: HTTPClientCall? = nil, on reactor: isolated Reactor
   ) async throws(HTTPClientError) -> HTTPClientResponse {
     let key = address.description
     if request.method.isIdempotent, let kept = takeIdle(key, on: reactor) {
       do throws(HTTPClientError) {
-        return try await exchange(request, kept, key, deadline, on: reactor)
+        return try await exchange(request, kept, key, deadline, call, on: reactor)
       } catch  where error == .closed {
         // Fall through to a new connection.
       }
@@ -44,7 +45,7 @@ public final class HTTPClient {
       close(fd)
       throw .unreachable(error)
     }
-    return try await exchange(request, stream, key, deadline, on: reactor)
+    return try await exchange(request, stream, key, deadline, call, on: reactor)
   }
 
   /// A kept connection that has been silent since; what a server says unasked answers no request.
@@ -76,8 +77,14 @@ public final class HTTPClient {
   /// One request and its response on `stream`, which afterwards is kept or closed.
   private func exchange(
     _ request: HTTPClientRequest, _ stream: Stream, _ key: String, _ deadline: MonotonicTime,
-    on reactor: isolated Reactor
+    _ call: HTTPClientCall?, on reactor: isolated Reactor
   ) async throws(HTTPClientError) -> HTTPClientResponse {
+    call?.stream = stream
+    defer { call?.stream = nil }
+    if call?.isGivenUp == true {
+      stream.close(on: reactor)
+      throw .deadline
+    }
     stream.write(request.serialised(), on: reactor)
     do throws(HTTPClientError) {
       let reader = ResponseReader(stream: stream, bodyBytesMax: bodyBytesMax)

@@ -11,19 +11,21 @@ final class PeerNews {
   let peer: KeyValuePeer
   /// How far all that was taken goes.
   private(set) var position: WatchPosition
-  private let peers: Peers
+  private let polls: PeerPolls
   private let partitions: [Int]
   private let range: KeyRange
   /// Nil for from now on, until the first answer says when that was.
   private var asked: WatchPosition?
-  private var answer: (events: [WatchedEvent], position: WatchPosition)?
+  private var answer: PeerPage?
   private let taken = Pause()
+  /// What it waits in for an answer.
+  private let turn = Pause()
   private var isOver = false
   private var hasFailed = false
 
   /// News since `position`, nil for from now on.
-  init(_ peers: Peers, _ peer: KeyValuePeer, _ partitions: [Int], _ range: KeyRange, _ position: WatchPosition?) {
-    (self.peers, self.peer, self.partitions, self.range) = (peers, peer, partitions, range)
+  init(_ polls: PeerPolls, _ peer: KeyValuePeer, _ partitions: [Int], _ range: KeyRange, _ position: WatchPosition?) {
+    (self.polls, self.peer, self.partitions, self.range) = (polls, peer, partitions, range)
     asked = position?.part(partitions)
     self.position = asked ?? WatchPosition()
   }
@@ -48,12 +50,17 @@ final class PeerNews {
       while !isOver {
         if answer != nil { await taken.wait(until: .never, on: reactor) }
         guard !isOver else { return }
+        let askedAt = reactor.now
         let hasAnswered = await ask(wait: Limits.peerNewsWaitSeconds, within: Limits.peerNewsPatience, on: reactor)
+        guard !isOver else { return }
         if !hasAnswered { hasFailed = true }
         if hasFailed || hasMore { pause.end() }
         if hasFailed { return }
+        if hasMore { continue }
         // That time has passed is no news.
-        if !hasMore { _ = take() }
+        _ = take()
+        // One that stops says so at once, again and again.
+        if reactor.now.since(askedAt) < Limits.peerPause { await reactor.sleep(for: Limits.peerPause) }
       }
     }
   }
@@ -62,6 +69,7 @@ final class PeerNews {
   func end() {
     isOver = true
     taken.end()
+    turn.end()
   }
 
   /// Whether there is something to be taken.
@@ -79,43 +87,12 @@ final class PeerNews {
     var target = Whereabouts.target(partitions, "events") + "?wait=\(wait)"
     target += "&\(Whereabouts.parameter("prefix", range.prefix))"
     if let asked { target += "&\(Whereabouts.parameter("since", Array(asked.text.utf8)))" }
-    let answer = await peers.ask(peer, .get, target, within: patience, on: reactor)
-    guard let answer, answer.status == 200, let news = PeerNews.read(answer.body, of: partitions) else { return false }
-    asked = news.position
-    self.answer = news
+    // From now on is for each a moment of its own.
+    let page = await polls.page(
+      of: partitions, from: peer, at: target, isShared: asked != nil, within: patience, turn: turn, on: reactor)
+    guard let page else { return false }
+    asked = page.position
+    answer = page
     return true
-  }
-
-  /// Reads events as `WatchedEvent.text` and the last id as the other server has written them; nil for anything else.
-  private static func read(
-    _ body: [UInt8], of partitions: [Int]
-  ) -> (events: [WatchedEvent], position: WatchPosition)? {
-    var events: [WatchedEvent] = []
-    var last: WatchPosition?
-    var (id, name): (WatchPosition?, String?)
-    var data: ArraySlice<UInt8>?
-    for line in body.split(separator: 0x0A, omittingEmptySubsequences: false) {
-      if line.isEmpty {
-        guard let place = id else { continue }
-        if let name, let data {
-          guard let partition = partitions.first(where: { place[$0] != nil }) else { return nil }
-          events.append(
-            WatchedEvent(partition: partition, revision: place[partition] ?? -1, name: name, data: Array(data)))
-        } else {
-          last = place
-        }
-        (id, name, data) = (nil, nil, nil)
-        continue
-      }
-      guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { return nil }
-      let value = line[(colon + 1)...].drop { $0 == 0x20 }
-      switch String(decoding: line[..<colon], as: UTF8.self) {
-      case "id": id = WatchPosition(String(decoding: value, as: UTF8.self))
-      case "event": name = String(decoding: value, as: UTF8.self)
-      case "data": data = value
-      default: return nil
-      }
-    }
-    return last.map { (events, $0) }
   }
 }

@@ -19,10 +19,10 @@ final class Peers {
   /// The answer of a server, nil if none comes within `patience`.
   func ask(
     _ peer: KeyValuePeer, _ method: HTTPMethod, _ target: String, within patience: TimeSpan = Limits.peerPatience,
-    on reactor: isolated Reactor
+    call: HTTPClientCall? = nil, on reactor: isolated Reactor
   ) async -> HTTPClientResponse? {
     try? await client.send(
-      HTTPClientRequest(method, target), to: peer.address, until: reactor.now + patience, on: reactor)
+      HTTPClientRequest(method, target), to: peer.address, until: reactor.now + patience, call: call, on: reactor)
   }
 
   /// The answers to `questions`, in their order; all are asked at once.

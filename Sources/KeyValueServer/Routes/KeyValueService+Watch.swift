@@ -50,7 +50,7 @@ extension KeyValueService {
     var silent: Set<String> = []
     while true {
       let found = try await whereabouts(of: partitions, without: silent, for: request, on: reactor)
-      let others = found.elsewhere.map { PeerNews(peers, $0.peer, $0.partitions, range, position) }
+      let others = found.elsewhere.map { PeerNews(polls, $0.peer, $0.partitions, range, position) }
       let isThere = await PeerNews.begin(others, on: reactor)
       let failed = zip(others, isThere).filter { !$0.1 }.map(\.0.peer)
       note(failed, in: &silent)
