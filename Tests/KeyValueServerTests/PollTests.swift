@@ -64,6 +64,21 @@ import VersionedStore
     return readers
   }
 
+  @Test("who watches or lists one partition at another server than has it leaves it there") func oneStays()
+    async throws
+  {
+    try await Self.withServers { servers, reactor in
+      let events = try await EventReader(servers[0].address, "/watch?partition=1", on: reactor)
+      #expect(await events.read(until: "\n\n", on: reactor).contains("id: 1:1\n"))
+      let listed = try await servers[0].send(.get, "/keys?partition=1", on: reactor)
+      #expect(listed.text.contains(Self.key(of: 1)))
+      #expect(servers[1].service.store.open == [1])
+      try await servers[1].put(Self.key(of: 1), "1", on: reactor)
+      #expect(await events.read(until: "}\n\n", on: reactor).contains(#""revision":2"#))
+      events.close(on: reactor)
+    }
+  }
+
   @Test("what another server says of partitions that it was not asked for is not believed") func strangers() {
     func read(_ text: String) -> PeerPage? { PeerPolls.read(Array(text.utf8), of: [1, 2]) }
     let event = "event: put\ndata: {}\n\n"

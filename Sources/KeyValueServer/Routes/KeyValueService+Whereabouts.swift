@@ -5,16 +5,20 @@ import VersionedStore
 
 extension KeyValueService {
   /// Who has `partitions`, of those who are not `silent`: what one has that does not answer may be elsewhere meanwhile.
-  /// One partition alone is made this server's, for whoever asks for no other one comes here for it.
+  /// What one has stays there: two who watch a partition at two servers would have it go back and forth between these,
+  /// each ending the other's stream. What nobody has is opened where it stands, and one partition alone here, for
+  /// whoever asks for no other one comes here for it.
   /// - Throws: `Problem` 503 if a partition is at somebody who does not answer.
   func whereabouts(
     of partitions: [Int], without silent: Set<String>, for request: HTTPRequest, on reactor: isolated Reactor
   ) async throws(Problem) -> Whereabouts {
-    if partitions.count == 1 { try await take(partitions[0], for: request, on: reactor) }
     var found = Whereabouts()
     let missing = partitions.filter { !store.holds($0) }
     let holders = missing.isEmpty ? [] : await store.holders(on: reactor)
-    let owners = placement.owners { !silent.contains(placement.servers[$0]) }
+    let owners =
+      partitions.count == 1
+      ? Array(repeating: nil, count: store.partitionCount)
+      : placement.owners { !silent.contains(placement.servers[$0]) }
     for partition in partitions {
       if store.holds(partition) {
         found.here.append(partition)
