@@ -22,14 +22,7 @@ extension KeyValueService {
       }
     }
     let (here, others) = try await news(of: partitions, range, since: position, for: request, on: reactor)
-    if position == nil {
-      // Of what is old by now nobody wants to hear.
-      for partition in here {
-        do throws(StoreError) { try await store.lookForNewest(in: partition, on: reactor) } catch {
-          throw problem(error, request)
-        }
-      }
-    }
+    if position == nil { try await lookForNewest(in: here, request, on: reactor) }
     let pause = Pause()
     guard admitWatcher(pause) else {
       throw unavailable("Too many clients watch already.", "too many clients watch", request)
@@ -67,7 +60,9 @@ extension KeyValueService {
       text.isEmpty ? WatchPosition() : try KeyValueService.position(text, "since")
     }
     let wait = try request.query("wait", takes: "0 to 60 seconds") { Int($0).flatMap { 0...60 ~= $0 ? $0 : nil } } ?? 0
-    let news = KeyNews(store, range, try await askedPartitions(request, on: reactor), since: since)
+    let partitions = try await askedPartitions(request, on: reactor)
+    if since == nil { try await lookForNewest(in: partitions, request, on: reactor) }
+    let news = KeyNews(store, range, partitions, since: since)
     let pause = Pause()
     guard admitWatcher(pause) else {
       throw unavailable("Too many clients watch already.", "too many clients watch", request)
@@ -89,6 +84,17 @@ extension KeyValueService {
     }
     told += Array("id: \(news.position.text)\n\n".utf8)
     return HTTPResponse(200, "text/event-stream", told)
+  }
+
+  /// Before somebody watches from now on: of what is old by now nobody wants to hear.
+  private func lookForNewest(
+    in partitions: [Int], _ request: HTTPRequest, on reactor: isolated Reactor
+  ) async throws(Problem) {
+    for partition in partitions {
+      do throws(StoreError) { try await store.lookForNewest(in: partition, on: reactor) } catch {
+        throw problem(error, request)
+      }
+    }
   }
 
   private static func position(_ text: String, _ name: StaticString) throws(Problem) -> WatchPosition {

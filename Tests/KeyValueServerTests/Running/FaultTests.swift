@@ -42,13 +42,7 @@ import Testing
   @Test("in PostgreSQL both servers serve all keys while one after the other is killed, and the database with them")
   func killsBesidePostgres() async throws {
     let folder = TemporaryFolder()
-    let database = try TestServer(
-      prepare: "RUN /usr/lib/postgresql/15/bin/initdb -D data -U postgres -A trust --no-sync -E UTF8 --locale=C",
-      command: "/usr/lib/postgresql/15/bin/postgres -D data -k $PWD -c listen_addresses=",
-      isReady: "/usr/lib/postgresql/15/bin/pg_isready -q -h $PWD -U postgres", stopSignal: "INT", isKeptUp: true)
-    let flags = ["--kv-engine", "postgres", "--db-host", database.directory, "--db-name", "postgres"]
-    let host = "--db-host \(database.directory) --db-name postgres"
-    #expect(try await shell("'\(executable)' migrate \(host)").code == 0)
+    let (database, flags) = try await Self.postgres()
     try await onReactor { reactor in
       func start(_ name: String) throws -> KeyValueProgram {
         try KeyValueProgram(name, in: folder.path, flags: flags + ["--max-versions", "100000"])
@@ -71,6 +65,49 @@ import Testing
       await clients.end(on: reactor)
       try await clients.check(at: 0, on: reactor)
       for server in servers { server.end() }
+    }
+    database.stop()
+  }
+
+  /// A PostgreSQL with our tables, and what leads there.
+  private static func postgres() async throws -> (database: TestServer, flags: [String]) {
+    let database = try TestServer(
+      prepare: "RUN /usr/lib/postgresql/15/bin/initdb -D data -U postgres -A trust --no-sync -E UTF8 --locale=C",
+      command: "/usr/lib/postgresql/15/bin/postgres -D data -k $PWD -c listen_addresses=",
+      isReady: "/usr/lib/postgresql/15/bin/pg_isready -q -h $PWD -U postgres", stopSignal: "INT", isKeptUp: true)
+    let host = ["--db-host", database.directory, "--db-name", "postgres"]
+    #expect(try await shell("'\(executable)' migrate \(host.joined(separator: " "))").code == 0)
+    return (database, ["--kv-engine", "postgres"] + host)
+  }
+
+  @Test("in PostgreSQL who watches from now on hears nothing of before, also of what another server is asked")
+  func newWatchersBesidePostgres() async throws {
+    let folder = TemporaryFolder()
+    let (database, flags) = try await Self.postgres()
+    try await onReactor { reactor in
+      let names = ["server-1", "server-2"]
+      let servers = try names.map { try KeyValueProgram($0, in: folder.path, peers: names, flags: flags) }
+      let third = try KeyValueProgram("server-3", in: folder.path, flags: flags)
+      for server in servers + [third] { try await server.awaitAnswer(on: reactor) }
+      let client = HTTPClient()
+      // Each of the two has those that stand there, and nobody tells it what the third one does.
+      #expect(try await Self.send(.get, "/keys", "", to: servers[1], client, on: reactor).status == 200)
+      func put(_ value: Int) async throws {
+        for key in 0..<40 {
+          let answer = try await Self.send(
+            .put, "/put/k\(key)", #"{"value":\#(value)}"#, to: third, client, on: reactor)
+          #expect(answer.status == 200)
+        }
+      }
+      try await put(1)
+      let events = try await EventReader(servers[1].address, "/watch", on: reactor)
+      _ = await events.read(until: "\n\n", on: reactor)
+      try await put(2)
+      let told = await events.read(until: "}\n\n", times: 40, on: reactor)
+      #expect(told.ranges(of: #""value":2,"#).count == 40 && !told.contains(#""value":1,"#), "\(told)")
+      events.close(on: reactor)
+      client.closeIdle(on: reactor)
+      for server in servers + [third] { server.end() }
     }
     database.stop()
   }
