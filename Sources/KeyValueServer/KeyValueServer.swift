@@ -99,6 +99,8 @@ enum Limits {
   static let peerAnswerBytesMax = 8 << 20
   /// How long it waits for a list of keys of another one,
   static let peerListPatience = TimeSpan.seconds(2 as UInt64)
+  /// how often it begins anew because a partition has gone elsewhere meanwhile,
+  static let movesMax = 3
   /// how long another one may have no news before it says so,
   static let peerNewsWaitSeconds = 5
   /// and how long it may take for that.

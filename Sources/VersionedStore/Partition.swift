@@ -40,6 +40,8 @@ final class Partition: EventHandler {
   private var usesInProgress = 0 {
     didSet { tellIfIdle() }
   }
+  /// How many of these are looks.
+  private var looksInProgress = 0
   private let idle = Pause()
 
   private var watchers: [ObjectIdentifier: Pause] = [:]
@@ -67,9 +69,9 @@ final class Partition: EventHandler {
 
   var isOpen: Bool { term != 0 && !isLeaving }
 
-  /// Whether nothing was asked of it, or under way, within `span`; always for a span of nothing.
+  /// Whether nothing but looks was asked of it, or under way, within `span`; always for a span of nothing.
   func isUnused(for span: TimeSpan, at now: MonotonicTime) -> Bool {
-    span.nanoseconds == 0 || !isWriting && usesInProgress == 0 && now.since(usedAt) >= span
+    span.nanoseconds == 0 || !isWriting && usesInProgress == looksInProgress && now.since(usedAt) >= span
   }
 
   // MARK: Opening and leaving
@@ -97,6 +99,15 @@ final class Partition: EventHandler {
       expiryDeadline = reactor.now + Limits.expiryPause
       reactor.arm(expiryTimer, at: expiryDeadline)
     }
+  }
+
+  /// The same for a look, which takes nothing back that is being given up.
+  func openForLook(on reactor: isolated Reactor) async throws(StoreError) {
+    if isLeaving {
+      await settle(on: reactor)
+      guard isOpen else { throw .unavailable("the partition goes to another server") }
+    }
+    if !isOpen { try await open(on: reactor) }
   }
 
   private func endOpening() {
@@ -149,15 +160,18 @@ final class Partition: EventHandler {
     tellWatchers()
   }
 
-  /// Runs a read while the partition is open.
+  /// Runs a read while the partition is open. A look is what is asked of all partitions, wherever they are, as lists
+  /// and news: whoever has the partition is not kept from giving it away by that.
   func use<R>(
-    on reactor: isolated Reactor,
+    isLook: Bool = false, on reactor: isolated Reactor,
     _ body: (any StoreEngine, isolated Reactor) async throws(StoreError) -> R
   ) async throws(StoreError) -> R {
-    try await open(on: reactor)
+    if isLook { try await openForLook(on: reactor) } else { try await open(on: reactor) }
     usesInProgress += 1
+    looksInProgress += isLook ? 1 : 0
     defer {
-      usedAt = reactor.now
+      if !isLook { usedAt = reactor.now }
+      looksInProgress -= isLook ? 1 : 0
       usesInProgress -= 1
     }
     return try await body(engine, reactor)
@@ -351,13 +365,13 @@ final class Partition: EventHandler {
   func events(
     in range: KeyRange, since: Int64, on reactor: isolated Reactor
   ) async throws(StoreError) -> EventPage {
-    try await open(on: reactor)
+    try await openForLook(on: reactor)
     if let page = try await news.page(of: range, since: since, on: reactor) { return page }
     let reading = news.began(range, since: since)
     let result: Result<EventPage, StoreError>
     do throws(StoreError) {
       result = .success(
-        try await use(on: reactor) { [number] (engine, reactor) throws(StoreError) in
+        try await use(isLook: true, on: reactor) { [number] (engine, reactor) throws(StoreError) in
           try await engine.events(in: range, since: since, of: number, on: reactor)
         })
     } catch {
@@ -382,18 +396,5 @@ final class Partition: EventHandler {
 
   private func tellWatchers() {
     for pause in watchers.values { pause.end() }
-  }
-}
-
-/// What all partitions of a process count.
-struct PartitionMetrics {
-  let held: Gauge
-  let commits: Counter
-  let changes: Counter
-
-  init(_ metrics: Metrics) {
-    held = metrics.gauge("millrace_kv_partitions_held", "Partitions that this server has.")
-    commits = metrics.counter("millrace_kv_commits_total", "Durable commits, each of one partition.")
-    changes = metrics.counter("millrace_kv_changes_total", "Changes in them.")
   }
 }

@@ -44,7 +44,13 @@ public final class Store {
     try await partitions[partition].open(on: reactor)
   }
 
-  /// Gives a partition to whoever takes it, unless something was asked of it within `span`.
+  /// The same to look at it, with lists and news; what is being given up stays so.
+  public func openForLook(_ partition: Int, on reactor: isolated Reactor) async throws(StoreError) {
+    try await partitions[partition].openForLook(on: reactor)
+  }
+
+  /// Gives a partition to whoever takes it, unless something but lists and news was asked of it within
+  /// `span`.
   /// - Returns: whether this server does not have it.
   public func leave(_ partition: Int, unusedFor span: TimeSpan, on reactor: isolated Reactor) async -> Bool {
     let its = partitions[partition]
@@ -106,7 +112,7 @@ public final class Store {
   ) async throws(StoreError) -> [KeyEntry] {
     var all: [KeyEntry] = []
     for partition in numbers {
-      all += try await partitions[partition].use(on: reactor) { (engine, reactor) throws(StoreError) in
+      all += try await partitions[partition].use(isLook: true, on: reactor) { (engine, reactor) throws(StoreError) in
         try await engine.keys(in: range, after: after, limit: limit, of: partition, on: reactor)
       }
     }

@@ -79,6 +79,30 @@ import VersionedStore
     }
   }
 
+  @Test("who lists and watches all keys keeps no partition from going where it is asked for") func looksKeepNothing()
+    async throws
+  {
+    try await Self.withServers { servers, reactor in
+      let events = try await EventReader(servers[1].address, "/watch", on: reactor)
+      _ = await events.read(until: "\n\n", on: reactor)
+      var hasMoved = false
+      var refused = 0
+      let lists = servers.map { server in
+        Task.immediate(executorPreference: reactor.queue) {
+          while !hasMoved { refused += try await server.send(.get, "/keys", on: reactor).status == 200 ? 0 : 1 }
+        }
+      }
+      defer { hasMoved = true }
+      // Nobody is asked for its keys any more.
+      await reactor.sleep(for: .milliseconds(150))
+      try await servers[1].put(Self.key(of: 0), "1", on: reactor)
+      hasMoved = true
+      for list in lists { try await list.value }
+      #expect(servers[1].service.store.open.contains(0) && refused <= 3, "\(refused)")
+      events.close(on: reactor)
+    }
+  }
+
   @Test("what another server says of partitions that it was not asked for is not believed") func strangers() {
     func read(_ text: String) -> PeerPage? { PeerPolls.read(Array(text.utf8), of: [1, 2]) }
     let event = "event: put\ndata: {}\n\n"

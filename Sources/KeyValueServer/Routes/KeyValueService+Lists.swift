@@ -58,6 +58,7 @@ extension KeyValueService {
     var query = "?limit=\(limit)&\(Whereabouts.parameter("prefix", range.prefix))"
     if let after { query += "&\(Whereabouts.parameter("cursor", Array(Base64URL.encode(after.bytes))))" }
     var silent: Set<String> = []
+    var moves = 0
     while true {
       let found = try await whereabouts(of: partitions, without: silent, for: request, on: reactor)
       let answers = await peers.askAll(
@@ -70,6 +71,9 @@ extension KeyValueService {
       do throws(StoreError) {
         lists.append(try await store.keys(in: range, after: after, limit: limit, of: found.here, on: reactor))
       } catch {
+        // One has just gone to another server.
+        moves += 1
+        if moves < Limits.movesMax, !found.here.allSatisfy(store.holds) { continue }
         throw problem(error, request)
       }
       return Array(lists.compactMap { $0 }.joined().sorted { $0.key < $1.key }.prefix(limit))

@@ -45,7 +45,9 @@ extension KeyValueService {
   func hold(_ partition: Int, for request: HTTPRequest, on reactor: isolated Reactor) async throws(Problem) {
     if store.holds(partition) { return }
     if isStopping { throw unavailable("This server stops.", "this server stops", request) }
-    do throws(StoreError) { try await store.open(partition, on: reactor) } catch { throw problem(error, request) }
+    do throws(StoreError) { try await store.openForLook(partition, on: reactor) } catch {
+      throw problem(error, request)
+    }
   }
 
   /// The partitions that another server asks this one for.
