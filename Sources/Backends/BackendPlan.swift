@@ -10,6 +10,8 @@ public struct BackendPlan: Sendable {
   public var inFlightMax = Int.max
   /// The path that tells whether a backend is well.
   public var healthPath = "/health"
+  /// The same of a server of keys: it is ours, and says there how many partitions its store has.
+  static let keyServerHealthPath = "/health"
   /// How often it is asked, from one question to the next: with the time to answer and two failures in a row, one that
   /// is frozen is left out after three seconds at most.
   public var healthInterval = TimeSpan.seconds(1 as UInt64)
@@ -30,5 +32,9 @@ public struct BackendPlan: Sendable {
     self.names = names
     self.agent = agent
     self.metricsPrefix = metricsPrefix
+  }
+
+  func healthPath(of purpose: BackendPurpose) -> String {
+    purpose == .keys ? BackendPlan.keyServerHealthPath : healthPath
   }
 }

@@ -86,7 +86,10 @@ public final class HealthChecker {
           isTold = true
           register.log.warning(
             "a backend fails its health checks",
-            [("backend", entry.backend.name), ("path", register.plan.healthPath), ("reason", problem)])
+            [
+              ("backend", entry.backend.name), ("path", register.plan.healthPath(of: entry.purpose)),
+              ("reason", problem),
+            ])
         }
       } else if case .well = finding {
         wellUntil = reactor.now
@@ -125,7 +128,8 @@ public final class HealthChecker {
   /// Whether the backend answers 200 to 399 in time.
   private func check(_ entry: BackendEntry, on reactor: isolated Reactor) async -> Finding {
     let request = HTTPClientRequest(
-      .get, register.plan.healthPath, host: "localhost", fields: [("User-Agent", register.plan.agent)])
+      .get, register.plan.healthPath(of: entry.purpose), host: "localhost",
+      fields: [("User-Agent", register.plan.agent)])
     let deadline = reactor.now + register.plan.healthTimeout
     do throws(HTTPClientError) {
       let response = try await client.send(request, to: entry.address, until: deadline, on: reactor)

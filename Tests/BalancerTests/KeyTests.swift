@@ -107,6 +107,16 @@ import VersionedStore
     }
   }
 
+  @Test("another path for the health of backends is none for that of servers of keys") func healthPath() async throws {
+    let answer = try await withBalancer(.server(), .server()) {
+      Self.makeKeyServers(&$0)
+      $0.healthPath = "/who"
+    } run: { fixture, reactor in
+      await fixture.ask(request("GET /get/a"), on: reactor)
+    }
+    #expect(answer.hasPrefix("HTTP/1.1 404 "), "\(answer)")
+  }
+
   @Test("what a frozen server was asked is not waited for once its checks fail: others say who has the key")
   func frozen() async throws {
     let answers = try await withBalancer(Self.named("api"), .freezing, Self.named("three")) {

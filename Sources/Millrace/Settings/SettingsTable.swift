@@ -64,7 +64,7 @@ extension Setting {
     "the name that the balancer adds to the field Via of requests; without one it adds none")
   static let healthPath = Setting(
     "health-path", "MILLRACE_HEALTH_PATH", .text(.requestPath), "/health", [.up, .balance],
-    "the path that a server answers with 200 to 399 when it is well")
+    "the path that a server answers with 200 to 399 when it is well; servers of keys are asked for /health")
 
   // Compute services.
   static let services = Setting(
