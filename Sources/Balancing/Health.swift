@@ -94,6 +94,9 @@ public struct Health: Equatable, Sendable {
   /// Whether it may be tried when nothing is eligible: ordered ready and seen alive at least once.
   public var isLastResort: Bool { order == .ready && wasEverUp }
 
+  /// Whether its checks find it unwell, whatever an operator has ordered.
+  public var failsChecks: Bool { wasEverUp && !isUp }
+
   /// The part of its share that it takes, in 1/16ths, 1 to 16.
   func sixteenths(at nowMs: UInt64, policy: HealthPolicy) -> Int {
     let age = nowMs &- moment

@@ -117,8 +117,10 @@ import VersionedStore
     #expect(answer.hasPrefix("HTTP/1.1 404 "), "\(answer)")
   }
 
-  @Test("what a frozen server was asked is not waited for once its checks fail: others say who has the key")
-  func frozen() async throws {
+  @Test(
+    "what a frozen server was asked is not waited for once its checks fail: others say who has the key",
+    arguments: [false, true])
+  func frozen(isDrained: Bool) async throws {
     let answers = try await withBalancer(Self.named("api"), .freezing, Self.named("three")) {
       Self.makeKeyServers(&$0)
       ($0.healthInterval, $0.healthTimeout) = (.milliseconds(50), .milliseconds(300))
@@ -130,6 +132,10 @@ import VersionedStore
       for line in lines {
         clients.append(try await fixture.connect(on: reactor))
         clients[clients.count - 1].send(request(line, body: line.hasPrefix("PUT") ? "{}" : ""), on: reactor)
+      }
+      if isDrained {
+        let order = request("PATCH /lb/backends/b2", body: #"{"state":"drain"}"#)
+        #expect(await fixture.ask(order, on: reactor).hasPrefix("HTTP/1.1 200 "))
       }
       var answers: [String] = []
       for client in clients { answers.append(await client.read(on: reactor)) }

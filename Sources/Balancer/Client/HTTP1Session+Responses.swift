@@ -41,7 +41,7 @@ extension HTTP1Session {
   /// for as long as it likes. What may be sent again then goes to whoever can say who has it.
   func leaveFailing(on reactor: isolated Reactor) {
     guard exchange.phase == .sending || exchange.phase == .responding, let backend = chosen?.backend,
-      head.destination != .anyBackend, backend.state(at: reactor.now.milliseconds) == .down
+      head.destination != .anyBackend, backend.health.failsChecks
     else { return }
     proxy.sending.count = 0
     run(exchange.upstreamEnded(.unknown, isReplayable: request?.isReplayable ?? false), on: reactor)
