@@ -169,12 +169,16 @@ import Testing
     }
   }
 
-  @Test("through a balancer, whichever of three servers are killed, stopped or restarted, each key stays one store's")
-  func balanced() async throws {
+  @Test(
+    "through a balancer, whichever of three servers are killed, stopped or restarted, each key stays one store's",
+    arguments: [false, true])
+  func balanced(isInPostgres: Bool) async throws {
     let folder = TemporaryFolder()
+    let postgres = isInPostgres ? try await Self.postgres() : nil
+    let flags = postgres?.flags ?? []
     try await onReactor { reactor in
       let names = ["server-1", "server-2", "server-3"]
-      var servers = try names.map { try Self.start($0, in: folder, names) }
+      var servers = try names.map { try Self.start($0, in: folder, names, flags) }
       for server in servers { try await server.awaitAnswer(on: reactor) }
       let balancer = try KeyValueProgram.balancer(before: names, in: folder.path)
       try await balancer.awaitAnswer(on: reactor)
@@ -188,26 +192,27 @@ import Testing
         case 0: servers[server].end()
         case 1: servers[server].end(SIGTERM)
         default:
-          // What it has nobody else may have: two thirds of the keys go on.
+          // What it has in files nobody else may have: two thirds of the keys go on.
           servers[server].signal(SIGSTOP)
           await clients.await(writes: 10, on: reactor)
           servers[server].signal(SIGCONT)
           continue
         }
         await clients.await(writes: 50, on: reactor)
-        servers[server] = try Self.start(names[server], in: folder, names)
+        servers[server] = try Self.start(names[server], in: folder, names, flags)
         try await servers[server].awaitAnswer(on: reactor)
       }
       await clients.end(on: reactor)
       try await clients.check(at: 0, on: reactor)
       for server in servers + [balancer] { server.end() }
     }
+    postgres?.database.stop()
   }
 
   private static func start(
-    _ name: String, in folder: TemporaryFolder, _ names: [String]
+    _ name: String, in folder: TemporaryFolder, _ names: [String], _ flags: [String] = []
   ) throws -> KeyValueProgram {
-    try KeyValueProgram(name, in: folder.path, peers: names, flags: ["--max-versions", "100000"])
+    try KeyValueProgram(name, in: folder.path, peers: names, flags: flags + ["--max-versions", "100000"])
   }
 
   // MARK: Disks
