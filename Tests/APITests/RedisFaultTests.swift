@@ -22,7 +22,7 @@ extension APITests {
       private(set) var reads = 0
       private(set) var sharedHits = 0
       private(set) var failures = 0
-      private var running = 0
+      private var tasks: [Task<Void, Never>] = []
       var isOver = false
 
       init(_ data: DataCache, _ store: DataStore, seed: UInt64) {
@@ -30,14 +30,15 @@ extension APITests {
       }
 
       func begin(on reactor: isolated Reactor) {
-        running = 3
-        Task.immediate(executorPreference: reactor.queue) { await write(on: reactor) }
-        for _ in 0..<2 { Task.immediate(executorPreference: reactor.queue) { await read(on: reactor) } }
+        tasks.append(Task.immediate(executorPreference: reactor.queue) { await write(on: reactor) })
+        for _ in 0..<2 {
+          tasks.append(Task.immediate(executorPreference: reactor.queue) { await read(on: reactor) })
+        }
       }
 
       func end(on reactor: isolated Reactor) async {
         isOver = true
-        while running > 0 { await reactor.sleep(for: .milliseconds(5)) }
+        for task in tasks { await task.value }
       }
 
       private func write(on reactor: isolated Reactor) async {
@@ -52,7 +53,6 @@ extension APITests {
             failures += 1
           }
         }
-        running -= 1
       }
 
       private func read(on reactor: isolated Reactor) async {
@@ -77,7 +77,6 @@ extension APITests {
             failures += 1
           }
         }
-        running -= 1
       }
     }
 
