@@ -41,6 +41,9 @@ final class WorkRoom {
   /// What people want of this worker.
   private(set) var orders = StandingOrders()
   private var awaitingOrders: [UnsafeContinuation<Void, Never>] = []
+  /// Whether a last attempt is run alone, and who waits for its time to come or to be over.
+  private(set) var soleRun = SoleRun()
+  private let soleRunPause = Pause()
   private let publisher: ResultPublisher
   private var retries = RetryPolicy(random: .fromSystem())
 
@@ -91,6 +94,7 @@ final class WorkRoom {
   func stop() {
     isStopping = true
     beatEnded()
+    soleRunPause.end()
     resume()
   }
 
@@ -102,7 +106,38 @@ final class WorkRoom {
     return true
   }
 
-  /// Waits for other orders, or for the stop.
+  /// A slot of `slots` is about to claim, or holds nothing any more.
+  func slot(of slots: SlotClass, isOccupied: Bool) {
+    if slots.isForSuspects { return }
+    if isOccupied {
+      soleRun.slotOccupied(slow: slots.isSlow)
+    } else if soleRun.slotEmptied(slow: slots.isSlow) {
+      soleRunPause.end()
+    }
+  }
+
+  /// Waits until nothing runs here, or what does has had its time: a last attempt may be run then, for a while.
+  func becomeAlone(on reactor: isolated Reactor) async {
+    if let due = soleRun.pause(at: reactor.now) { await soleRunPause.wait(until: due, on: reactor) }
+    if isStopping { return }
+    if let due = soleRun.begin(at: reactor.now) { await soleRunPause.wait(until: due, on: reactor) }
+    if isStopping { return }
+    metrics.soleRuns.increment()
+    let due = soleRun.run(at: reactor.now)
+    Task.immediate(executorPreference: reactor.queue) {
+      if await !soleRunPause.wait(until: due, on: reactor) { endSoleRun(on: reactor) }
+    }
+  }
+
+  /// Nothing needs to be alone any more.
+  func endSoleRun(on reactor: isolated Reactor) {
+    guard soleRun.isAlone else { return }
+    soleRun.end(at: reactor.now)
+    soleRunPause.end()
+    resume()
+  }
+
+  /// Waits for other orders, for the end of what is run alone, or for the stop.
   func waitForOrders(on reactor: isolated Reactor) async {
     await withUnsafeContinuation { awaitingOrders.append($0) }
   }
@@ -154,4 +189,9 @@ final class WorkRoom {
     if case .retry = outcome { metrics.retried.increment() }
     return outcome
   }
+}
+
+extension SlotClass {
+  /// Whether its tasks may take long.
+  var isSlow: Bool { claimMax == 1 }
 }

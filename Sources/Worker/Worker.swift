@@ -106,6 +106,10 @@ public enum Limits {
   static let abandonTime = TimeSpan.seconds(1 as UInt64)
   /// At each of so many beats a worker looks for tasks whose worker was lost and that nobody was told of.
   static let suspectBeats = 6
+  /// How long the last attempt of such a task waits until nothing runs beside it,
+  static let clearingMax = TimeSpan.seconds(30 as UInt64)
+  /// and is alone then.
+  static let soleRunMax = TimeSpan.seconds(30 as UInt64)
   /// How often one worker looks what is in the queue.
   static let measurePause = TimeSpan.seconds(15 as UInt64)
   /// The shortest pause between two looks for scheduled tasks.

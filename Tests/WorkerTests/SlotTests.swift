@@ -14,18 +14,21 @@ private let pool = try! ComputePool(width: 2)
 private let quiet = Logger(sink: LogSink(fd: 2), subsystem: "test", level: .error)
 private let server = try! TestServer.postgres()
 
-/// A slot over a queue of its own, in a worker whose beats the test sends.
-private final class OneSlot: QueueListener {
+private struct Unqueued: Error {}
+
+/// Slots over a queue of their own, one of a class, in a worker whose beats the test sends.
+private final class SomeSlots: QueueListener {
   let room: WorkRoom
   let client: QueueClient
   private let queue: QueueWorker
-  private let gate: SlotGate
+  private let gates: [SlotGate]
+  private var running = 0
   private let listens = Pause()
   let orders = Pause()
   let isOver = Pause()
 
   /// The worker was last heard `silence` ago.
-  init(_ slots: SlotClass = .quick, silence: TimeSpan, on reactor: isolated Reactor) async throws {
+  init(_ slots: [SlotClass] = [.quick], silence: TimeSpan, on reactor: isolated Reactor) async throws {
     var configuration = WorkerConfiguration(secret: SecretKey.random())
     configuration.queue.postgres.hosts = [server.directory]
     configuration.queue.postgres.database = "postgres"
@@ -33,7 +36,8 @@ private final class OneSlot: QueueListener {
     let metrics = Metrics()
     queue = QueueWorker(configuration.queue, name: "test", pool: pool, log: quiet, metrics: metrics)
     client = QueueClient(configuration.queue, pool: pool, log: quiet, metrics: metrics)
-    gate = SlotGate(slots, count: 1, claimMax: configuration.claimMax(of: slots), queue: queue)
+    let queue = queue
+    gates = slots.map { SlotGate($0, count: 1, claimMax: configuration.claimMax(of: $0), queue: queue) }
     room = WorkRoom(
       configuration, queue: queue, publisher: ResultPublisher(configuration, log: quiet, metrics: metrics),
       quickPool: pool, heavyPool: pool, longPool: pool, log: quiet, metrics: WorkerCounters(metrics),
@@ -45,26 +49,59 @@ private final class OneSlot: QueueListener {
   }
 
   func run(on reactor: isolated Reactor) {
-    Task.immediate(executorPreference: reactor.queue) {
-      await Slot(gate: gate, number: 0, work: room).run(on: reactor)
-      isOver.end()
+    for gate in gates {
+      running += 1
+      Task.immediate(executorPreference: reactor.queue) {
+        await Slot(gate: gate, number: 0, work: room).run(on: reactor)
+        running -= 1
+        if running == 0 { isOver.end() }
+      }
     }
   }
 
   func stop(on reactor: isolated Reactor) async {
     room.stop()
-    gate.stop(on: reactor)
+    for gate in gates { gate.stop(on: reactor) }
     await isOver.wait(until: .never, on: reactor)
     queue.close(on: reactor)
     client.close(on: reactor)
   }
 
+  /// Queues `payload` for a kind, and returns its number.
+  func queue(
+    _ kind: String, _ payload: String = "", _ lane: Lane, _ slots: SlotClass, maxAttempts: Int16 = 3,
+    on reactor: isolated Reactor
+  ) async throws -> Int64 {
+    let submission = Submission(
+      kind: kind, lane: lane, group: slots.group, payload: Array(payload.utf8), key: nil, tasksPerWakeUp: 1,
+      maxAttempts: maxAttempts)
+    guard case .queued(let id) = try await client.submit(submission, on: reactor) else {
+      throw Unqueued()
+    }
+    return id
+  }
+
+  /// The task when it is completed.
+  func completed(_ id: Int64, on reactor: isolated Reactor) async throws -> TaskRecord {
+    while true {
+      if let task = try await client.task(id, on: reactor), task.state == .completed { return task }
+    }
+  }
+
   func listening(on reactor: isolated Reactor) {
-    gate.listening(on: reactor)
+    for gate in gates { gate.listening(on: reactor) }
     listens.end()
   }
   func deafened(on reactor: isolated Reactor) {}
-  func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {}
+  func heard(_ wakeUp: WakeUp, on reactor: isolated Reactor) {
+    for gate in gates {
+      switch wakeUp {
+      case .tasks(let words):
+        for word in words where word.group == gate.slots.group { gate.notified(word, on: reactor) }
+      default: gate.lookOrdered(on: reactor)
+      }
+    }
+  }
 }
 
 @Suite(.serialized, .timeLimit(.minutes(5))) struct SlotTests {
@@ -72,7 +109,7 @@ private final class OneSlot: QueueListener {
     async throws
   {
     try await onReactor { reactor in
-      let slot = try await OneSlot(.bulky, silence: .seconds(0.0), on: reactor)
+      let slot = try await SomeSlots([.bulky], silence: .seconds(0.0), on: reactor)
       var ids: [Int64] = []
       for number in 0..<12 {
         let submission = Submission(
@@ -106,7 +143,7 @@ private final class OneSlot: QueueListener {
 
   @Test func `a worker that was silent for almost a lease claims nothing until a beat was answered`() async throws {
     try await onReactor { reactor in
-      let slot = try await OneSlot(silence: .seconds(25.0), on: reactor)
+      let slot = try await SomeSlots(silence: .seconds(25.0), on: reactor)
       let submission = Submission(
         kind: "md5", lane: Lane(line: 0, priority: .normal), group: 0, payload: [], isSecret: false, key: nil,
         tasksPerWakeUp: 1, maxAttempts: 3)
@@ -127,6 +164,70 @@ private final class OneSlot: QueueListener {
       while try await slot.client.task(id, on: reactor)?.state != .completed {}
       #expect(slot.room.metrics.claimed.value == 1)
       await slot.stop(on: reactor)
+    }
+  }
+
+  @Test func `the last attempt of a task whose workers were lost is run with nothing beside it`() async throws {
+    try await onReactor { reactor in
+      let slots = try await SomeSlots([.quick, .long, .suspect], silence: .seconds(0.0), on: reactor)
+      let (long, quick) = (Lane(line: 5, priority: .normal), Lane(line: 0, priority: .normal))
+      let second = #"{"task_type":"io_intensive","duration":1}"#
+      let before = try await slots.queue("longtask", second, long, .long, on: reactor)
+      slots.run(on: reactor)
+      while slots.room.metrics.claimed.value == 0 { await reactor.sleep(for: .milliseconds(1)) }
+      let last = try await slots.queue("md5", "last", .suspects(of: 0), .suspect, maxAttempts: 1, on: reactor)
+      while slots.room.metrics.released.value == 0 { await reactor.sleep(for: .milliseconds(1)) }
+      // What is quick goes on until all that takes long is over; nothing is begun that takes long.
+      let meanwhile = try await slots.queue("md5", "quick", quick, .quick, on: reactor)
+      let after = try await slots.queue("longtask", #"{"task":"x","duration":0}"#, long, .long, on: reactor)
+      let times = try await (
+        before: slots.completed(before, on: reactor), meanwhile: slots.completed(meanwhile, on: reactor),
+        last: slots.completed(last, on: reactor), after: slots.completed(after, on: reactor)
+      )
+      func span(_ task: TaskRecord) -> ClosedRange<Int64> {
+        (task.startedAt?.microseconds ?? 0)...(task.completedAt?.microseconds ?? 0)
+      }
+      #expect(span(times.meanwhile).upperBound < span(times.before).upperBound)
+      #expect(span(times.before).upperBound <= span(times.last).lowerBound)
+      #expect(span(times.last).upperBound <= span(times.after).lowerBound)
+      #expect(times.last.attempts == 1 && slots.room.metrics.soleRuns.value == 1)
+      // One that has another attempt waits for nobody.
+      let (other, beside) = try await (
+        slots.queue("longtask", second, long, .long, on: reactor),
+        slots.queue("md5", "beside", .suspects(of: 0), .suspect, on: reactor)
+      )
+      let spans = try await (
+        span(slots.completed(other, on: reactor)), span(slots.completed(beside, on: reactor))
+      )
+      #expect(spans.1.upperBound < spans.0.upperBound && slots.room.metrics.soleRuns.value == 1)
+      await slots.stop(on: reactor)
+    }
+  }
+
+  @Test func `many last attempts leave the others their time, and a stop ends every wait`() async throws {
+    try await onReactor { reactor in
+      let slots = try await SomeSlots([.quick, .long, .suspect], silence: .seconds(0.0), on: reactor)
+      var ids: [Int64] = []
+      for index in 0..<20 {
+        ids.append(
+          try await slots.queue("md5", "\(index)", .suspects(of: 0), .suspect, maxAttempts: 1, on: reactor))
+        ids.append(
+          try await slots.queue("md5", "\(index)", Lane(line: 0, priority: .low), .quick, on: reactor))
+      }
+      slots.run(on: reactor)
+      for id in ids { #expect(try await slots.completed(id, on: reactor).attempts == 1) }
+      // A stop in the middle of a wait gives back and leaves.
+      let long = try await slots.queue(
+        "longtask", #"{"task_type":"io_intensive","duration":500}"#, Lane(line: 5, priority: .normal), .long,
+        on: reactor)
+      while try await slots.client.task(long, on: reactor)?.state != .running {}
+      let last = try await slots.queue("md5", "last", .suspects(of: 0), .suspect, maxAttempts: 1, on: reactor)
+      let released = slots.room.metrics.released.value
+      while slots.room.metrics.released.value == released { await reactor.sleep(for: .milliseconds(1)) }
+      #expect(try await slots.client.task(last, on: reactor)?.state == .queued)
+      slots.room.running.abandon()
+      #expect(try await slots.client.cancel(last, on: reactor))
+      await slots.stop(on: reactor)
     }
   }
 }

@@ -11,6 +11,7 @@ struct WorkerCounters {
   let failed: Counter
   let stale: Counter
   let released: Counter
+  let soleRuns: Counter
   let notifications: Counter
   let sweepFinds: Counter
   let maintenanceFailures: Counter
@@ -39,6 +40,8 @@ struct WorkerCounters {
     stale = metrics.counter(
       "millrace_worker_stale_completions_total", "Completions refused because the lease had been taken away.")
     released = metrics.counter("millrace_worker_released_tasks_total", "Tasks given back unbegun.")
+    soleRuns = metrics.counter(
+      "millrace_worker_sole_runs_total", "How often all but the last attempt of a task was held back.")
     notifications = metrics.counter(
       "millrace_worker_notifications_total", "Notifications that told this worker of tasks.")
     sweepFinds = metrics.counter(

@@ -15,6 +15,10 @@ final class Slot {
   private var completions: [Completion] = []
   private var identities: [Int64: TaskIdentity] = [:]
   private var isWaiting = false
+  /// Whether it may hold tasks.
+  private var isOccupied = false {
+    didSet { if isOccupied != oldValue { work.slot(of: gate.slots, isOccupied: isOccupied) } }
+  }
   /// Whether the completions may have been stored already, by a turn whose answer was lost.
   private var isRepeated = false
   private var floors = LaneFloors(sweepPause: Limits.claimSweepPause)
@@ -47,15 +51,24 @@ final class Slot {
         guard let next = await turn(claim, on: reactor) else { break }
         order = next
         continue
+      case .compute where mustBeAlone && !work.soleRun.isAlone:
+        // While it waits for that it must not be lost with what still runs.
+        await release(on: reactor)
+        await work.becomeAlone(on: reactor)
+        gate.computed()
       case .compute: await compute(on: reactor)
       case .release: await release(on: reactor)
       case .rest:
+        isOccupied = false
         rests += 1
         await reactor.sleep(for: work.isListening ? Limits.flowRest : Limits.deafRest)
       case .sleep:
+        isOccupied = false
         await gate.sleep(lookingAt: floors.sweepDue, on: reactor)
         (tasksSinceSleep, rests) = (0, 0)
-      case .leave: return waits(false, at: reactor.now)
+      case .leave:
+        isOccupied = false
+        return waits(false, at: reactor.now)
       }
       // What was computed is stored before the slot leaves.
       while work.isStopping, !completions.isEmpty { _ = await turn(nil, on: reactor) }
@@ -69,6 +82,7 @@ final class Slot {
       if isHeldBack { return await turnAfterOrders(claim, on: reactor) }
       if !work.beats.mayClaim(at: reactor.now) { return await turnAfterBeat(claim, on: reactor) }
     }
+    if claim != nil { isOccupied = true }
     var fromStart = claim?.fromStart == true
     let wish = claim.map { claim in
       let places = floors.places(
@@ -106,6 +120,7 @@ final class Slot {
       return nil
     }
     claimed = turn.claimed
+    if gate.slots.isForSuspects, !mustBeAlone { work.endSoleRun(on: reactor) }
     countBytes()
     if let first = claimed.first {
       work.hold(first.lease)
@@ -131,21 +146,30 @@ final class Slot {
     return nil
   }
 
-  /// Claims nothing, as people wish, until they wish otherwise.
+  /// Claims nothing, as people wish, or for a task that must be alone, until that has changed.
   private func turnAfterOrders(
     _ claim: WakeProtocol.Claim, on reactor: isolated Reactor
   ) async -> WakeProtocol.Order? {
     gate.claimFailed(claim, on: reactor)
     // Nobody waits for ever for what is done.
     while !completions.isEmpty { _ = await turn(nil, on: reactor) }
+    isOccupied = false
     gate.heldBack(on: reactor)
     while isHeldBack, !work.isStopping { await work.waitForOrders(on: reactor) }
     gate.admitted()
     return nil
   }
 
-  /// Whether people want it to claim nothing for the present.
-  private var isHeldBack: Bool { work.orders.keep(number, of: gate.slots) }
+  /// Whether it is to claim nothing for the present.
+  private var isHeldBack: Bool {
+    work.orders.keep(number, of: gate.slots)
+      || !gate.slots.isForSuspects && work.soleRun.holdsBack(slow: gate.slots.isSlow)
+  }
+
+  /// Whether what it has claimed is the last attempt of a task whose workers were lost before.
+  private var mustBeAlone: Bool {
+    gate.slots.isForSuspects && claimed.contains { $0.attemptsBefore + 1 >= $0.attemptsMax }
+  }
 
   /// Where no more tasks of a line may run than so many, one that has ended makes room: for this slot if it has claimed
   /// another of that line, and otherwise for one that sleeps elsewhere, be it one for suspects or for others.
