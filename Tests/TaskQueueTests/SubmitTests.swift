@@ -92,9 +92,7 @@ import Testing
       await outcomes.wait(for: 40, on: reactor)
       #expect(try await queue.worker(on: reactor).claim(16, on: reactor).count == 16)
       for (name, value) in QueueSchema.submitterSettings { try await queue.run("set \(name) = \(value)", on: reactor) }
-      let find = SubmitStatements.find([]).0.sql
-        .replacing("$1::uuid[]", with: "array(select digest from millrace.unique_key)")
-        .replacing("$2::uuid[]", with: "array(select fingerprint from millrace.unique_key)")
+      let find = findAllKeys
       let read = TaskReader.byIds.sql.replacing("$1::bigint[]", with: "array(select id from millrace.task)")
         .replacing("$2", with: "1000")
       for sql in [find, read] {
@@ -104,6 +102,65 @@ import Testing
       }
       queue.close(on: reactor)
     }
+  }
+
+  @Test func `a key of yesterday is found without a look at all of today's`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("yesterday", on: reactor)
+      let id = try await queue.queue(queue.submission("old"), on: reactor)
+      try await queue.run(
+        "create table old as select task_id, day - 1 as day, digest, fingerprint from millrace.unique_key", on: reactor)
+      try await queue.run("delete from millrace.unique_key", on: reactor)
+      try await queue.run(
+        "insert into old select 1, millrace.today() - 1, gen_random_uuid() from generate_series(1, 20)", on: reactor)
+      try await queue.run("insert into millrace.unique_key table old", on: reactor)
+      try await queue.run(
+        "insert into millrace.unique_key "
+          + "select n, millrace.today(), gen_random_uuid() from generate_series(1, 50000) n",
+        on: reactor)
+      for (name, value) in QueueSchema.submitterSettings { try await queue.run("set \(name) = \(value)", on: reactor) }
+      let find = findAllKeys.replacing("from millrace.unique_key)", with: "from old)")
+      let plan = try await queue.texts("explain (analyze, timing off, costs off, buffers) \(find)", on: reactor)
+      // Apart from what planning reads.
+      let execution = plan.prefix { !$0.contains("Planning") }
+      let hit = execution.compactMap { $0.firstMatch(of: /shared hit=(\d+)/).flatMap { Int($0.1) } }.max()
+      #expect(hit ?? .max < 500, "\(plan.joined(separator: "\n"))")
+      // It stands for its task, whichever way the key is looked for.
+      #expect(
+        try await queue.client.submit(queue.submission("old"), on: reactor) == .underWay(id: id, state: .queued))
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a key that another process writes at the same moment stands for the other's task`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("races", on: reactor)
+      let id = try await queue.queue(queue.submission("same"), on: reactor)
+      try await queue.run("create table keys as table millrace.unique_key", on: reactor)
+      try await queue.run("delete from millrace.unique_key", on: reactor)
+      // It has written the key, and has not committed yet.
+      try await queue.run("begin", on: reactor)
+      try await queue.run("insert into millrace.unique_key table keys", on: reactor)
+      let outcomes = Outcomes()
+      outcomes.submit(queue.submission("same"), queue.client, on: reactor)
+      outcomes.submit(queue.submission("other"), queue.client, on: reactor)
+      while try await queue.count("pg_locks where not granted", on: reactor) == 0 {}
+      try await queue.run("commit", on: reactor)
+      await outcomes.wait(for: 2, on: reactor)
+      #expect(
+        try await queue.client.submit(queue.submission("same"), on: reactor) == .underWay(id: id, state: .queued))
+      #expect(try await queue.count("millrace.task", on: reactor) == 2)
+      #expect(try await queue.count("millrace.ready", on: reactor) == 2)
+      #expect(try await queue.strays(on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  /// What is looked for a batch of all keys.
+  private var findAllKeys: String {
+    SubmitStatements.find([]).0.sql
+      .replacing("$1::uuid[]", with: "array(select digest from millrace.unique_key)")
+      .replacing("$2::uuid[]", with: "array(select fingerprint from millrace.unique_key)")
   }
 
   @Test func `submissions of a crowd wait for each other, a single one leaves at once`() async throws {

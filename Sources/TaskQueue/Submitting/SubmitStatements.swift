@@ -138,7 +138,8 @@ enum SubmitStatements {
 
   /// Columns: which of the keys, the task's id, as far as it is not past its state, result, age in seconds, and whether
   /// it runs, and whether the key stands for something else. The leases are unpacked once a batch, however many of its
-  /// keys have a task under way.
+  /// keys have a task under way. The days are listed: as a range they would be a range of the index, all keys of a day,
+  /// in which the digest is looked for.
   private static let find = PostgresStatement(
     "queue_find",
     """
@@ -148,7 +149,7 @@ enum SubmitStatements {
       from unnest($1::uuid[], $2::uuid[]) with ordinality as u (digest, fingerprint, ord)
         left join lateral (
           select k.task_id, k.fingerprint from millrace.unique_key k
-          where k.day >= millrace.today() - 1 and k.day <= millrace.today() and k.digest = u.digest
+          where k.day in (millrace.today() - 1, millrace.today()) and k.digest = u.digest
           order by k.day desc limit 1) k on true
         left join lateral (select * from millrace.task t where t.id = k.task_id offset 0) t on true
     ), running as materialized (
