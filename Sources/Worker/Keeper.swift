@@ -130,9 +130,11 @@ final class Keeper {
   private func beatOnce(on reactor: isolated Reactor) async throws(QueueError) -> TimeSpan? {
     let asleep = gates.filter { $0.sleeperCount > 0 }
     // Of lines that others are busy with only suspects can be waiting: that is asked for now and then, because all of
-    // those lines is looked at for it.
+    // those lines is looked at for it. Their last attempts may have to wait.
     beatsSent += 1
-    let asked = beatsSent.isMultiple(of: Limits.suspectBeats) ? asleep : asleep.filter { !$0.slots.isForSuspects }
+    let asksForSuspects =
+      beatsSent.isMultiple(of: Limits.suspectBeats) && room.soleRun.pause(at: reactor.now) == nil
+    let asked = asksForSuspects ? asleep : asleep.filter { !$0.slots.isForSuspects }
     let wasAtRest = isAtRest
     policy.sent(sendable: room.beats.sendable(isAtRest: wasAtRest), at: reactor.now)
     room.beats.sent(share: Double.random(in: 0...1, using: &random), at: reactor.now)

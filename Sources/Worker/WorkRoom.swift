@@ -7,7 +7,7 @@ import Tasks
 import Telemetry
 
 /// What the slots of one worker process share: the queue, the compute pools, the leases held, and counters.
-final class WorkRoom {
+final class WorkRoom: EventHandler {
   let configuration: WorkerConfiguration
   let queue: QueueWorker
   let log: Logger
@@ -41,9 +41,10 @@ final class WorkRoom {
   /// What people want of this worker.
   private(set) var orders = StandingOrders()
   private var awaitingOrders: [UnsafeContinuation<Void, Never>] = []
-  /// Whether a last attempt is run alone, and who waits for its time to come or to be over.
+  /// Whether last attempts are run alone, and who waits for their time to come or to be over.
   private(set) var soleRun = SoleRun()
   private let soleRunPause = Pause()
+  private lazy var soleRunTimer = ReactorTimer(self)
   private let publisher: ResultPublisher
   private var retries = RetryPolicy(random: .fromSystem())
 
@@ -64,6 +65,7 @@ final class WorkRoom {
     self.longPool = longPool
     running = RunningTasks(queue, publisher: publisher, log: log)
     admission = MemoryAdmission(bytesMax: configuration.argon2BytesMax, held: metrics.argon2Bytes)
+    super.init()
   }
 
   func hold(_ lease: Int64) {
@@ -107,33 +109,48 @@ final class WorkRoom {
   }
 
   /// A slot of `slots` is about to claim, or holds nothing any more.
-  func slot(of slots: SlotClass, isOccupied: Bool) {
+  func slot(of slots: SlotClass, isOccupied: Bool, at now: MonotonicTime) {
     if slots.isForSuspects { return }
     if isOccupied {
       soleRun.slotOccupied(slow: slots.isSlow)
-    } else if soleRun.slotEmptied(slow: slots.isSlow) {
+    } else if soleRun.slotEmptied(slow: slots.isSlow, at: now) {
       soleRunPause.end()
     }
   }
 
-  /// Waits until nothing runs here, or what does has had its time: a last attempt may be run then, for a while.
-  func becomeAlone(on reactor: isolated Reactor) async {
-    if let due = soleRun.pause(at: reactor.now) { await soleRunPause.wait(until: due, on: reactor) }
+  /// A last attempt waits in one of `lines`: lets what runs here come to its end, for as long as it waits.
+  func becomeAlone(for lines: [Int16], on reactor: isolated Reactor) async {
     if isStopping { return }
-    if let due = soleRun.begin(at: reactor.now) { await soleRunPause.wait(until: due, on: reactor) }
-    if isStopping { return }
-    metrics.soleRuns.increment()
-    let due = soleRun.run(at: reactor.now)
-    Task.immediate(executorPreference: reactor.queue) {
-      if await !soleRunPause.wait(until: due, on: reactor) { endSoleRun(on: reactor) }
+    soleRun.begin(at: reactor.now)
+    while !soleRun.isAlone {
+      let look = min(soleRun.due, reactor.now + Limits.clearingLook)
+      if await soleRunPause.wait(until: look, on: reactor) { continue }
+      if isStopping { return }
+      soleRun.timePassed(at: reactor.now)
+      if soleRun.isAlone { break }
+      // Another worker may have taken it. If nobody can tell it is waited on.
+      if let waits = try? await queue.lastAttemptsWait(in: lines, on: reactor), !waits, !soleRun.isAlone {
+        return endSoleRun(on: reactor)
+      }
+      if isStopping { return }
     }
+    metrics.soleRuns.increment()
   }
+
+  /// A last attempt begins, and has its time alone.
+  func lastAttemptBegan(on reactor: isolated Reactor) {
+    reactor.arm(soleRunTimer, at: reactor.now + Limits.soleRunMax)
+  }
+
+  /// It is over, and its result is to be stored before others come in.
+  func lastAttemptEnded(on reactor: isolated Reactor) { reactor.cancel(soleRunTimer) }
+
+  /// It has had its time alone.
+  override func timerFired(_ timer: ReactorTimer, on reactor: isolated Reactor) { endSoleRun(on: reactor) }
 
   /// Nothing needs to be alone any more.
   func endSoleRun(on reactor: isolated Reactor) {
-    guard soleRun.isAlone else { return }
     soleRun.end(at: reactor.now)
-    soleRunPause.end()
     resume()
   }
 

@@ -106,10 +106,16 @@ public enum Limits {
   static let abandonTime = TimeSpan.seconds(1 as UInt64)
   /// At each of so many beats a worker looks for tasks whose worker was lost and that nobody was told of.
   static let suspectBeats = 6
-  /// How long the last attempt of such a task waits until nothing runs beside it,
+  /// How long the last attempt of such a task waits for tasks that take long,
   static let clearingMax = TimeSpan.seconds(30 as UInt64)
-  /// and is alone then.
+  /// and then for quick ones;
+  static let quickClearingMax = TimeSpan.seconds(5 as UInt64)
+  /// how often it is asked meanwhile whether it still waits;
+  static let clearingLook = TimeSpan.seconds(1 as UInt64)
+  /// how long it is alone, and after how long no other one follows at once;
   static let soleRunMax = TimeSpan.seconds(30 as UInt64)
+  /// and how much time the others get in any case before the next.
+  static let soleRunPauseMin = TimeSpan.seconds(1 as UInt64)
   /// How often one worker looks what is in the queue.
   static let measurePause = TimeSpan.seconds(15 as UInt64)
   /// The shortest pause between two looks for scheduled tasks.

@@ -187,6 +187,41 @@ import Testing
     }
   }
 
+  @Test func `of tasks whose worker was lost, last attempts are claimed apart from the others`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("lasts", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      let lane = Lane.suspects(of: 0)
+      var ids: [Int64] = []
+      for index in 0..<4 { ids.append(try await queue.queue(queue.submission("\(index)", lane), on: reactor)) }
+      for index in [0, 2] {
+        try await queue.run("update millrace.task set attempt = 2 where id = \(ids[index])", on: reactor)
+      }
+      func claim(_ attempts: ClaimWish.Attempts, most: Int32? = nil) async throws -> Int64? {
+        let place = ClaimWish.Place(lane, floor: 0, runningMax: most)
+        let wish = ClaimWish(group: 0, places: [place], count: 1, announces: nil, attempts: attempts)
+        return try await worker.queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor).claimed
+          .first?
+          .id
+      }
+      func waits() async throws -> Bool { try await worker.queue.lastAttemptsWait(in: [0, 3], on: reactor) }
+      #expect(try await waits())
+      #expect(try await claim(.allButLast) == ids[1])
+      #expect(try await claim(.last, most: 1) == nil)
+      #expect(try await claim(.last, most: 2) == ids[0])
+      #expect(try await claim(.allButLast, most: 9) == ids[3])
+      #expect(try await claim(.allButLast) == nil)
+      // One that was cancelled is nobody's last attempt, and its place goes with the others.
+      #expect(try await waits())
+      try await queue.run("update millrace.task set state = 4 where id = \(ids[2])", on: reactor)
+      #expect(try await !waits())
+      #expect(try await claim(.last) == nil)
+      #expect(try await claim(.allButLast) == nil)
+      #expect(try await queue.count("millrace.ready", on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `I5 the most urgent comes first, and goes back to its own lane`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("urgent", on: reactor)

@@ -176,7 +176,9 @@ private final class SomeSlots: QueueListener {
       slots.run(on: reactor)
       while slots.room.metrics.claimed.value == 0 { await reactor.sleep(for: .milliseconds(1)) }
       let last = try await slots.queue("md5", "last", .suspects(of: 0), .suspect, maxAttempts: 1, on: reactor)
-      while slots.room.metrics.released.value == 0 { await reactor.sleep(for: .milliseconds(1)) }
+      while !slots.room.soleRun.holdsBack(slow: true) { await reactor.sleep(for: .milliseconds(1)) }
+      // It is nobody's while it waits, or would be lost with its worker.
+      #expect(try await slots.client.task(last, on: reactor)?.state == .queued)
       // What is quick goes on until all that takes long is over; nothing is begun that takes long.
       let meanwhile = try await slots.queue("md5", "quick", quick, .quick, on: reactor)
       let after = try await slots.queue("longtask", #"{"task":"x","duration":0}"#, long, .long, on: reactor)
@@ -216,14 +218,24 @@ private final class SomeSlots: QueueListener {
       }
       slots.run(on: reactor)
       for id in ids { #expect(try await slots.completed(id, on: reactor).attempts == 1) }
+      #expect(slots.room.metrics.soleRuns.value == 1)
+      // One that waits no more holds nobody back.
+      let first = try await slots.queue(
+        "longtask", #"{"task_type":"io_intensive","duration":500}"#, Lane(line: 5, priority: .normal), .long,
+        on: reactor)
+      while try await slots.client.task(first, on: reactor)?.state != .running {}
+      let gone = try await slots.queue("md5", "gone", .suspects(of: 0), .suspect, maxAttempts: 1, on: reactor)
+      while !slots.room.soleRun.holdsBack(slow: true) { await reactor.sleep(for: .milliseconds(1)) }
+      #expect(try await slots.client.cancel(gone, on: reactor))
+      while slots.room.soleRun.holdsBack(slow: true) { await reactor.sleep(for: .milliseconds(1)) }
+      #expect(try await slots.client.cancel(first, on: reactor))
       // A stop in the middle of a wait gives back and leaves.
       let long = try await slots.queue(
         "longtask", #"{"task_type":"io_intensive","duration":500}"#, Lane(line: 5, priority: .normal), .long,
         on: reactor)
       while try await slots.client.task(long, on: reactor)?.state != .running {}
       let last = try await slots.queue("md5", "last", .suspects(of: 0), .suspect, maxAttempts: 1, on: reactor)
-      let released = slots.room.metrics.released.value
-      while slots.room.metrics.released.value == released { await reactor.sleep(for: .milliseconds(1)) }
+      while !slots.room.soleRun.holdsBack(slow: true) { await reactor.sleep(for: .milliseconds(1)) }
       #expect(try await slots.client.task(last, on: reactor)?.state == .queued)
       slots.room.running.abandon()
       #expect(try await slots.client.cancel(last, on: reactor))

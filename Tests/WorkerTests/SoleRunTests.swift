@@ -16,19 +16,20 @@ import Testing
     var random = SeededRandom(seed: seed)
     var rule = SoleRun()
     var others = (0..<Int.random(in: 1...6, using: &random)).map { _ in Other(isSlow: .random(using: &random)) }
-    var (askedAt, deadline, until) = (UInt64?.none, MonotonicTime?.none, MonotonicTime?.none)
-    var (sole, begun, ran) = (0 as UInt64, 0, 0)
     // Milliseconds that a slow task takes at the most, a quick one, and a look after the other.
     let (longest, quick, step): (UInt64, UInt64, UInt64) =
-      seed.isMultiple(of: 5) ? (60_000, 2000, 400) : (500, 20, 10)
+      seed.isMultiple(of: 5) ? (60_000, 3000, 400) : (500, 20, 10)
     let end = 1000 * step
+    var (askedAt, quickHeldAt, aloneAt) = (UInt64?.none, UInt64?.none, UInt64?.none)
+    var (sole, begun, ran) = (0 as UInt64, 0, 0)
     for now in stride(from: step, to: end, by: Int(step)) as StrideTo<UInt64> {
+      var isTold = false
       for index in others.indices {
+        let isSlow = others[index].isSlow
         if let end = others[index].busyUntil, end <= now {
           others[index].busyUntil = nil
-          if rule.slotEmptied(slow: others[index].isSlow) { deadline = time(now) }
+          if rule.slotEmptied(slow: isSlow, at: time(now)) { isTold = true }
         }
-        let isSlow = others[index].isSlow
         guard others[index].busyUntil == nil, !rule.holdsBack(slow: isSlow), Bool.random(using: &random) else {
           continue
         }
@@ -36,28 +37,35 @@ import Testing
         others[index].busyUntil = now + .random(in: 1...(isSlow ? longest : quick), using: &random)
         rule.slotOccupied(slow: isSlow)
       }
-      if let due = until {
-        sole += step
-        // Either it is over or its time is.
-        if time(now) >= due || Int.random(in: 0..<20, using: &random) == 0 {
-          rule.end(at: time(now))
-          (askedAt, until) = (nil, nil)
-          #expect(others.allSatisfy { !rule.holdsBack(slow: $0.isSlow) })
+      let busy = others.filter { $0.busyUntil != nil }
+      if askedAt != nil, aloneAt == nil {
+        rule.timePassed(at: time(now))
+        if rule.holdsBack(slow: false), quickHeldAt == nil { quickHeldAt = now }
+        // Slow ones are waited for as long as is said, quick ones in any case.
+        #expect(busy.allSatisfy { !$0.isSlow } || !rule.holdsBack(slow: false) || now - askedAt! >= 30_000)
+        if rule.isAlone {
+          #expect(busy.isEmpty || now - (quickHeldAt ?? now) >= 5000 || busy.allSatisfy(\.isSlow))
+          aloneAt = now
+          ran += 1
         }
-      } else if askedAt != nil {
-        guard let due = deadline, time(now) >= due else { continue }
-        let busy = others.contains { $0.busyUntil ?? 0 > now }
-        // Alone before its time was over, or it has waited as long as it has to.
-        #expect(!busy || now - askedAt! >= 30_000)
-        #expect(rule.isAlone == !busy)
-        until = rule.run(at: time(now))
-        ran += 1
+      } else if let from = aloneAt {
         #expect(rule.isAlone && others.allSatisfy { rule.holdsBack(slow: $0.isSlow) })
+        #expect(rule.isTiring(at: time(now)) == (now - from >= 30_000))
+        sole += step
+        if rule.isTiring(at: time(now)) || Int.random(in: 0..<20, using: &random) == 0 {
+          rule.end(at: time(now))
+          #expect(others.allSatisfy { !rule.holdsBack(slow: $0.isSlow) })
+          let pause = time(now + max(now - askedAt!, 1000))
+          #expect(rule.pause(at: time(now)) == pause && rule.pause(at: pause) == nil)
+          (askedAt, quickHeldAt, aloneAt) = (nil, nil, nil)
+        }
       } else if rule.pause(at: time(now)) == nil {
-        askedAt = now
-        begun += 1
-        deadline = rule.begin(at: time(now)) ?? time(now)
+        (askedAt, begun) = (now, begun + 1)
+        rule.begin(at: time(now))
+        #expect(rule.isAlone == busy.isEmpty)
       }
+      // Whoever waits is told when the last one is done.
+      if isTold { #expect(rule.isAlone && (aloneAt == now || askedAt == nil)) }
     }
     #expect(begun - ran <= 1 && ran > 2)
     // The others have half of the time, but for what is under way.

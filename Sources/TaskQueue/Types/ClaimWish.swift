@@ -3,7 +3,8 @@ public struct ClaimWish: Sendable {
   /// A lane, and the place in it to start from; 0 looks at everything. It keeps a claim from walking over dead rows
   /// that an old snapshot elsewhere keeps from being removed.
   public struct Place: Equatable, Sendable {
-    let lane: Lane
+    /// The lane.
+    public let lane: Lane
     let floor: Int64
     /// How many of its line's tasks may run at once, over all workers; nil for as many as there are slots. It takes a
     /// claim of a single task to keep to that.
@@ -17,6 +18,16 @@ public struct ClaimWish: Sendable {
     }
   }
 
+  /// Which tasks of a lane.
+  public enum Attempts: Sendable {
+    /// All.
+    case any
+    /// Those that have another attempt after this one.
+    case allButLast
+    /// Those that have none.
+    case last
+  }
+
   /// The group of slots that runs what is claimed.
   public let group: Int16
   /// Where to look, and in which order: as long as there is enough in one lane, the next is not looked into.
@@ -25,12 +36,17 @@ public struct ClaimWish: Sendable {
   public let count: Int
   /// The idle row to put in place before; nil: none.
   public let announces: WakeProtocol.Rows?
+  /// Which tasks; anything but all for tasks whose worker was lost.
+  public let attempts: Attempts
 
   /// A wish; see the properties.
-  public init(group: Int16, places: [Place], count: Int, announces: WakeProtocol.Rows?) {
+  public init(
+    group: Int16, places: [Place], count: Int, announces: WakeProtocol.Rows?, attempts: Attempts = .any
+  ) {
     self.group = group
     self.places = places
     self.count = count
     self.announces = announces
+    self.attempts = attempts
   }
 }

@@ -13,18 +13,33 @@ enum ClaimStatements {
   static func steps(_ wish: ClaimWish, worker: Int64) -> [(PostgresStatement, PostgresParameters)] {
     let suspects = wish.places.count { $0.lane.isOfSuspects }
     precondition(suspects == 0 || suspects == wish.places.count && wish.count == 1, "a suspect is claimed alone")
+    precondition(suspects == wish.places.count || wish.attempts == .any, "only of suspects attempts are looked at")
     let limited = Set(wish.places.filter { $0.runningMax != nil }.map(\.lane.line)).sorted()
     var parameters = PostgresParameters()
     parameters.add(worker)
     parameters.add(wish.places.map(\.lane.number))
     parameters.add(wish.places.map(\.floor))
-    if limited.isEmpty { return [(plain[index(of: wish)], parameters)] }
+    if limited.isEmpty {
+      let statement =
+        switch wish.attempts {
+        case .any: plain[index(of: wish)]
+        case .allButLast: allButLast
+        case .last: last
+        }
+      return [(statement, parameters)]
+    }
     // They come one after the other: each must see what those before it have claimed.
     var lines = PostgresParameters()
     lines.add(limited)
     parameters.add(limited)
     parameters.add(limited.map { line in Int64(wish.places.first { $0.lane.line == line }?.runningMax ?? 0) })
-    return [(ClaimStatements.oneByOne, lines), (ClaimStatements.limited, parameters)]
+    let statement =
+      switch wish.attempts {
+      case .any: ClaimStatements.limited
+      case .allButLast: limitedAllButLast
+      case .last: limitedLast
+      }
+    return [(ClaimStatements.oneByOne, lines), (statement, parameters)]
   }
 
   /// Whether a claim of `steps` had to give way to another of the same lines, as the answer to the first step tells.
@@ -62,14 +77,16 @@ enum ClaimStatements {
   ///
   /// The lease's lane is one of those that were picked from; those of suspects are asked for by themselves. Its time is
   /// not that of the transaction, which may have waited for completions while tasks came that it claims.
-  private static func claim(_ name: String, _ limit: Int, filter: String = "") -> PostgresStatement {
+  private static func claim(
+    _ name: String, _ limit: Int, filter: String = "", rows: String = ""
+  ) -> PostgresStatement {
     PostgresStatement(
       name,
       """
       with picked as materialized (
         delete from millrace.ready where ctid = any(array(
           select r.ctid from unnest($2::smallint[], $3::bigint[]) as l (lane, floor) \(filter) cross join lateral (
-            select r.ctid from millrace.ready r where r.lane = l.lane and r.seq >= l.floor
+            select r.ctid from millrace.ready r where r.lane = l.lane and r.seq >= l.floor \(rows)
             order by r.lane, r.seq limit \(limit) for update skip locked) r
           limit \(limit))) returning id, seq, lane
       ), leased as materialized (
@@ -86,23 +103,45 @@ enum ClaimStatements {
 
   private static let plain = sizes.map { size in claim("queue_claim_\(size)", size) }
 
-  /// The same for one task, if fewer of its line run than may: `$4` are lines with a bound, and `$5` the bounds. One
-  /// place is kept for a task whose worker was lost as long as one waits and some worker runs none: it could otherwise
-  /// wait for ever.
-  private static let limited = claim(
-    "queue_claim_limited", 1,
-    filter: """
-      join lateral (select l.lane, l.floor where not exists (
-        select from unnest($4::smallint[], $5::bigint[]) as m (line, most)
-        where m.line = l.lane / 8
-          and (m.most <= (select count(*) from millrace.lease k where k.lane / 8 = m.line)
-              + (l.lane % 8 <> 7 and exists (
-                  select from millrace.ready s where s.lane = (m.line * 8 + 7)::smallint)
-                and (select count(*) from millrace.lease k where k.lane % 8 = 7)
-                  < (select count(*) from millrace.worker w where not w.has_left))::integer
-            or not exists (select from pg_locks g where g.locktype = 'advisory' and g.classid = 1296649045
-              and g.objid = m.line and g.pid = pg_backend_pid() and g.granted)))) m on true
-      """)
+  /// Whether a row of `ready` is that of a task's last attempt. What was cancelled or purged is claimed as if it had
+  /// another one, to be passed over.
+  private static let isLast =
+    "(select t.state = 0 and t.attempt + 1 >= t.max_attempts from millrace.task t where t.id = r.id)"
+
+  private static let allButLast = claim("queue_claim_all_but_last", 1, rows: "and \(isLast) is not true")
+  private static let last = claim("queue_claim_last", 1, rows: "and \(isLast)")
+
+  /// Whether there are last attempts in any of these lanes.
+  static let lastAttemptsWait = PostgresStatement(
+    "queue_last_attempts",
+    """
+    select exists (select from unnest($1::smallint[]) as l (lane) join millrace.ready r on r.lane = l.lane
+      where \(isLast))
+    """)
+
+  private static let limitedAllButLast = claim(
+    "queue_claim_limited_all_but_last", 1, filter: isBelowBound, rows: "and \(isLast) is not true")
+  private static let limitedLast = claim(
+    "queue_claim_limited_last", 1, filter: isBelowBound, rows: "and \(isLast)")
+
+  /// The same for one task, if fewer of its line run than may.
+  private static let limited = claim("queue_claim_limited", 1, filter: isBelowBound)
+
+  /// `$4` are lines with a bound, and `$5` the bounds. One place is kept for a task whose worker was lost as long as
+  /// one waits and some worker runs none: it could otherwise wait for ever.
+  private static let isBelowBound =
+    """
+    join lateral (select l.lane, l.floor where not exists (
+      select from unnest($4::smallint[], $5::bigint[]) as m (line, most)
+      where m.line = l.lane / 8
+        and (m.most <= (select count(*) from millrace.lease k where k.lane / 8 = m.line)
+            + (l.lane % 8 <> 7 and exists (
+                select from millrace.ready s where s.lane = (m.line * 8 + 7)::smallint)
+              and (select count(*) from millrace.lease k where k.lane % 8 = 7)
+                < (select count(*) from millrace.worker w where not w.has_left))::integer
+          or not exists (select from pg_locks g where g.locktype = 'advisory' and g.classid = 1296649045
+            and g.objid = m.line and g.pid = pg_backend_pid() and g.granted)))) m on true
+    """
 
   /// Whose turn it is to claim of lines with a bound, until the commit. Whoever has to wait for that asks again later:
   /// behind it others wait that want something else.

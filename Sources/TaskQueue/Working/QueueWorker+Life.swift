@@ -103,6 +103,16 @@ extension QueueWorker {
     return tasks.filter { found.contains($0.seq) }
   }
 
+  /// Whether in any of `lines` a task whose worker was lost waits for its last attempt.
+  /// - Throws: `QueueError`.
+  public func lastAttemptsWait(in lines: [Int16], on reactor: isolated Reactor) async throws(QueueError) -> Bool {
+    var parameters = PostgresParameters()
+    parameters.add(lines.map { Lane.suspects(of: $0).number })
+    return try await asQueue { () throws(PostgresError) in
+      try await client.execute(ClaimStatements.lastAttemptsWait, parameters, on: reactor).bool(0, 0)
+    }
+  }
+
   /// Carries out a verdict on what was seen at `clockSeconds`, and tells how many tasks were taken over.
   /// - Throws: `QueueError`.
   public func carryOut(

@@ -17,7 +17,7 @@ final class Slot {
   private var isWaiting = false
   /// Whether it may hold tasks.
   private var isOccupied = false {
-    didSet { if isOccupied != oldValue { work.slot(of: gate.slots, isOccupied: isOccupied) } }
+    didSet { if isOccupied != oldValue { work.slot(of: gate.slots, isOccupied: isOccupied, at: .current()) } }
   }
   /// Whether the completions may have been stored already, by a turn whose answer was lost.
   private var isRepeated = false
@@ -51,11 +51,6 @@ final class Slot {
         guard let next = await turn(claim, on: reactor) else { break }
         order = next
         continue
-      case .compute where mustBeAlone && !work.soleRun.isAlone:
-        // While it waits for that it must not be lost with what still runs.
-        await release(on: reactor)
-        await work.becomeAlone(on: reactor)
-        gate.computed()
       case .compute: await compute(on: reactor)
       case .release: await release(on: reactor)
       case .rest:
@@ -64,7 +59,8 @@ final class Slot {
         await reactor.sleep(for: work.isListening ? Limits.flowRest : Limits.deafRest)
       case .sleep:
         isOccupied = false
-        await gate.sleep(lookingAt: floors.sweepDue, on: reactor)
+        let pause = gate.slots.isForSuspects ? work.soleRun.pause(at: reactor.now) : nil
+        await gate.sleep(lookingAt: [floors.sweepDue, pause].compactMap(\.self).min(), on: reactor)
         (tasksSinceSleep, rests) = (0, 0)
       case .leave:
         isOccupied = false
@@ -83,16 +79,9 @@ final class Slot {
       if !work.beats.mayClaim(at: reactor.now) { return await turnAfterBeat(claim, on: reactor) }
     }
     if claim != nil { isOccupied = true }
+    if gate.slots.isForSuspects, work.soleRun.isTiring(at: reactor.now) { work.endSoleRun(on: reactor) }
     var fromStart = claim?.fromStart == true
-    let wish = claim.map { claim in
-      let places = floors.places(
-        lanes.next(without: work.orders.closed(to: gate.slots)), runningMax: work.orders.runningMax,
-        findsAll: fromStart,
-        at: reactor.now)
-      fromStart = fromStart || floors.sweepDue == nil
-      return ClaimWish(
-        group: gate.slots.group, places: places, count: gate.claimMax, announces: claim.announces)
-    }
+    let wish = claim.map { self.wish(for: $0, fromStart: &fromStart, at: reactor.now) }
     let turn: Turn
     waits(true, at: reactor.now)
     do {
@@ -104,6 +93,8 @@ final class Slot {
       if error.isAnswer { waits(false, at: reactor.now) }
       isRepeated = true
       floors.forget()
+      // Nobody else is to wait for what this slot cannot get rid of.
+      if gate.slots.isForSuspects, work.soleRun.isAlone { work.endSoleRun(on: reactor) }
       if let claim { gate.claimFailed(claim, on: reactor) }
       await reactor.sleep(for: backoff.next(using: &work.random))
       return nil
@@ -119,8 +110,11 @@ final class Slot {
       await reactor.sleep(for: backoff.next(using: &work.random))
       return nil
     }
+    if gate.slots.isForSuspects, let wish, await !isTaken(turn, wish, fromStart: fromStart, on: reactor) {
+      gate.claimFailed(claim, on: reactor)
+      return nil
+    }
     claimed = turn.claimed
-    if gate.slots.isForSuspects, !mustBeAlone { work.endSoleRun(on: reactor) }
     countBytes()
     if let first = claimed.first {
       work.hold(first.lease)
@@ -133,6 +127,43 @@ final class Slot {
     }
     return gate.claimCameBack(
       claim, turn, fromStart: fromStart, tasks: tasksSinceSleep, rests: rests, on: reactor)
+  }
+
+  /// What it claims now. `fromStart` is true afterwards if all that there is is looked at.
+  private func wish(
+    for claim: WakeProtocol.Claim, fromStart: inout Bool, at now: MonotonicTime
+  ) -> ClaimWish {
+    let attempts: ClaimWish.Attempts =
+      gate.slots.isForSuspects ? work.soleRun.isAlone ? .last : .allButLast : .any
+    let lanes = lanes.next(without: work.orders.closed(to: gate.slots))
+    let places =
+      attempts == .last
+      ? lanes.map { ClaimWish.Place($0, floor: 0, runningMax: work.orders.runningMax[$0.line]) }
+      : floors.places(lanes, runningMax: work.orders.runningMax, findsAll: fromStart, at: now)
+    fromStart = fromStart || floors.sweepDue == nil
+    return ClaimWish(
+      group: gate.slots.group, places: places, count: gate.claimMax, announces: claim.announces, attempts: attempts)
+  }
+
+  /// Whether a claim of tasks whose worker was lost is to be taken for what it has brought. Either last attempts were
+  /// passed over: if that brought nothing and such wait, another claim follows when nothing runs here. Or they alone
+  /// were looked at: if that brought nothing, another follows with the others.
+  private func isTaken(
+    _ turn: Turn, _ wish: ClaimWish, fromStart: Bool, on reactor: isolated Reactor
+  ) async -> Bool {
+    if !turn.claimed.isEmpty {
+      if wish.attempts == .last { work.lastAttemptBegan(on: reactor) }
+      return true
+    }
+    if wish.attempts == .last {
+      work.endSoleRun(on: reactor)
+      return false
+    }
+    guard fromStart, !work.isStopping, work.soleRun.pause(at: reactor.now) == nil else { return true }
+    let lines = wish.places.map(\.lane.line)
+    guard let waits = try? await work.queue.lastAttemptsWait(in: lines, on: reactor), waits else { return true }
+    await work.becomeAlone(for: lines, on: reactor)
+    return false
   }
 
   /// Claims nothing, for others may believe this worker dead, and waits until it has said that it lives. What it has
@@ -154,6 +185,7 @@ final class Slot {
     // Nobody waits for ever for what is done.
     while !completions.isEmpty { _ = await turn(nil, on: reactor) }
     isOccupied = false
+    if gate.slots.isForSuspects, work.soleRun.isAlone { work.endSoleRun(on: reactor) }
     gate.heldBack(on: reactor)
     while isHeldBack, !work.isStopping { await work.waitForOrders(on: reactor) }
     gate.admitted()
@@ -164,11 +196,6 @@ final class Slot {
   private var isHeldBack: Bool {
     work.orders.keep(number, of: gate.slots)
       || !gate.slots.isForSuspects && work.soleRun.holdsBack(slow: gate.slots.isSlow)
-  }
-
-  /// Whether what it has claimed is the last attempt of a task whose workers were lost before.
-  private var mustBeAlone: Bool {
-    gate.slots.isForSuspects && claimed.contains { $0.attemptsBefore + 1 >= $0.attemptsMax }
   }
 
   /// Where no more tasks of a line may run than so many, one that has ended makes room: for this slot if it has claimed
@@ -266,6 +293,7 @@ final class Slot {
     }
     claimed.removeAll(keepingCapacity: true)
     countBytes()
+    if gate.slots.isForSuspects { work.lastAttemptEnded(on: reactor) }
     gate.computed()
   }
 

@@ -3,25 +3,29 @@ import Basics
 /// When a worker runs one task and nothing beside it: all decisions, no I/O.
 ///
 /// A task whose workers were lost at all its attempts but one would fail with the next worker that is lost, whatever
-/// ended that. So nothing runs beside its last attempt. First the slots whose tasks take long claim nothing more, and
-/// only when they are empty the quick ones, which is a matter of milliseconds:
+/// ended that. So nothing runs beside its last attempt. As long as something does it is not claimed: with a lease it
+/// would be lost with its worker. First the slots whose tasks take long claim nothing more, and only when they are
+/// empty the quick ones, which is a matter of milliseconds:
 ///
-///     last attempt claimed ─► given back ─► slow slots empty ─► all slots empty ─► claimed again and run ─► others
+///     a last attempt waits ─► slow slots empty ─► all slots empty ─► claimed and run, one after the other ─► others
 ///
-/// Where a task takes too long for that, the last attempt is run beside it; where the last attempt itself takes long,
-/// the others come in beside it after a while; and where there are many, the others get as much time between them as
-/// those have had.
+/// Where a task takes too long for that, last attempts are run beside it; one that takes long itself gets company after
+/// a while; and where there are many, the others get as much time between them as those have had.
 struct SoleRun {
   private enum Phase: Equatable {
     case none
     case clearingSlow
-    case clearingAll
+    /// Of the slow slots, some may take too long to be waited for.
+    case clearingAll(ignoresSlow: Bool)
     case alone
   }
 
   private var phase = Phase.none
   private var began = MonotonicTime(nanoseconds: 0)
+  private var aloneFrom = MonotonicTime(nanoseconds: 0)
   private var nextFrom = MonotonicTime(nanoseconds: 0)
+  /// When the slots that are waited for have had their time.
+  private(set) var due = MonotonicTime(nanoseconds: 0)
   /// Slots that have claimed, or are about to, by whether their tasks take long.
   private var occupied = (slow: 0, quick: 0)
 
@@ -34,8 +38,11 @@ struct SoleRun {
     }
   }
 
-  /// Whether a last attempt may be run.
+  /// Whether last attempts may be claimed.
   var isAlone: Bool { phase == .alone }
+
+  /// Whether the others are to have their turn, although there may be more last attempts.
+  func isTiring(at now: MonotonicTime) -> Bool { isAlone && now.since(aloneFrom) >= Limits.soleRunMax }
 
   /// A slot is about to claim.
   mutating func slotOccupied(slow: Bool) {
@@ -43,38 +50,49 @@ struct SoleRun {
   }
 
   /// It holds nothing any more. Returns whether it was the last one that was waited for.
-  mutating func slotEmptied(slow: Bool) -> Bool {
+  mutating func slotEmptied(slow: Bool, at now: MonotonicTime) -> Bool {
     if slow { occupied.slow -= 1 } else { occupied.quick -= 1 }
-    return look()
+    guard phase != .alone else { return false }
+    look(at: now)
+    return isAlone
   }
 
   /// Until when the others are to be left in peace; nil if they have had their time.
-  func pause(at now: MonotonicTime) -> MonotonicTime? { now < nextFrom ? nextFrom : nil }
+  func pause(at now: MonotonicTime) -> MonotonicTime? { phase == .none && now < nextFrom ? nextFrom : nil }
 
-  /// A last attempt is to be run. Returns until when to wait for the others at the most; nil if there are none.
-  mutating func begin(at now: MonotonicTime) -> MonotonicTime? {
+  /// A last attempt waits.
+  mutating func begin(at now: MonotonicTime) {
     precondition(phase == .none, "one at a time")
-    began = now
-    phase = .clearingSlow
-    return look() ? nil : now + Limits.clearingMax
+    (began, due, phase) = (now, now + Limits.clearingMax, .clearingSlow)
+    look(at: now)
   }
 
-  /// The wait is over, and it is run, whatever runs beside it. Returns until when it is alone at the most.
-  mutating func run(at now: MonotonicTime) -> MonotonicTime {
-    phase = .alone
-    return now + Limits.soleRunMax
+  /// What is waited for has had its time if it is `due`.
+  mutating func timePassed(at now: MonotonicTime) {
+    guard now >= due else { return }
+    switch phase {
+    case .none, .alone: return
+    case .clearingSlow:
+      (phase, due) = (.clearingAll(ignoresSlow: true), now + Limits.quickClearingMax)
+      look(at: now)
+    case .clearingAll: (phase, aloneFrom) = (.alone, now)
+    }
   }
 
-  /// It is over, or has had its time alone.
+  /// It is over, has had its time alone, or is not wanted any more.
   mutating func end(at now: MonotonicTime) {
     phase = .none
-    nextFrom = now + now.since(began)
+    // What waits may be held up by something else: that is not asked for all the time.
+    nextFrom = now + max(now.since(began), Limits.soleRunPauseMin)
   }
 
-  private mutating func look() -> Bool {
-    if phase == .clearingSlow, occupied.slow == 0 { phase = .clearingAll }
-    guard phase == .clearingAll, occupied.slow == 0, occupied.quick == 0 else { return false }
-    phase = .alone
-    return true
+  private mutating func look(at now: MonotonicTime) {
+    if phase == .clearingSlow, occupied.slow == 0 {
+      (phase, due) = (.clearingAll(ignoresSlow: false), now + Limits.quickClearingMax)
+    }
+    guard case .clearingAll(let ignoresSlow) = phase, occupied.quick == 0, ignoresSlow || occupied.slow == 0 else {
+      return
+    }
+    (phase, aloneFrom) = (.alone, now)
   }
 }
