@@ -32,7 +32,8 @@ extension QueueWorker {
 
   /// Says that the worker lives, and learns what there is to worry about.
   /// - Parameters:
-  ///   - held: the leases that slots know of; older ones in this worker's name come from lost answers and are given up.
+  ///   - held: the leases that slots know of; older ones in this worker's name come from lost answers and are given
+  ///     back, without an attempt lost.
   ///   - leaseSeconds: how old those are at least.
   ///   - idleLines: lines whose slots sleep.
   ///   - schedule: how often this worker beats.
@@ -55,8 +56,15 @@ extension QueueWorker {
     parameters.add(schedule.longest.seconds)
     parameters.add(Int16(isAtRest ? 1 : 0))
     parameters.add(Int16(tests ? 1 : 0))
+    var unknown = PostgresParameters()
+    unknown.add(id)
+    unknown.add(held)
+    unknown.add(leaseSeconds)
     do {
-      let result = try await client.execute(QueueWorker.beatStatement, parameters, on: reactor)
+      let connection = try await client.connection(on: reactor)
+      // What nobody here knows of was never begun: it is given back before the beat would take it for lost.
+      let steps = [(QueueWorker.giveBackStatement, unknown), (QueueWorker.beatStatement, parameters)]
+      let result = try await connection.execute(steps, on: reactor)[1]
       if tests { lifeline.testAnswered(at: reactor.now) }
       return QueueWorker.read(result)
     } catch {
@@ -204,6 +212,14 @@ extension QueueWorker {
     select promise, clock, uptime, workers, beats, silent, promised, gone, next_due, ready_lanes, ready_seqs
     from millrace.beat($1::bigint, $2::text, $3::bigint[], $4::float8, $5::smallint[], $6::float8, $7::float8,
       $8::smallint = 1, $9::smallint = 1)
+    """)
+
+  private static let giveBackStatement = PostgresStatement(
+    "worker_give_back",
+    """
+    select millrace.release(l.id, l.ids) from millrace.lease l
+    where l.worker_id = $1::bigint and l.id <> all($2::bigint[])
+      and l.claimed_at < now() - make_interval(secs => $3::float8)
     """)
 
   private static let stillWaitingStatement = PostgresStatement(
