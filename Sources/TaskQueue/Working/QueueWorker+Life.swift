@@ -56,15 +56,20 @@ extension QueueWorker {
     parameters.add(schedule.longest.seconds)
     parameters.add(Int16(isAtRest ? 1 : 0))
     parameters.add(Int16(tests ? 1 : 0))
-    var unknown = PostgresParameters()
+    var (me, unknown) = (PostgresParameters(), PostgresParameters())
+    me.add(id)
     unknown.add(id)
     unknown.add(held)
     unknown.add(leaseSeconds)
     do {
       let connection = try await client.connection(on: reactor)
-      // What nobody here knows of was never begun: it is given back before the beat would take it for lost.
-      let steps = [(QueueWorker.giveBackStatement, unknown), (QueueWorker.beatStatement, parameters)]
-      let result = try await connection.execute(steps, on: reactor)[1]
+      // What nobody here knows of was never begun: it is given back before the beat would take it for lost. Whoever
+      // takes over locks the row of the worker before its leases.
+      let steps = [
+        (QueueWorker.lockStatement, me), (QueueWorker.giveBackStatement, unknown),
+        (QueueWorker.beatStatement, parameters),
+      ]
+      let result = try await connection.execute(steps, on: reactor)[2]
       if tests { lifeline.testAnswered(at: reactor.now) }
       return QueueWorker.read(result)
     } catch {
@@ -213,6 +218,9 @@ extension QueueWorker {
     from millrace.beat($1::bigint, $2::text, $3::bigint[], $4::float8, $5::smallint[], $6::float8, $7::float8,
       $8::smallint = 1, $9::smallint = 1)
     """)
+
+  private static let lockStatement = PostgresStatement(
+    "worker_lock", "select from millrace.worker where id = $1::bigint for update")
 
   private static let giveBackStatement = PostgresStatement(
     "worker_give_back",
