@@ -118,21 +118,28 @@ final class WorkRoom: EventHandler {
     }
   }
 
-  /// A last attempt waits in one of `lines`: lets what runs here come to its end, for as long as it waits.
-  func becomeAlone(for lines: [Int16], on reactor: isolated Reactor) async {
-    if isStopping { return }
+  /// A last attempt waits. Returns whether nothing runs here, and it can be claimed.
+  func beginSoleRun(on reactor: isolated Reactor) -> Bool {
     soleRun.begin(at: reactor.now)
+    if soleRun.isAlone { metrics.soleRuns.increment() }
+    return soleRun.isAlone
+  }
+
+  /// It waits in one of `places`: lets what runs here come to its end, for as long as it waits.
+  func becomeAlone(for places: [ClaimWish.Place], on reactor: isolated Reactor) async {
     while !soleRun.isAlone {
       let look = min(soleRun.due, reactor.now + Limits.clearingLook)
-      if await soleRunPause.wait(until: look, on: reactor) { continue }
+      let isTold = await soleRunPause.wait(until: look, on: reactor)
       if isStopping { return }
+      if isTold { continue }
       soleRun.timePassed(at: reactor.now)
       if soleRun.isAlone { break }
       // Another worker may have taken it. If nobody can tell it is waited on.
-      if let waits = try? await queue.lastAttemptsWait(in: lines, on: reactor), !waits, !soleRun.isAlone {
-        return endSoleRun(on: reactor)
-      }
+      waitBegan(at: reactor.now)
+      let waits = try? await queue.lastAttemptsWait(in: places, on: reactor)
+      waitEnded(at: reactor.now)
       if isStopping { return }
+      if waits == false, !soleRun.isAlone { return endSoleRun(on: reactor) }
     }
     metrics.soleRuns.increment()
   }

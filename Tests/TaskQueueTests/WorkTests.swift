@@ -204,10 +204,16 @@ import Testing
           .first?
           .id
       }
-      func waits() async throws -> Bool { try await worker.queue.lastAttemptsWait(in: [0, 3], on: reactor) }
+      func waits(most: Int32? = nil) async throws -> Bool {
+        let places = [ClaimWish.Place(lane, floor: 0, runningMax: most), ClaimWish.Place(.suspects(of: 3), floor: 0)]
+        return try await worker.queue.lastAttemptsWait(in: places, on: reactor)
+      }
       #expect(try await waits())
       #expect(try await claim(.allButLast) == ids[1])
       #expect(try await claim(.last, most: 1) == nil)
+      // Nobody makes room for what cannot be claimed.
+      #expect(try await !waits(most: 1))
+      #expect(try await waits(most: 2))
       #expect(try await claim(.last, most: 2) == ids[0])
       #expect(try await claim(.allButLast, most: 9) == ids[3])
       #expect(try await claim(.allButLast) == nil)

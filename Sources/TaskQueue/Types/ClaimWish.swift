@@ -3,8 +3,7 @@ public struct ClaimWish: Sendable {
   /// A lane, and the place in it to start from; 0 looks at everything. It keeps a claim from walking over dead rows
   /// that an old snapshot elsewhere keeps from being removed.
   public struct Place: Equatable, Sendable {
-    /// The lane.
-    public let lane: Lane
+    let lane: Lane
     let floor: Int64
     /// How many of its line's tasks may run at once, over all workers; nil for as many as there are slots. It takes a
     /// claim of a single task to keep to that.

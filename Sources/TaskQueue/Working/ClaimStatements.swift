@@ -111,12 +111,13 @@ enum ClaimStatements {
   private static let allButLast = claim("queue_claim_all_but_last", 1, rows: "and \(isLast) is not true")
   private static let last = claim("queue_claim_last", 1, rows: "and \(isLast)")
 
-  /// Whether there are last attempts in any of these lanes.
+  /// Whether there are last attempts in any of the lanes `$1` of whose lines fewer than `$2` tasks run.
   static let lastAttemptsWait = PostgresStatement(
     "queue_last_attempts",
     """
-    select exists (select from unnest($1::smallint[]) as l (lane) join millrace.ready r on r.lane = l.lane
-      where \(isLast))
+    select exists (select from unnest($1::smallint[], $2::bigint[]) as l (lane, most)
+      join millrace.ready r on r.lane = l.lane
+      where \(isLast) and l.most > (select count(*) from millrace.lease k where k.lane / 8 = l.lane / 8))
     """)
 
   private static let limitedAllButLast = claim(

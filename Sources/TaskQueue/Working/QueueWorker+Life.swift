@@ -116,11 +116,14 @@ extension QueueWorker {
     return tasks.filter { found.contains($0.seq) }
   }
 
-  /// Whether in any of `lines` a task whose worker was lost waits for its last attempt.
+  /// Whether in any of `places` a task whose worker was lost waits for its last attempt, and no bound is in its way.
   /// - Throws: `QueueError`.
-  public func lastAttemptsWait(in lines: [Int16], on reactor: isolated Reactor) async throws(QueueError) -> Bool {
+  public func lastAttemptsWait(
+    in places: [ClaimWish.Place], on reactor: isolated Reactor
+  ) async throws(QueueError) -> Bool {
     var parameters = PostgresParameters()
-    parameters.add(lines.map { Lane.suspects(of: $0).number })
+    parameters.add(places.map(\.lane.number))
+    parameters.add(places.map { $0.runningMax.map(Int64.init) ?? .max })
     return try await asQueue { () throws(PostgresError) in
       try await client.execute(ClaimStatements.lastAttemptsWait, parameters, on: reactor).bool(0, 0)
     }

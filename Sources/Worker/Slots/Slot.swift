@@ -110,8 +110,7 @@ final class Slot {
       await reactor.sleep(for: backoff.next(using: &work.random))
       return nil
     }
-    if gate.slots.isForSuspects, let wish, await !isTaken(turn, wish, fromStart: fromStart, on: reactor) {
-      gate.claimFailed(claim, on: reactor)
+    if gate.slots.isForSuspects, let wish, await !isTaken(turn, wish, claim, fromStart: fromStart, on: reactor) {
       return nil
     }
     claimed = turn.claimed
@@ -123,7 +122,7 @@ final class Slot {
       for task in claimed where task.attemptsBefore == 0 { work.metrics.waitSeconds.observe(task.waited) }
       tasksSinceSleep += claimed.count
       rests = 0
-      floors.found(turn, at: reactor.now)
+      if wish?.attempts != .last { floors.found(turn, at: reactor.now) }
     }
     return gate.claimCameBack(
       claim, turn, fromStart: fromStart, tasks: tasksSinceSleep, rests: rests, on: reactor)
@@ -149,7 +148,7 @@ final class Slot {
   /// passed over: if that brought nothing and such wait, another claim follows when nothing runs here. Or they alone
   /// were looked at: if that brought nothing, another follows with the others.
   private func isTaken(
-    _ turn: Turn, _ wish: ClaimWish, fromStart: Bool, on reactor: isolated Reactor
+    _ turn: Turn, _ wish: ClaimWish, _ claim: WakeProtocol.Claim, fromStart: Bool, on reactor: isolated Reactor
   ) async -> Bool {
     if !turn.claimed.isEmpty {
       if wish.attempts == .last { work.lastAttemptBegan(on: reactor) }
@@ -157,12 +156,27 @@ final class Slot {
     }
     if wish.attempts == .last {
       work.endSoleRun(on: reactor)
-      return false
+    } else {
+      guard fromStart, !work.isStopping, work.soleRun.pause(at: reactor.now) == nil else { return true }
+      waits(true, at: reactor.now)
+      do {
+        let isWaitedFor = try await work.queue.lastAttemptsWait(in: wish.places, on: reactor)
+        waits(false, at: reactor.now)
+        if !isWaitedFor || work.isStopping { return true }
+        if !work.beginSoleRun(on: reactor) {
+          gate.claimFailed(claim, on: reactor)
+          // What it is told of meanwhile is for others.
+          gate.heldBack(on: reactor)
+          await work.becomeAlone(for: wish.places, on: reactor)
+          gate.admitted()
+          return false
+        }
+      } catch {
+        waits(false, at: reactor.now)
+        await reactor.sleep(for: backoff.next(using: &work.random))
+      }
     }
-    guard fromStart, !work.isStopping, work.soleRun.pause(at: reactor.now) == nil else { return true }
-    let lines = wish.places.map(\.lane.line)
-    guard let waits = try? await work.queue.lastAttemptsWait(in: lines, on: reactor), waits else { return true }
-    await work.becomeAlone(for: lines, on: reactor)
+    gate.claimFailed(claim, on: reactor)
     return false
   }
 
