@@ -230,16 +230,12 @@ extension APITests {
       try await onReactor { reactor in
         let user = try await DataUser.start("data_deaf", redis: redis, on: reactor)
         while try await !user.get("/data?key=1", on: reactor).text.contains("L1") {}
-        let feed = try await user.api.number(
-          """
-          select pid from pg_stat_activity
-          where datname = current_database() and query like 'select (extract(epoch from clock_timestamp%'
-          """, on: reactor)
-        defer { kill(pid_t(feed), SIGCONT) }
+        let feed = try await user.feed(on: reactor)
+        defer { kill(feed, SIGCONT) }
         var fromRedis = 0
         // On a machine that was held up it may never come from Redis.
         for round in 1...5 where fromRedis == 0 {
-          kill(pid_t(feed), SIGSTOP)
+          kill(feed, SIGSTOP)
           let change = "update millrace.data_items set value = '\(round)77' where key = '1'"
           try await user.run(change, on: reactor)
           let changedAt = reactor.now
@@ -252,11 +248,29 @@ extension APITests {
             if text.contains("L2") { fromRedis += 1 }
             #expect(askedAt <= .seconds(1 as UInt64), "\(text)")
           }
-          kill(pid_t(feed), SIGCONT)
+          kill(feed, SIGCONT)
           // Until it comes from memory or from Redis once more, as it does from a process that hears.
           while try await !user.get("/data?key=1", on: reactor).text.contains(#""cached":true"#) {}
         }
         #expect(fromRedis > 0)
+        await user.api.stop(on: reactor)
+      }
+    }
+
+    @Test("who has invalidated all is answered with nothing older, also if the feed has not told of it yet")
+    func invalidatingUnheard() async throws {
+      let redis = try TestServer.redis()
+      try await onReactor { reactor in
+        let user = try await DataUser.start("data_unheard", redis: redis, on: reactor)
+        while try await !user.get("/data?key=1", on: reactor).text.contains("L1") {}
+        let feed = try await user.feed(on: reactor)
+        kill(feed, SIGSTOP)
+        defer { kill(feed, SIGCONT) }
+        // What is in Redis of others stays there, and beside the values in PostgreSQL, which knows what it has.
+        let order = try await user.send(.post, "/cache/invalidate", #"{"prefix":"other"}"#, on: reactor)
+        #expect(order.status == 200)
+        let text = try await user.get("/data?key=1", on: reactor).text
+        #expect(!text.contains("L1") && !text.contains("L2"), "\(text)")
         await user.api.stop(on: reactor)
       }
     }

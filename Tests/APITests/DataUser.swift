@@ -53,6 +53,14 @@ struct DataUser {
     _ = try await api.inspector.execute(PostgresStatement("run_\(sql.hashValue)", sql), on: reactor)
   }
 
+  /// The process in PostgreSQL that tells of changes.
+  func feed(on reactor: isolated Reactor) async throws -> Int32 {
+    let query = "like 'select (extract(epoch from clock_timestamp%'"
+    return Int32(
+      try await api.number(
+        "select pid from pg_stat_activity where datname = current_database() and query \(query)", on: reactor))
+  }
+
   /// Whether somebody waits for a lock of somebody else.
   func isAnybodyLocked(on reactor: isolated Reactor) async throws -> Bool {
     let waiting = PostgresStatement("locked", "select count(*) from pg_locks where not granted")

@@ -125,6 +125,9 @@ extension DataCache {
   func invalidateAll(prefix: String, on reactor: isolated Reactor) async throws(DataError) {
     defer {
       forgetAll()
+      // In Redis it takes a while, and the feed may tell of it later than this answer: nothing from there is believed
+      // until a look from now on.
+      coherence.invalidatedAll(at: reactor.now)
       shared?.forgetAll(prefix: prefix, on: reactor)
     }
     try await store.forgetAll(prefix: prefix, on: reactor)
