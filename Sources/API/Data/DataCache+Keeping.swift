@@ -127,7 +127,7 @@ extension DataCache {
       forgetAll()
       // In Redis it takes a while, and the feed may tell of it later than this answer: nothing from there is believed
       // until a look from now on.
-      coherence.invalidatedAll(at: reactor.now)
+      coherence.invalidatedAll(at: .current())
       shared?.forgetAll(prefix: prefix, on: reactor)
     }
     try await store.forgetAll(prefix: prefix, on: reactor)
