@@ -56,8 +56,10 @@ import Testing
       try await stage.clients.submitTogether((0..<20).map { "unseen-\($0)" }, on: reactor)
       try await stage.within(30, "a claim is lost", on: reactor) { relay.answersLost == 1 }
       let held = try await stage.number("select count(*) from millrace.lease", on: reactor)
-      try stage.expect(held == 1, "there are \(held) leases")
-      try await stage.allOver(within: 60, on: reactor)
+      // Another claim may have brought others of these tasks.
+      try stage.expect(held >= 1, "nothing was claimed")
+      // A lease lasts 30 s, and the beat that finds it follows 15 s later at most.
+      try await stage.allOver(within: 90, on: reactor)
       await stage.clients.lookAtAll(on: reactor)
     }
   }

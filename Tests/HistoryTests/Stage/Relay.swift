@@ -65,8 +65,8 @@ final class Relay: EventHandler {
     for session in sessions where session.isHeld { session.letGo(on: reactor) }
   }
 
-  /// Of the next `count` statements whose names begin with `name` the server does all that they say, and then their
-  /// sessions break before its answer has come through; `then` is called at each.
+  /// Of the next `count` statements whose names begin with `name` and that bring rows the server does all that they
+  /// say, and then their sessions break before its answer has come through; `then` is called at each.
   func loseAnswers(to name: String, count: Int, then: @escaping () -> Void = {}) {
     (unansweredStatement, answersToLose, whenLost) = (name, count, then)
   }
@@ -106,7 +106,12 @@ final class Relay: EventHandler {
   }
 
   fileprivate func takesAnswer(_ statement: String) -> Bool {
-    guard answersToLose > 0, let name = unansweredStatement, statement.hasPrefix(name) else { return false }
+    answersToLose > 0 && unansweredStatement.map(statement.hasPrefix) ?? false
+  }
+
+  /// Whether an answer with rows, which was to be lost, is still among those that are lost.
+  fileprivate func losesAnswer() -> Bool {
+    guard answersToLose > 0 else { return false }
     answersToLose -= 1
     return true
   }
@@ -130,11 +135,14 @@ private final class RelaySession {
   private(set) var isHeld = false
   private(set) var listens = false
   var isSilent: Bool
-  /// How often the server has said and will have said that it is ready.
-  private var readies = 0
-  private var readiesOwed = 0
-  /// At which of those the answer is over that is to be lost.
-  private var lostAt: Int?
+  /// How many statements the server was asked to execute, and has begun to answer.
+  private var bound = 0
+  private var boundAnswered = 0
+  /// How many it was asked when it next says that it is ready: after a failure it passes over the others until then.
+  private var boundWhenReady: [Int] = []
+  /// Which of them are those whose answers may get lost, and which is the one.
+  private var candidates: Set<Int> = []
+  private var lost: Int?
 
   init(_ relay: Relay, client: CInt, server: CInt, isSilent: Bool, on reactor: isolated Reactor) {
     self.relay = relay
@@ -160,9 +168,10 @@ private final class RelaySession {
       if frame.listens { listens = true }
       if let statement = frame.boundStatement {
         if let name = relay.heldStatement, statement.hasPrefix(name) { isHeld = true }
-        if lostAt == nil, relay.takesAnswer(statement) { lostAt = readiesOwed + 1 }
+        bound += 1
+        if relay.takesAnswer(statement) { candidates.insert(bound) }
       }
-      if frame.isAnsweredByReady { readiesOwed += 1 }
+      if frame.isAnsweredByReady { boundWhenReady.append(bound) }
       if isHeld { held += frame.bytes } else { server?.send(frame.bytes, on: reactor) }
     }
   }
@@ -171,13 +180,13 @@ private final class RelaySession {
     if isSilent { return }
     answered.append(bytes)
     while let frame = answered.next() {
-      if let lostAt, readies >= lostAt - 1 {
-        // Answers to what came before have gone through; this one does not.
-      } else {
-        client?.send(frame.bytes, on: reactor)
-      }
-      if frame.isReady { readies += 1 }
-      if let lostAt, readies >= lostAt {
+      if frame.isBindComplete { boundAnswered += 1 }
+      if frame.isRow, lost == nil, candidates.remove(boundAnswered) != nil, relay.losesAnswer() { lost = boundAnswered }
+      // What came before has gone through; of this answer, which is over with its transaction, no row does.
+      if lost == nil { client?.send(frame.bytes, on: reactor) }
+      guard frame.isReady else { continue }
+      if !boundWhenReady.isEmpty { boundAnswered = boundWhenReady.removeFirst() }
+      if lost != nil {
         // Who is to die of it is dead before it can see that the connection has ended.
         relay.answerLost()
         end(on: reactor)

@@ -19,6 +19,9 @@ struct WireFrames {
 
     /// Whether the server says "ready" once more because of it.
     var isAnsweredByReady: Bool { type == 0 || type == UInt8(ascii: "S") || type == UInt8(ascii: "Q") }
+    /// Whether with it the answer to a Bind begins.
+    var isBindComplete: Bool { type == UInt8(ascii: "2") }
+    var isRow: Bool { type == UInt8(ascii: "D") }
     var isReady: Bool { type == UInt8(ascii: "Z") }
   }
 
