@@ -63,8 +63,7 @@ struct DataUser {
 
   /// Whether somebody waits for a lock of somebody else.
   func isAnybodyLocked(on reactor: isolated Reactor) async throws -> Bool {
-    let waiting = PostgresStatement("locked", "select count(*) from pg_locks where not granted")
-    return try await api.inspector.execute(waiting, on: reactor).int64(0, 0) > 0
+    try await api.inspector.execute(PostgresStatement("locked", lockWaiters), on: reactor).int64(0, 0) > 0
   }
 
   func figure(_ name: String, on reactor: isolated Reactor) async throws -> Int? {

@@ -149,8 +149,7 @@ private final class Ear: DataFeedReceiver {
           try await store.forgetAll(prefix: prefix, on: reactor)
         }
         let reader = Self.otherStore("feed_forgetting", on: reactor)
-        let waiting = "select count(*) from pg_locks where not granted"
-        while try await inspector.execute(PostgresStatement("waiting", waiting), on: reactor).int64(0, 0) == 0 {}
+        while try await inspector.execute(PostgresStatement("waiting", lockWaiters), on: reactor).int64(0, 0) == 0 {}
         let read = try #require(try await reader.entry("k", on: reactor))
         try await Self.run("commit", inspector, on: reactor)
         try await order.value

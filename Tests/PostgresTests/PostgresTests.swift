@@ -436,8 +436,7 @@ extension PostgresTests {
       let steps = [Migration(1, "make", ["create table millrace.t (a int)"])]
       let counter = Collector()
       Task.immediate(executorPreference: reactor.queue) { await counter.migrate(steps, one, log: log, on: reactor) }
-      let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-      while try await two.execute(statement(waiting), on: reactor).int64(0, 0) == 0 {
+      while try await two.execute(statement(lockWaiters), on: reactor).int64(0, 0) == 0 {
         await reactor.sleep(for: .milliseconds(1))
       }
       log.flush()

@@ -125,6 +125,11 @@ final class QueueHarness {
     try await number("select count(*) from \(from)", on: reactor)
   }
 
+  /// Waits until so many sessions wait for locks; PostgreSQL has no event for that.
+  func waitForLockWaiters(_ count: Int64 = 1, on reactor: isolated Reactor) async throws {
+    while try await number(lockWaiters, on: reactor) < count { await reactor.sleep(for: .milliseconds(1)) }
+  }
+
   /// Tasks that are not over and stand nowhere where somebody would find them.
   func strays(on reactor: isolated Reactor) async throws -> Int64 {
     try await count(

@@ -144,7 +144,7 @@ import Testing
       let outcomes = Outcomes()
       outcomes.submit(queue.submission("same"), queue.client, on: reactor)
       outcomes.submit(queue.submission("other"), queue.client, on: reactor)
-      while try await queue.count("pg_locks where not granted", on: reactor) == 0 {}
+      try await queue.waitForLockWaiters(on: reactor)
       try await queue.run("commit", on: reactor)
       await outcomes.wait(for: 2, on: reactor)
       #expect(

@@ -198,11 +198,7 @@ import Testing
       let retrying = Task.immediate(executorPreference: reactor.queue) {
         try await queue.client.retry([id], on: reactor)
       }
-      while try await queue.count(
-        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", on: reactor) == 0
-      {
-        await reactor.sleep(for: .milliseconds(1))
-      }
+      try await queue.waitForLockWaiters(on: reactor)
       try await queue.run("select 1 from millrace.task where id = \(id) for update", on: reactor)
       try await queue.run("commit", on: reactor)
       #expect(try await retrying.value == [id])

@@ -46,11 +46,7 @@ import Testing
         accepted = try? await worker.complete(held, on: reactor)
         over.end()
       }
-      while try await queue.count(
-        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", on: reactor) == 0
-      {
-        await reactor.sleep(for: .milliseconds(1))
-      }
+      try await queue.waitForLockWaiters(on: reactor)
       try await queue.run("commit", on: reactor)
       if accepted == nil { await over.wait(until: .never, on: reactor) }
       #expect(accepted == [])
@@ -80,11 +76,7 @@ import Testing
         ).claimed
         over.end()
       }
-      while try await queue.count(
-        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", on: reactor) == 0
-      {
-        await reactor.sleep(for: .milliseconds(1))
-      }
+      try await queue.waitForLockWaiters(on: reactor)
       let id = try await queue.queue(queue.submission("younger"), on: reactor)
       try await queue.run("commit", on: reactor)
       if claimed == nil { await over.wait(until: .never, on: reactor) }
