@@ -13,6 +13,8 @@ public enum Limits {
   public static let tasksMax = 2_000_000
   /// How long a worker that has measured waits for the answer when it says that it leaves.
   static let leavePatience = TimeSpan.seconds(2 as UInt64)
+  /// Tasks that may share a place in line, as small ones do.
+  static let tasksPerPlace = 32
   /// Tasks of which each is submitted to a worker that sleeps.
   static let wakeUps = 500
   /// Connections of one measurement.

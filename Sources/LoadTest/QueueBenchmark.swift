@@ -113,7 +113,8 @@ public final class QueueBenchmark {
       report("submit + claim + complete together, batches of \(batch)", .perSecond(together))
     }
     let few = max(1, options.tasks / 10)
-    _ = try await measure(few, submits: true, drains: nil, on: reactor)
+    // What is claimed one by one has places of its own.
+    _ = try await measure(few, perPlace: 1, submits: true, drains: nil, on: reactor)
     report(
       "claim + complete, \(options.connections) connections, one by one",
       .perSecond(try await measure(few, submits: false, drains: 1, on: reactor)))
@@ -122,10 +123,11 @@ public final class QueueBenchmark {
 
   /// Puts `count` tasks, or as many as `options` say, through what is asked for, and returns how many a second.
   private func measure(
-    _ count: Int? = nil, submits: Bool, drains batch: Int?, on reactor: isolated Reactor
+    _ count: Int? = nil, perPlace: Int = Limits.tasksPerPlace, submits: Bool, drains batch: Int?,
+    on reactor: isolated Reactor
   ) async throws(BenchmarkDatabase.Failure) -> Double {
     let tasks = min(count ?? options.tasks, Limits.tasksMax)
-    let tally = Tally(toSubmit: submits ? tasks : 0, toComplete: batch == nil ? 0 : tasks)
+    let tally = Tally(toSubmit: submits ? tasks : 0, toComplete: batch == nil ? 0 : tasks, perPlace: perPlace)
     return try await rate(tally, drains: batch, tasks, on: reactor)
   }
 
@@ -254,18 +256,21 @@ private final class Tally {
   private(set) var failure: BenchmarkDatabase.Failure?
   private let lane: Lane
   private let group: Int16
+  /// How many of those that are submitted together may share a place in line.
+  private let perPlace: Int
 
   /// How long each of those that submit pauses between two submissions.
   private let pause: TimeSpan?
 
   init(
     toSubmit: Int, toComplete: Int, lane: Lane = Lane(line: 0, priority: .normal), group: Int16 = 0,
-    pause: TimeSpan? = nil
+    perPlace: Int = Limits.tasksPerPlace, pause: TimeSpan? = nil
   ) {
     self.toSubmit = toSubmit
     self.toComplete = toComplete
     self.lane = lane
     self.group = group
+    self.perPlace = perPlace
     self.pause = pause
   }
 
@@ -302,7 +307,9 @@ private final class Tally {
       let key = TaskKey(high: random.next(), low: random.next())
       do {
         _ = try await client.submit(
-          Submission(kind: "bench", lane: lane, group: group, payload: payload, key: key), on: reactor)
+          Submission(
+            kind: "bench", lane: lane, group: group, payload: payload, key: key, tasksPerPlace: perPlace),
+          on: reactor)
       } catch {
         failure = failure ?? .queue(error)
       }

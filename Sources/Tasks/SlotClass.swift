@@ -32,6 +32,10 @@ public struct SlotClass: Sendable, Equatable {
   public static let suspect = SlotClass(
     group: 4, name: "suspect", slots: 1, claimMax: 1, tasksPerWakeUp: 1, isInFlows: false)
 
+  /// How many of its tasks that are submitted together may share a place in line: little of what is claimed at once, so
+  /// that several workers can share a crowd of them.
+  public var tasksPerPlace: Int { max(1, claimMax / 16) }
+
   /// Whether its tasks are those whose worker was lost, and not those of a size.
   public var isForSuspects: Bool { self == .suspect }
 

@@ -81,13 +81,13 @@ final class QueueHarness {
 
   func submission(
     _ text: String, _ lane: Lane = Lane(line: 0, priority: .normal), unique: Bool = true, attempts: Int16 = 3,
-    secret: Bool = false, perWakeUp: Int = 128
+    secret: Bool = false, perWakeUp: Int = 128, perPlace: Int = 32
   ) -> Submission {
     let number = text.utf8.reduce(0 as UInt64) { ($0 &* 1_099_511_628_211) ^ UInt64($1) }
     return Submission(
       kind: "test", lane: lane, group: 0, payload: Array(text.utf8), isSecret: secret,
       key: unique ? TaskKey(high: number, low: UInt64(text.utf8.count)) : nil, tasksPerWakeUp: perWakeUp,
-      maxAttempts: attempts)
+      tasksPerPlace: perPlace, maxAttempts: attempts)
   }
 
   /// Submits and returns the new task's number.

@@ -60,7 +60,7 @@ extension QueueHarness {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("upgrade", steps: 2, on: reactor)
       try await queue.fill(on: reactor)
-      #expect(try await queue.migrate(on: reactor) == [3, 4, 5, 6, 7])
+      #expect(try await queue.migrate(on: reactor) == [3, 4, 5, 6, 7, 8])
       #expect(try await queue.migrate(on: reactor) == [])
       let worker = await queue.worker(on: reactor)
       // The secret is forgotten when its task is over.
@@ -101,7 +101,7 @@ extension QueueHarness {
       try await queue.run("insert into millrace.ready (lane, seq, id) values (1, 1, 1)", on: reactor)
       try await queue.run("insert into millrace.lease (worker_id, ids) values (1, array[2])", on: reactor)
       try await queue.run("select setval('millrace.task_id', 2)", on: reactor)
-      #expect(try await queue.migrate(on: reactor) == [4, 5, 6, 7])
+      #expect(try await queue.migrate(on: reactor) == [4, 5, 6, 7, 8])
       let worker = await queue.worker(on: reactor)
       #expect(try await worker.claim(16, on: reactor).map(\.id) == [1])
       #expect(
@@ -126,7 +126,7 @@ extension QueueHarness {
         try await old.call(name, on: reactor)
       }
       #expect(try await old.call("claim", on: reactor).int64(0, 1) == 1)
-      #expect(try await queue.migrate(on: reactor) == [4, 5, 6, 7])
+      #expect(try await queue.migrate(on: reactor) == [4, 5, 6, 7, 8])
       let new = await queue.worker("new", on: reactor)
       // It computes for longer than a lease, and beats.
       try await queue.run("update millrace.worker set heartbeat_at = now() - interval '40 s' where id = 1", on: reactor)
@@ -137,9 +137,13 @@ extension QueueHarness {
       let living = "millrace.worker where id = 1 and beats = 2 and promised = 5 and not rests and not has_left"
       #expect(try await queue.count(living, on: reactor) == 1)
       #expect(try await old.call("complete", on: reactor).int64(0, 0) == 1)
-      // The rest of what it does for itself and for all.
-      #expect(try await old.call("claim", on: reactor).int64(0, 1) == 2)
+      // What it would claim is others' now, and it is told so; what it has it may give back.
+      #expect(await old.isRefused("claim", on: reactor))
+      #expect(try await queue.count("millrace.worker where id = 1 and wanted = 1", on: reactor) == 1)
+      try await queue.run("delete from millrace.ready_batch where ids = '{2}'", on: reactor)
+      try await queue.run("insert into millrace.lease (worker_id, ids) values (1, array[2])", on: reactor)
       try await old.call("release", on: reactor)
+      // The rest of what it does for itself and for all.
       for name in ["announce", "tell", "withdraw", "promote", "mute"] { try await old.call(name, on: reactor) }
       #expect(try await old.call("maintain", on: reactor).int64(0, 2) == 0)
       // Its session, which had prepared the call before, tells those who sleep in the new table.
@@ -153,7 +157,7 @@ extension QueueHarness {
         "insert into millrace.worker (id, name, beats, heartbeat_at) overriding system value "
           + "values (99, 'dead', 3, now() - interval '10 s')", on: reactor)
       #expect(try await queue.number("select 1 from millrace.ready where id = 3", on: reactor) == 1)
-      try await queue.run("delete from millrace.ready where id = 3", on: reactor)
+      try await queue.run("delete from millrace.ready_batch where ids = '{3}'", on: reactor)
       try await queue.run("insert into millrace.lease (worker_id, ids) values (99, array[3])", on: reactor)
       #expect(try await old.call("take over", on: reactor).int64(0, 0) == 0)
       try await queue.run("update millrace.lease set claimed_at = now() - interval '10 s'", on: reactor)
@@ -163,6 +167,38 @@ extension QueueHarness {
       try await old.call("leave", on: reactor)
       #expect(try await queue.count("millrace.worker", on: reactor) == 1)
       #expect(try await queue.strays(on: reactor) == 0)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `tables of the seventh step keep their line, and take what programs of before submit`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("seventh", steps: 7, on: reactor)
+      for id in 1...3 {
+        try await queue.run("insert into millrace.task (id, kind, lane) values (\(id), 'md5', 1)", on: reactor)
+      }
+      try await queue.run("insert into millrace.ready (lane, seq, id) values (1, 2, 1), (1, 1, 2)", on: reactor)
+      try await queue.run("insert into millrace.worker (name) values ('paused'), ('resumed'), ('old')", on: reactor)
+      try await queue.run(
+        "insert into millrace.worker_control (worker_id, wanted) values (1, 2), (2, 0)", on: reactor)
+      try await queue.run("select setval('millrace.task_id', 3)", on: reactor)
+      #expect(try await queue.migrate(on: reactor) == [8])
+      // As the program of the seventh step has it in its statement.
+      try await queue.run(
+        """
+        with fresh as (select 1 as lane, 3 as id), made_ready as (
+          insert into millrace.ready (lane, seq, id) select lane, id, id from fresh
+        )
+        select id from fresh
+        """, on: reactor)
+      #expect(try await queue.count("millrace.ready", on: reactor) == 3)
+      let wanted =
+        "select string_agg(coalesce(c.wanted, w.wanted)::text, '' order by w.id)::bigint from millrace.worker w "
+        + "left join millrace.worker_control c on c.worker_id = w.id"
+      #expect(try await queue.number(wanted, on: reactor) == 211)
+      let worker = await queue.worker(on: reactor)
+      #expect(try await worker.claim(1, on: reactor).map(\.id) == [2])
+      #expect(try await worker.claim(16, on: reactor).map(\.id).sorted() == [1, 3])
       queue.close(on: reactor)
     }
   }
@@ -206,7 +242,7 @@ extension QueueHarness {
       try await queue.wait(until: { $0 == 0 }, waiting, on: reactor)
       try await queue.run("commit", on: reactor)
       await upgrades.wait(for: 2, on: reactor)
-      #expect(try upgrades.outcomes[1].get() == [3, 4, 5, 6, 7])
+      #expect(try upgrades.outcomes[1].get() == [3, 4, 5, 6, 7, 8])
       queue.close(on: reactor)
     }
   }
@@ -256,6 +292,16 @@ private final class OldWorker {
     "leave": "with gone as (delete from millrace.worker where id = 1) "
       + "delete from millrace.idle_worker where worker_id = 1",
   ]
+
+  /// Whether PostgreSQL refuses the call that is so named.
+  func isRefused(_ name: String, on reactor: isolated Reactor) async -> Bool {
+    do {
+      try await call(name, on: reactor)
+      return false
+    } catch {
+      return true
+    }
+  }
 
   /// Makes the call that is so named.
   @discardableResult

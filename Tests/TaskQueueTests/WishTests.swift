@@ -156,7 +156,7 @@ import Testing
       let worker = await queue.worker(on: reactor)
       // One waits, at a place that nothing tells; one runs, together with another that goes on.
       let waits = try await queue.queue(queue.submission("a"), on: reactor)
-      try await queue.run("update millrace.ready set seq = nextval('millrace.task_id')", on: reactor)
+      try await queue.run("update millrace.ready_batch set seq = nextval('millrace.task_id')", on: reactor)
       let runs = try await queue.queue(
         queue.submission("b", Lane(line: 0, priority: .high)), on: reactor)
       let goesOn = try await queue.queue(
@@ -215,7 +215,7 @@ import Testing
       var ids: [Int64] = []
       for index in 0..<12 { ids.append(try await queue.queue(queue.submission("\(index)"), on: reactor)) }
       // At places that nothing tells.
-      try await queue.run("update millrace.ready set seq = seq + 1000", on: reactor)
+      try await queue.run("update millrace.ready_batch set seq = seq + 1000", on: reactor)
       for id in ids.dropLast() { #expect(try await queue.client.cancel(id, on: reactor)) }
       #expect(try await queue.client.purge(Array(ids.prefix(4)), isPast: false, on: reactor).count == 4)
       #expect(try await worker.claim(1, on: reactor).map(\.id) == [ids[11]])

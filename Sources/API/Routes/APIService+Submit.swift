@@ -115,7 +115,7 @@ extension APIService {
     let submission = Submission(
       kind: kind.name, lane: Lane(line: line.number, priority: options.priority), group: line.slots.group,
       payload: kind.payload(of: input, sealedBy: sealer), isSecret: kind.isSecret, key: key, fingerprint: fingerprint,
-      runAt: options.runAt, tasksPerWakeUp: line.slots.tasksPerWakeUp,
+      runAt: options.runAt, tasksPerWakeUp: line.slots.tasksPerWakeUp, tasksPerPlace: line.slots.tasksPerPlace,
       maxAttempts: options.attemptsMax ?? kind.attemptsMax, trace: APIService.trace(of: request))
     let generation = cache.generation
     let outcome: SubmitOutcome

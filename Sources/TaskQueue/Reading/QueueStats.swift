@@ -101,9 +101,11 @@ public struct QueueStats: Sendable {
     "queue_depth",
     """
     select d.lane, d.tasks, extract(epoch from now() - t.created_at)::float8
-    from (select lane, count(*) as tasks, min(seq) as first from millrace.ready group by lane) d
-      join millrace.ready r on r.lane = d.lane and r.seq = d.first
-      left join lateral (select created_at from millrace.task t where t.id = r.id offset 0) t on true
+    from (
+      select lane, sum(cardinality(ids))::bigint as tasks, min(seq) as first from millrace.ready_batch group by lane
+    ) d
+      join millrace.ready_batch r on r.lane = d.lane and r.seq = d.first
+      left join lateral (select created_at from millrace.task t where t.id = r.ids[1] offset 0) t on true
     order by d.lane
     """)
 

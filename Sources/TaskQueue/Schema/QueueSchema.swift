@@ -11,6 +11,7 @@ public enum QueueSchema {
     Migration(4, "turns at rest, leaving for good, maintenance in short transactions", rest),
     Migration(5, "sleepers in a line", sleepers), Migration(6, "several lanes in a claim, orders from people", ways),
     Migration(7, "orders that outlast a worker's row, suspects", orders),
+    Migration(8, "a row in line for many tasks; workers of before claim no more", batches + placesOfTheirOwn),
   ]
 
   /// Session settings of connections that claim and complete. Each plan was chosen by measurement and must not drift

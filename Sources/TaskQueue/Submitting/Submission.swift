@@ -21,6 +21,8 @@ public struct Submission: Sendable {
   let runAt: Timestamp?
   /// New tasks of this kind for which one sleeping worker is woken: how many it takes on at once.
   public let tasksPerWakeUp: Int
+  /// How many of its lane that are submitted together may share a place in line; 1 where they are claimed one by one.
+  let tasksPerPlace: Int
   /// How often it is tried before it counts as failed.
   public let maxAttempts: Int16
   /// What the logs of its worker should show to connect it with its request.
@@ -29,8 +31,8 @@ public struct Submission: Sendable {
   /// A submission; see the properties.
   public init(
     kind: String, lane: Lane, group: Int16, payload: [UInt8], isSecret: Bool = false, key: TaskKey?,
-    fingerprint: TaskKey? = nil, runAt: Timestamp? = nil, tasksPerWakeUp: Int = 128, maxAttempts: Int16 = 3,
-    trace: String? = nil
+    fingerprint: TaskKey? = nil, runAt: Timestamp? = nil, tasksPerWakeUp: Int = 128, tasksPerPlace: Int = 1,
+    maxAttempts: Int16 = 3, trace: String? = nil
   ) {
     self.kind = kind
     self.lane = lane
@@ -41,6 +43,7 @@ public struct Submission: Sendable {
     self.fingerprint = fingerprint
     self.runAt = runAt
     self.tasksPerWakeUp = max(1, tasksPerWakeUp)
+    self.tasksPerPlace = max(1, tasksPerPlace)
     self.maxAttempts = maxAttempts
     self.trace = trace
   }

@@ -60,7 +60,23 @@ enum SubmitStatements {
     parameters.add(submissions.map(\.maxAttempts))
     parameters.add(texts: submissions.map(\.trace))
     parameters.add(submissions.map { Int16($0.isSecret ? 1 : 0) })
+    parameters.add(places(submissions))
     return parameters
+  }
+
+  /// Which of them share a place in line, as a number for each.
+  private static func places(_ submissions: [Submission]) -> [Int16] {
+    var last: [Lane: (place: Int16, room: Int)] = [:]
+    var count: Int16 = 0
+    return submissions.map { submission in
+      if let (place, room) = last[submission.lane], room > 0 {
+        last[submission.lane] = (place, room - 1)
+        return place
+      }
+      defer { count += 1 }
+      last[submission.lane] = (count, submission.tasksPerPlace - 1)
+      return count
+    }
   }
 
   private static func addWishes(of submissions: [Submission], to parameters: inout PostgresParameters) {
@@ -74,7 +90,7 @@ enum SubmitStatements {
     _ name: String, withWishes: Bool, more: String = "", known: String = "", onConflict: String = "do nothing"
   ) -> PostgresStatement {
     let wishes = (
-      parameters: withWishes ? ", $8::bigint[], $9::uuid[]" : "", columns: withWishes ? ", run_at, fingerprint" : "",
+      parameters: withWishes ? ", $9::bigint[], $10::uuid[]" : "", columns: withWishes ? ", run_at, fingerprint" : "",
       key: withWishes ? ", fingerprint" : "",
       due: withWishes
         ? """
@@ -92,14 +108,15 @@ enum SubmitStatements {
         """ : ""
     )
     let columns =
-      "kind, lane, payload, digest, max_attempts, trace, secret" + wishes.columns + (more.isEmpty ? "" : ", stale")
+      "kind, lane, payload, digest, max_attempts, trace, secret, place" + wishes.columns
+      + (more.isEmpty ? "" : ", stale")
     return PostgresStatement(
       name,
       """
       with input as materialized (
         select u.*, nextval('millrace.task_id') as id
         from unnest($1::text[], $2::smallint[], $3::bytea[], $4::uuid[], $5::smallint[], $6::text[],
-            $7::smallint[]\(wishes.parameters)\(more))
+            $7::smallint[], $8::smallint[]\(wishes.parameters)\(more))
           with ordinality as u (\(columns), ord)
       ), known as materialized (
         select i.ord from input i cross join lateral (
@@ -117,7 +134,8 @@ enum SubmitStatements {
         insert into millrace.task (id, kind, lane, max_attempts, payload, trace, secret)
         select id, kind, lane, max_attempts, payload, trace, secret = 1 from fresh
       ), made_ready as (
-        insert into millrace.ready (lane, seq, id) select lane, id, id from fresh \(wishes.ready)
+        insert into millrace.ready_batch (lane, seq, ids)
+        select min(lane), min(id), array_agg(id order by id) from fresh \(wishes.ready) group by place
       )\(wishes.later)
       select ord, id\(wishes.due) from fresh
       """)
@@ -128,10 +146,10 @@ enum SubmitStatements {
   private static let submitWithWishes = statement("queue_submit_wishes", withWishes: true)
 
   private static let replace = statement(
-    "queue_submit_again", withWishes: true, more: ", $10::bigint[]", known: " and k.task_id <> i.stale",
+    "queue_submit_again", withWishes: true, more: ", $11::bigint[]", known: " and k.task_id <> i.stale",
     onConflict: """
       do update set task_id = excluded.task_id, fingerprint = excluded.fingerprint
-        where k.task_id in (select unnest($10::bigint[]))
+        where k.task_id in (select unnest($11::bigint[]))
       """)
 
   private static let notifyAll = PostgresStatement("queue_notify_all", "select pg_notify('millrace_ready', $1::text)")

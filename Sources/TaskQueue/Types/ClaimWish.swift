@@ -18,7 +18,7 @@ public struct ClaimWish: Sendable {
   }
 
   /// Which tasks of a lane.
-  public enum Attempts: Sendable {
+  public enum Attempts: Hashable, Sendable {
     /// All.
     case any
     /// Those that have another attempt after this one.
@@ -31,7 +31,7 @@ public struct ClaimWish: Sendable {
   public let group: Int16
   /// Where to look, and in which order: as long as there is enough in one lane, the next is not looked into.
   public let places: [Place]
-  /// How many at most, cut to the largest prepared size.
+  /// How many at most.
   public let count: Int
   /// The idle row to put in place before; nil: none.
   public let announces: WakeProtocol.Rows?

@@ -3,12 +3,6 @@ import Postgres
 
 /// Statements that take tasks out of the line.
 enum ClaimStatements {
-  /// The sizes in which claims are prepared: with `limit $n` a generic plan cannot know how few rows are wanted.
-  static let sizes = [1, 4, 8, 16, 64, 128, 256, 512]
-
-  /// Which of the sizes is the largest that is no more than wished for.
-  private static func index(of wish: ClaimWish) -> Int { sizes.lastIndex { $0 <= max(wish.count, 1) } ?? 0 }
-
   /// The steps of a claim, of which the last one brings it.
   static func steps(_ wish: ClaimWish, worker: Int64) -> [(PostgresStatement, PostgresParameters)] {
     let suspects = wish.places.count { $0.lane.isOfSuspects }
@@ -19,27 +13,17 @@ enum ClaimStatements {
     parameters.add(worker)
     parameters.add(wish.places.map(\.lane.number))
     parameters.add(wish.places.map(\.floor))
-    if limited.isEmpty {
-      let statement =
-        switch wish.attempts {
-        case .any: plain[index(of: wish)]
-        case .allButLast: allButLast
-        case .last: last
-        }
-      return [(statement, parameters)]
+    guard let one = ones[One(attempts: wish.attempts, isLimited: !limited.isEmpty)] else {
+      parameters.add(Int32(clamping: max(wish.count, 1)))
+      return [(claim, parameters)]
     }
+    if limited.isEmpty { return [(one, parameters)] }
     // They come one after the other: each must see what those before it have claimed.
     var lines = PostgresParameters()
     lines.add(limited)
     parameters.add(limited)
     parameters.add(limited.map { line in Int64(wish.places.first { $0.lane.line == line }?.runningMax ?? 0) })
-    let statement =
-      switch wish.attempts {
-      case .any: ClaimStatements.limited
-      case .allButLast: limitedAllButLast
-      case .last: limitedLast
-      }
-    return [(ClaimStatements.oneByOne, lines), (statement, parameters)]
+    return [(oneByOne, lines), (one, parameters)]
   }
 
   /// Whether a claim of `steps` had to give way to another of the same lines, as the answer to the first step tells.
@@ -64,7 +48,7 @@ enum ClaimStatements {
           attemptsMax: Int(result.int16(row, 6)), trace: result.text(row, 7),
           waited: ClaimStatements.span(result, row, from: 10, to: 11)))
     }
-    turn.isFull = result.rowCount >= (wish.places.contains { $0.runningMax != nil } ? 1 : sizes[index(of: wish)])
+    turn.isFull = result.rowCount >= (wish.places.contains { $0.runningMax != nil } ? 1 : max(wish.count, 1))
   }
 
   /// The span between two times, none if the clock was set back.
@@ -72,61 +56,62 @@ enum ClaimStatements {
     TimeSpan(nanoseconds: UInt64(max(0, result.int64(row, end) - result.int64(row, begin))) * 1000)
   }
 
-  /// Whether a row is picked is decided by its place alone, and rows that others hold are passed over. Lanes are gone
-  /// through in their order, as far as `filter` lets them, and only as long as there is something missing.
-  ///
-  /// The lease's lane is one of those that were picked from; those of suspects are asked for by themselves. Its time is
-  /// not that of the transaction, which may have waited for completions while tasks came that it claims.
-  private static func claim(
-    _ name: String, _ limit: Int, filter: String = "", rows: String = ""
-  ) -> PostgresStatement {
+  /// As many tasks as are wanted, of any number of lanes.
+  private static let claim = PostgresStatement(
+    "queue_claim", "select * from millrace.claim($1::bigint, $2::smallint[], $3::bigint[], $4::integer)")
+
+  /// What decides how a single task is claimed.
+  private struct One: Hashable {
+    let attempts: ClaimWish.Attempts
+    let isLimited: Bool
+  }
+
+  /// Claims of a single task, in lanes where each has a place of its own. All others go by `claim`.
+  private static let ones = [
+    One(attempts: .any, isLimited: true): one("queue_claim_limited", lanes: isBelowBound),
+    One(attempts: .allButLast, isLimited: false): one("queue_claim_all_but_last", rows: "and \(isLast) is not true"),
+    One(attempts: .allButLast, isLimited: true): one(
+      "queue_claim_limited_all_but_last", lanes: isBelowBound, rows: "and \(isLast) is not true"),
+    One(attempts: .last, isLimited: false): one("queue_claim_last", rows: "and \(isLast)"),
+    One(attempts: .last, isLimited: true): one("queue_claim_limited_last", lanes: isBelowBound, rows: "and \(isLast)"),
+  ]
+
+  /// The first row of those that `lanes` and `rows` let through; else as `millrace.claim`, which has no place for them.
+  private static func one(_ name: String, lanes: String = "", rows: String = "") -> PostgresStatement {
     PostgresStatement(
       name,
       """
       with picked as materialized (
-        delete from millrace.ready where ctid = any(array(
-          select r.ctid from unnest($2::smallint[], $3::bigint[]) as l (lane, floor) \(filter) cross join lateral (
-            select r.ctid from millrace.ready r where r.lane = l.lane and r.seq >= l.floor \(rows)
-            order by r.lane, r.seq limit \(limit) for update skip locked) r
-          limit \(limit))) returning id, seq, lane
+        delete from millrace.ready_batch where ctid = any(array(
+          select r.ctid from unnest($2::smallint[], $3::bigint[]) as l (lane, floor) \(lanes) cross join lateral (
+            select r.ctid from millrace.ready_batch r where r.lane = l.lane and r.seq >= l.floor \(rows)
+            order by r.lane, r.seq limit 1 for update skip locked) r
+          limit 1)) returning ids, seq, lane
       ), leased as materialized (
         insert into millrace.lease (worker_id, lane, ids, claimed_at)
-        select $1::bigint, min(lane), array_agg(id), clock_timestamp() from picked having count(*) > 0
+        select $1::bigint, lane, ids, clock_timestamp() from picked
         returning id, claimed_at
       )
-      select l.id, p.seq, p.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, p.lane,
+      select l.id, p.seq, u.id, t.kind, t.payload, t.attempt, t.max_attempts, t.trace, p.lane,
         coalesce(t.state, 4::smallint), t.created_at, l.claimed_at
-      from picked p cross join leased l
-        left join lateral (select * from millrace.task t where t.id = p.id offset 0) t on true
+      from picked p cross join leased l cross join unnest(p.ids) as u (id)
+        left join lateral (select * from millrace.task t where t.id = u.id offset 0) t on true
       """)
   }
 
-  private static let plain = sizes.map { size in claim("queue_claim_\(size)", size) }
-
-  /// Whether a row of `ready` is that of a task's last attempt. What was cancelled or purged is claimed as if it had
+  /// Whether a row of the line is that of a task's last attempt. What was cancelled or purged is claimed as if it had
   /// another one, to be passed over.
   private static let isLast =
-    "(select t.state = 0 and t.attempt + 1 >= t.max_attempts from millrace.task t where t.id = r.id)"
-
-  private static let allButLast = claim("queue_claim_all_but_last", 1, rows: "and \(isLast) is not true")
-  private static let last = claim("queue_claim_last", 1, rows: "and \(isLast)")
+    "(select t.state = 0 and t.attempt + 1 >= t.max_attempts from millrace.task t where t.id = r.ids[1])"
 
   /// Whether there are last attempts in any of the lanes `$1` of whose lines fewer than `$2` tasks run.
   static let lastAttemptsWait = PostgresStatement(
     "queue_last_attempts",
     """
     select exists (select from unnest($1::smallint[], $2::bigint[]) as l (lane, most)
-      join millrace.ready r on r.lane = l.lane
+      join millrace.ready_batch r on r.lane = l.lane
       where \(isLast) and l.most > (select count(*) from millrace.lease k where k.lane / 8 = l.lane / 8))
     """)
-
-  private static let limitedAllButLast = claim(
-    "queue_claim_limited_all_but_last", 1, filter: isBelowBound, rows: "and \(isLast) is not true")
-  private static let limitedLast = claim(
-    "queue_claim_limited_last", 1, filter: isBelowBound, rows: "and \(isLast)")
-
-  /// The same for one task, if fewer of its line run than may.
-  private static let limited = claim("queue_claim_limited", 1, filter: isBelowBound)
 
   /// `$4` are lines with a bound, and `$5` the bounds. One place is kept for a task whose worker was lost as long as
   /// one waits and some worker runs none: it could otherwise wait for ever.
@@ -137,7 +122,7 @@ enum ClaimStatements {
       where m.line = l.lane / 8
         and (m.most <= (select count(*) from millrace.lease k where k.lane / 8 = m.line)
             + (l.lane % 8 <> 7 and exists (
-                select from millrace.ready s where s.lane = (m.line * 8 + 7)::smallint)
+                select from millrace.ready_batch s where s.lane = (m.line * 8 + 7)::smallint)
               and (select count(*) from millrace.lease k where k.lane % 8 = 7)
                 < (select count(*) from millrace.worker w where not w.has_left))::integer
           or not exists (select from pg_locks g where g.locktype = 'advisory' and g.classid = 1296649045

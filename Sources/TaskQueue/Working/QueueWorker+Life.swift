@@ -237,7 +237,7 @@ extension QueueWorker {
     "worker_still_waiting",
     """
     select r.seq from unnest($1::smallint[], $2::bigint[]) as u (lane, seq)
-    join millrace.ready r on r.lane = u.lane and r.seq = u.seq
+    join millrace.ready_batch r on r.lane = u.lane and r.seq = u.seq
     """)
 
   private static let takeOverStatement = PostgresStatement(

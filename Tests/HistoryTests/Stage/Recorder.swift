@@ -6,7 +6,8 @@ import Reactor
 /// have. What is rolled back or lost in a crash was never written.
 enum Recorder {
   /// SQL that is run once, behind the migrations. Who did it is told by the name of the session, which is each
-  /// process's own. Of a task that is over, every update is written down, also one that changes nothing.
+  /// process's own. Of a task that is over, every update is written down, also one that changes nothing. Of those that
+  /// share a row of the line each one's number is its place.
   static let setUp = """
     create schema history;
     create table history.change (
@@ -37,9 +38,13 @@ enum Recorder {
     create function history.of_place() returns trigger language plpgsql as $$
     begin
       if tg_op = 'INSERT' then
-        insert into history.change (what, task, number, seq) values ('placed', new.id, new.lane, new.seq);
+        insert into history.change (what, task, number, seq)
+          select 'placed', id, new.lane, case when cardinality(new.ids) = 1 then new.seq else id end
+          from unnest(new.ids) as u (id);
       else
-        insert into history.change (what, task, number, seq) values ('taken', old.id, old.lane, old.seq);
+        insert into history.change (what, task, number, seq)
+          select 'taken', id, old.lane, case when cardinality(old.ids) = 1 then old.seq else id end
+          from unnest(old.ids) as u (id) where tg_op = 'DELETE' or id <> all(new.ids);
       end if;
       return null;
     end $$;
@@ -65,7 +70,7 @@ enum Recorder {
     end $$;
     create trigger history after insert or update or delete on millrace.task
       for each row execute function history.of_task();
-    create trigger history after insert or delete on millrace.ready
+    create trigger history after insert or update or delete on millrace.ready_batch
       for each row execute function history.of_place();
     create trigger history after insert or delete on millrace.scheduled
       for each row execute function history.of_schedule();

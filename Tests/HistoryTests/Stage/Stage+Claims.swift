@@ -50,7 +50,7 @@ extension Stage {
         select id, 'md5', \(priority), convert_to('filled ' || id, 'UTF8')
         from (select nextval('millrace.task_id') as id from generate_series(1, \(count))) i returning id
       )
-      insert into millrace.ready (lane, seq, id) select \(priority), id, id from fresh
+      insert into millrace.ready_batch (lane, seq, ids) select \(priority), id, array[id] from fresh
       """, on: reactor)
   }
 }

@@ -5,11 +5,14 @@
 struct QueueModel {
   enum TaskState { case unknown, ready, leased, scheduled, done }
 
+  /// A row of the line: tasks that were submitted together.
   struct Ready {
-    let seq: Int
-    let task: Int
     let group: Int
+    var places: [(seq: Int, task: Int)]
     var isLocked = false
+
+    var seq: Int { places[0].seq }
+    func holds(_ tasks: [Int]) -> Bool { places.contains { tasks.contains($0.task) } }
   }
 
   struct Lease {
@@ -65,9 +68,11 @@ struct QueueModel {
     return boxes.count - 1
   }
 
-  mutating func makeReady(_ task: Int, seq: Int) {
-    states[task] = .ready
-    ready.append(Ready(seq: seq, task: task, group: groups[task]))
+  mutating func makeReady(_ task: Int, seq: Int) { makeReady([(seq, task)]) }
+
+  mutating func makeReady(_ places: [(seq: Int, task: Int)]) {
+    for place in places { states[place.task] = .ready }
+    ready.append(Ready(group: groups[places[0].task], places: places))
   }
 
   /// What a submitter does after its commit, and whoever passes a word on: up to `workers` idle rows go, and their
@@ -98,10 +103,10 @@ struct QueueModel {
     idle.removeAll { $0.owner == owner && $0.group == group && $0.number > rows.above && $0.number <= rows.upTo }
   }
 
-  /// Locks the oldest tasks of `group` from `floor` on that nobody else has locked; returns the new lease, not yet
-  /// committed, nil if there was none.
+  /// Locks the oldest rows of `group` from `floor` on that nobody else has locked, and takes tasks out of them; returns
+  /// the new lease, not yet committed, nil if there was none.
   mutating func claim(_ owner: Int, _ group: Int, floor: Int, atMost count: Int) -> (lease: Int, firstSeq: Int)? {
-    var picked: [Int] = []
+    var picked: [(seq: Int, task: Int)] = []
     while picked.count < count {
       var best = -1
       for index in ready.indices where ready[index].group == group && !ready[index].isLocked {
@@ -109,12 +114,12 @@ struct QueueModel {
       }
       if best < 0 { break }
       ready[best].isLocked = true
-      picked.append(best)
+      picked += ready[best].places.prefix(count - picked.count)
     }
     guard let first = picked.first else { return nil }
     lastLease += 1
-    leases.append(Lease(id: lastLease, owner: owner, tasks: picked.map { ready[$0].task }))
-    return (lastLease, ready[first].seq)
+    leases.append(Lease(id: lastLease, owner: owner, tasks: picked.map(\.task)))
+    return (lastLease, first.seq)
   }
 
   mutating func commitClaim(_ lease: Int) {
@@ -122,13 +127,17 @@ struct QueueModel {
     leases[index].isCommitted = true
     let tasks = leases[index].tasks
     for task in tasks { states[task] = .leased }
-    ready.removeAll { tasks.contains($0.task) }
+    for index in ready.indices where ready[index].holds(tasks) {
+      ready[index].places.removeAll { tasks.contains($0.task) }
+      ready[index].isLocked = false
+    }
+    ready.removeAll(where: \.places.isEmpty)
   }
 
   mutating func rollBackClaim(_ lease: Int) {
     guard let index = leases.firstIndex(where: { $0.id == lease }) else { return }
     let tasks = leases.remove(at: index).tasks
-    for index in ready.indices where tasks.contains(ready[index].task) { ready[index].isLocked = false }
+    for index in ready.indices where ready[index].holds(tasks) { ready[index].isLocked = false }
   }
 
   /// Ends the lease `id` with the outcomes of its tasks; true for those that were accepted.

@@ -22,7 +22,7 @@ extension QueueSimulation {
       problem = "worker \(row.owner) is gone and has an idle row"
     }
     for (task, state) in table.states.enumerated() {
-      let places = table.ready.filter { $0.task == task }.count + table.leases.filter { $0.tasks.contains(task) }.count
+      let places = table.ready.filter { $0.holds([task]) }.count + table.leases.filter { $0.tasks.contains(task) }.count
       let isWhole = state == .ready || state == .leased ? places == 1 : places == 0
       if !isWhole { problem = "I1: task \(task), \(state), stands in \(places) places" }
       if table.completions[task] != (state == .done ? 1 : 0) {

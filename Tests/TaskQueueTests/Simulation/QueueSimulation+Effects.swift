@@ -7,7 +7,11 @@ extension QueueSimulation {
     if isTold { print(effect) }
     switch effect {
     case .commit(let tasks, let seqs):
-      for (task, seq) in zip(tasks, seqs) { table.makeReady(task, seq: seq) }
+      let places = zip(seqs, tasks).map { (seq: $0, task: $1) }
+      let size = Self.row[table.groups[tasks[0]]]
+      for first in stride(from: 0, to: places.count, by: size) {
+        table.makeReady(Array(places[first..<min(first + size, places.count)]))
+      }
       pending.append(.notify(group: table.groups[tasks[0]], tasks: tasks.count))
     case .notify(let group, let tasks):
       if fault(8) { return pending.append(effect) }

@@ -81,6 +81,8 @@ struct QueueSimulation {
   }
 
   static let batch = [3, 1]
+  /// Tasks that share a row of the line.
+  static let row = [2, 1]
   var random: SeededRandom
   var table = QueueModel()
   var workers: [Worker] = []
