@@ -1,14 +1,25 @@
 extension QueueSchema {
   /// Step 8: a row in line stands for many tasks.
   static let batches = [
+    // What workers of before claim is no table any more. They finish what they have, and claim nothing more, so that
+    // nobody wakes one of them in vain. What was said to them apart from their rows outlasts these. First of all, for
+    // a beat, too, goes to workers before it goes to what is ready.
+    "update millrace.worker set wanted = 1 where wanted = 0 and not has_left",
+    """
+    insert into millrace.worker_control as c (worker_id, wanted)
+      select id, 1 from millrace.worker where wanted = 1 and not has_left
+      on conflict (worker_id) do update set wanted = 1, given_at = now() where coalesce(c.wanted, 0) = 0
+    """,
+    "select pg_notify('millrace_ready', 'orders')",
     // Of what PostgreSQL wrote for a small task more than a quarter was its place in line: a row, its entry in the
-    // index, a lock and a deletion. A row of the line now stands for the tasks that were submitted together, as many as
-    // a claim takes at once; where tasks are claimed one by one, each has its own. Numbers in a row ascend, and a row
-    // of several bears the first of them as its place.
+    // index, a lock and a deletion. A row of the line now stands for tasks that were submitted together, few beside
+    // what a claim takes at once; where tasks are claimed one by one or by the dozen, each has its own. Numbers in a
+    // row ascend, and a row of several bears the first of them as its place. Nothing depends on statistics of them.
     "alter table millrace.ready rename to ready_batch",
     "alter table millrace.ready_batch rename constraint ready_pkey to ready_batch_pkey",
     "alter table millrace.ready_batch alter column id type bigint[] using array[id]",
     "alter table millrace.ready_batch rename column id to ids",
+    "alter table millrace.ready_batch alter column ids set statistics 0",
     // Which tasks are ready, for whoever asks about one, and for programs of before, which put them in so.
     """
     create view millrace.ready as
@@ -22,11 +33,6 @@ extension QueueSchema {
     end $$
     """,
     "create trigger one_by_one instead of insert on millrace.ready for each row execute function millrace.make_ready()",
-    // What workers of before claim is no table any more. They finish what they have, and claim nothing more, so that
-    // nobody wakes one of them in vain.
-    "update millrace.worker set wanted = 1 where not has_left",
-    "update millrace.worker_control set wanted = 1 where wanted = 0",
-    "select pg_notify('millrace_ready', 'orders')",
     // Takes up to `wanted` tasks out of the line, lane after lane, each from its floor on, and leases them. Whether a
     // row is taken is decided by its place alone, and rows that others hold are passed over. They are fetched one by
     // one, for each that is looked at is locked: of the last one what is too much stays behind, at the place of the
