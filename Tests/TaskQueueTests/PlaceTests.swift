@@ -17,6 +17,13 @@ extension QueueHarness {
     return (0..<result.rowCount).map { result.int64($0, 1) }.sorted()
   }
 
+  /// Begins a transaction that takes the first `count` tasks of the line.
+  fileprivate func beginClaim(_ count: Int64, on reactor: isolated Reactor) async throws {
+    try await run("begin", on: reactor)
+    let claim = "select count(*) from millrace.claim(99, array[1]::smallint[], array[0]::bigint[], \(count))"
+    #expect(try await number(claim, on: reactor) == count)
+  }
+
   /// The rows of the line, as what stands in them.
   fileprivate func rows(on reactor: isolated Reactor) async throws -> [String] {
     try await texts(
@@ -84,6 +91,22 @@ extension QueueHarness {
     }
   }
 
+  @Test func `a claim of many takes the last place whole`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("place_whole", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      for _ in 0..<2 { _ = try await queue.submitTogether(300, on: reactor) }
+      // Nine places of 32 and one of 12 each.
+      #expect(try await worker.claim(100, on: reactor).count == 100)
+      #expect(try await queue.rows(on: reactor).first?.split(separator: ",").count == 28)
+      #expect(try await worker.claim(512, on: reactor).count == 500)
+      _ = try await queue.submitTogether(500, on: reactor)
+      _ = try await queue.submitTogether(500, on: reactor)
+      #expect(try await worker.claim(512, on: reactor).count == 500 + 32)
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `I1 I3 whoever claims at the same time, each task is claimed once`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("place_crowd", on: reactor)
@@ -121,15 +144,13 @@ extension QueueHarness {
     }
   }
 
-  @Test func `a claim that has waited for a row finds in it what is left of it`() async throws {
+  @Test func `what waits for a row that is being divided finds in it what is left of it`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("place_divided", on: reactor)
       let worker = await queue.worker(on: reactor)
       let ids = try await queue.submitTogether(8, on: reactor)
       let others = try await queue.submitTogether(2, on: reactor)
-      let claim = "select count(*) from millrace.claim(99, array[1]::smallint[], array[0]::bigint[], 3)"
-      try await queue.run("begin", on: reactor)
-      #expect(try await queue.number(claim, on: reactor) == 3)
+      try await queue.beginClaim(3, on: reactor)
       // The row is passed over while it is being divided.
       #expect(try await worker.claim(1, on: reactor).map(\.id) == [others[0]])
       // A cancellation waits, and then finds the task in what was left, or in the lease.
@@ -142,6 +163,69 @@ extension QueueHarness {
       #expect(try await worker.claim(16, on: reactor).map(\.id).sorted() == [3, 4, 6, 7].map { ids[$0] } + [others[1]])
       #expect(try await queue.count("millrace.task where id = \(ids[0]) and attempt = 1", on: reactor) == 1)
       #expect(try await queue.count("millrace.task where id = \(ids[5]) and attempt = 0", on: reactor) == 1)
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `who has passed over the row of what was being cancelled is told`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("place_told", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      let ids = try await queue.submitTogether(3, on: reactor)
+      try await queue.run("begin", on: reactor)
+      try await queue.run("select millrace.cancel(\(ids[1]))", on: reactor)
+      #expect(try await worker.claim(16, on: reactor).isEmpty)
+      #expect(worker.heard.isEmpty)
+      try await queue.run("commit", on: reactor)
+      await worker.hears(1, on: reactor)
+      #expect(try await worker.claim(16, on: reactor).map(\.id).sorted() == [ids[0], ids[2]])
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `a row of which others leave nothing but what is cancelled or begun anew goes`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("place_goes", on: reactor)
+      let first = try await queue.submitTogether(3, on: reactor)
+      try await queue.beginClaim(2, on: reactor)
+      let cancelling = Task.immediate(executorPreference: reactor.queue) {
+        try await queue.client.cancel(first[2], on: reactor)
+      }
+      try await queue.waitForLockWaiters(on: reactor)
+      try await queue.run("commit", on: reactor)
+      #expect(try await cancelling.value)
+      #expect(try await queue.rows(on: reactor).isEmpty)
+      // At a place that nothing tells what is cancelled stays, until it is begun anew.
+      let second = try await queue.submitTogether(6, on: reactor)
+      try await queue.run("update millrace.ready_batch set seq = seq + 5000", on: reactor)
+      #expect(try await queue.client.cancel(second[5], on: reactor))
+      try await queue.beginClaim(5, on: reactor)
+      let retrying = Task.immediate(executorPreference: reactor.queue) {
+        try await queue.client.retry([second[5]], on: reactor)
+      }
+      try await queue.waitForLockWaiters(on: reactor)
+      try await queue.run("commit", on: reactor)
+      #expect(try await retrying.value == [second[5]])
+      #expect(try await queue.texts("select ids::text from millrace.ready_batch", on: reactor) == ["{\(second[5])}"])
+      queue.close(on: reactor)
+    }
+  }
+
+  @Test func `many that were cancelled are begun anew, wherever they stood`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("place_many", on: reactor)
+      let worker = await queue.worker(on: reactor)
+      let ids = try await queue.submitTogether(100, on: reactor)
+      try await queue.run("update millrace.ready_batch set seq = seq + 5000", on: reactor)
+      // All of a row, most of the next, none of the last.
+      let cancelled = Array(ids[..<60])
+      for id in cancelled { #expect(try await queue.client.cancel(id, on: reactor)) }
+      #expect(try await queue.count("millrace.ready", on: reactor) == 100)
+      #expect(try await Set(queue.client.retry(cancelled, on: reactor)) == Set(cancelled))
+      #expect(try await queue.number("select count(distinct id) from millrace.ready", on: reactor) == 100)
+      #expect(try await queue.count("millrace.ready", on: reactor) == 100)
+      let claimed = try await worker.claim(512, on: reactor)
+      #expect(claimed.map(\.id).sorted() == ids)
       queue.close(on: reactor)
     }
   }

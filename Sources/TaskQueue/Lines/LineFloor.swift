@@ -4,9 +4,10 @@ import Basics
 /// removed, a look walks over all of those behind its start.
 ///
 /// Places are given out in order and taken in order, so below the first place of a look there is only what was not
-/// committed yet. Looks in a row start there. One that must find all that is committed starts where looks started a
-/// second or more ago: below that there is only what took longer to be committed. For that one looks at everything
-/// every now and then, and once more when whoever looks has gone to sleep.
+/// committed yet, or was held by others, be it that they gave it back or took a part. Looks in a row start there. One
+/// that must find all that is committed starts where looks started a second or more ago: below that there is only what
+/// took longer to be committed. For that one looks at everything every now and then, and once more when whoever looks
+/// has gone to sleep.
 struct LineFloor: Sendable {
   private var line = Line()
   private var sweep: Sweep

@@ -33,11 +33,12 @@ extension QueueSchema {
     end $$
     """,
     "create trigger one_by_one instead of insert on millrace.ready for each row execute function millrace.make_ready()",
-    // Takes up to `wanted` tasks out of the line, lane after lane, each from its floor on, and leases them. Whether a
-    // row is taken is decided by its place alone, and rows that others hold are passed over. They are fetched one by
-    // one, for each that is looked at is locked: of the last one what is too much stays behind, at the place of the
-    // first that does. The lease's time is not that of the transaction, which may have waited for completions while
-    // tasks came that it claims. What is not there any more is returned as cancelled.
+    // Takes `wanted` tasks out of the line, lane after lane, each from its floor on, and leases them. Whether a row is
+    // taken is decided by its place alone, and rows that others hold are passed over. They are fetched one by one, for
+    // each that is looked at is locked. Where the last one makes it too many it is taken all the same, if it is at most
+    // a sixteenth of what is wanted; what is left of a larger one stays behind, at the place of its first. The lease's
+    // time is not that of the transaction, which may have waited for completions while tasks came that it claims. What
+    // is not there any more is returned as cancelled.
     """
     create function millrace.claim(worker bigint, lanes smallint[], floors bigint[], wanted integer)
     returns table (lease bigint, place bigint, id bigint, kind text, payload bytea, attempt smallint,
@@ -58,7 +59,7 @@ extension QueueSchema {
       while missing > 0 loop
         fetch looking into batch;
         exit when not found;
-        if cardinality(batch.ids) > missing then
+        if cardinality(batch.ids) > missing and cardinality(batch.ids) * 16 > wanted then
           part := batch.ids[:missing];
           update millrace.ready_batch r set seq = r.ids[missing + 1], ids = r.ids[missing + 1:]
             where r.ctid = batch.ctid;
@@ -176,13 +177,14 @@ extension QueueSchema {
     // Ends a task that is not over, whether it waits or runs; whoever runs it is told, and comes too late with its
     // result in any case. Its place in line goes with it where that is known, and that of a suspect is looked for: as
     // long as one waits a place may be kept for it. Of those that were submitted together it is looked for in the rows
-    // that begin shortly before it. What stands elsewhere is passed over by whoever claims it. Who holds it is looked
-    // up last: whoever was claiming it has committed by then, as its place could not be had before. Returns whether it
-    // did.
+    // that begin shortly before it, and everybody is told to look again: until the commit the others of its row are
+    // passed over. What stands elsewhere is passed over by whoever claims it. Who holds it is looked up last: whoever
+    // was claiming it has committed by then, as its place could not be had before. Returns whether it did.
     """
     create or replace function millrace.cancel(wanted bigint) returns boolean language plpgsql as $$
     declare
       its_lane smallint;
+      place tid;
       holder record;
     begin
       update millrace.task t set state = 4, finished_at = now(), progress = null,
@@ -191,10 +193,16 @@ extension QueueSchema {
       if not found then return false; end if;
       delete from millrace.ready_batch r where r.lane = its_lane and r.seq = wanted and r.ids = array[wanted];
       if found then return true; end if;
-      update millrace.ready_batch r set seq = (array_remove(r.ids, wanted))[1], ids = array_remove(r.ids, wanted)
-        where r.lane = its_lane and r.seq between wanted - 1000 and wanted
-          and wanted = any(r.ids) and cardinality(r.ids) > 1;
-      if found then return true; end if;
+      -- Others may have been waited for that took out of the row what it had: how much is in it is seen afterwards.
+      place := (select r.ctid from millrace.ready_batch r
+        where r.lane = its_lane and r.seq between wanted - 1000 and wanted and wanted = any(r.ids) limit 1 for update);
+      if place is not null then
+        delete from millrace.ready_batch r where r.ctid = place and r.ids = array[wanted];
+        update millrace.ready_batch r set seq = (array_remove(r.ids, wanted))[1], ids = array_remove(r.ids, wanted)
+          where r.ctid = place;
+        perform pg_notify('millrace_ready', '');
+        return true;
+      end if;
       delete from millrace.ready_batch r where r.lane = (its_lane / 8 * 8 + 7)::smallint and r.ids = array[wanted];
       if found then
         -- What was kept for it is free.
@@ -215,13 +223,14 @@ extension QueueSchema {
     // Begins tasks anew that failed or were cancelled and whose input is still there. Of one that was cancelled a place
     // in line or a lease may be left: with them it would be run twice, and a result of before would be taken for one of
     // now. Leases are locked before tasks, as completions do it, one of which is about to come of a task that was just
-    // cancelled. Those of older partitions may be moved at any moment to where nobody claims, and stay as they are.
-    // Returns which were begun.
+    // cancelled; and rows of the line before it is seen what is left in them. Those of older partitions may be moved at
+    // any moment to where nobody claims, and stay as they are. Returns which were begun.
     """
     create or replace function millrace.retry(wanted bigint[]) returns setof bigint language plpgsql as $$
     declare
       begun bigint[];
       left_over bigint[];
+      places tid[];
     begin
       perform from millrace.lease l where l.ids && wanted order by l.id for update;
       begun := array(select t.id from millrace.task t
@@ -230,11 +239,18 @@ extension QueueSchema {
         order by t.id for update);
       left_over := array(select t.id from millrace.task t where t.id in (select unnest(begun)) and t.state = 4);
       if left_over <> '{}' then
-        delete from millrace.ready_batch r where r.ids <@ left_over;
+        places := array(select r.ctid from millrace.ready_batch r where case when cardinality(left_over) <= 8
+          then r.ids && left_over
+          else exists (select from unnest(r.ids) as u (id) where (u.id in (select unnest(left_over))) is true) end
+          for update);
+        delete from millrace.ready_batch r where r.ctid = any(places) and not exists (
+          select from unnest(r.ids) as u (id) where (u.id in (select unnest(left_over))) is not true);
         update millrace.ready_batch r set
-            seq = (select min(u.id) from unnest(r.ids) as u (id) where u.id <> all(left_over)),
-            ids = array(select u.id from unnest(r.ids) as u (id) where u.id <> all(left_over) order by u.id)
-          where r.ids && left_over;
+            seq = (select min(u.id) from unnest(r.ids) as u (id)
+              where (u.id in (select unnest(left_over))) is not true),
+            ids = array(select u.id from unnest(r.ids) as u (id)
+              where (u.id in (select unnest(left_over))) is not true order by u.id)
+          where r.ctid = any(places);
         update millrace.lease l set ids = array(select unnest(l.ids) except select unnest(left_over))
           where l.ids && left_over;
         delete from millrace.lease l where l.ids = '{}';

@@ -31,7 +31,7 @@ public struct ClaimWish: Sendable {
   public let group: Int16
   /// Where to look, and in which order: as long as there is enough in one lane, the next is not looked into.
   public let places: [Place]
-  /// How many at most.
+  /// How many at most, or a sixteenth more where it would take dividing a place in line to keep to it.
   public let count: Int
   /// The idle row to put in place before; nil: none.
   public let announces: WakeProtocol.Rows?

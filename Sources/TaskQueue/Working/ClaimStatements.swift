@@ -56,7 +56,7 @@ enum ClaimStatements {
     TimeSpan(nanoseconds: UInt64(max(0, result.int64(row, end) - result.int64(row, begin))) * 1000)
   }
 
-  /// As many tasks as are wanted, of any number of lanes.
+  /// As many tasks as are wanted, or a sixteenth more, of any number of lanes.
   private static let claim = PostgresStatement(
     "queue_claim", "select * from millrace.claim($1::bigint, $2::smallint[], $3::bigint[], $4::integer)")
 
@@ -76,7 +76,9 @@ enum ClaimStatements {
     One(attempts: .last, isLimited: true): one("queue_claim_limited_last", lanes: isBelowBound, rows: "and \(isLast)"),
   ]
 
-  /// The first row of those that `lanes` and `rows` let through; else as `millrace.claim`, which has no place for them.
+  /// The first row of those that the conditions `lanes` and `rows` let through, for which `millrace.claim` has no
+  /// parameters. The rows must be such as are never updated, those of one task: the deletion does not see a version
+  /// that is newer than the statement.
   private static func one(_ name: String, lanes: String = "", rows: String = "") -> PostgresStatement {
     PostgresStatement(
       name,

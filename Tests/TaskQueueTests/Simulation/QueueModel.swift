@@ -122,6 +122,20 @@ struct QueueModel {
     return (lastLease, first.seq)
   }
 
+  /// What a cancellation of one task does to the others of its row, the `which`-th of those that nobody else has: until
+  /// its commit they are passed over. Returns them, nil if there are none.
+  mutating func lockRow(_ which: Int) -> [Int]? {
+    let rows = ready.indices.filter { !ready[$0].isLocked && ready[$0].places.count > 1 }
+    guard !rows.isEmpty else { return nil }
+    let index = rows[which % rows.count]
+    ready[index].isLocked = true
+    return ready[index].places.map(\.task)
+  }
+
+  mutating func unlockRow(_ tasks: [Int]) {
+    for index in ready.indices where ready[index].holds(tasks) { ready[index].isLocked = false }
+  }
+
   mutating func commitClaim(_ lease: Int) {
     guard let index = leases.firstIndex(where: { $0.id == lease }) else { return }
     leases[index].isCommitted = true

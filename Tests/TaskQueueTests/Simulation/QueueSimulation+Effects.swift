@@ -51,6 +51,9 @@ extension QueueSimulation {
       pending.append(.released(lease: lease))
       pending.append(.begin(worker, slot: slot))
     case .released(let lease): if table.release(lease) { tellAll() }
+    case .cancelled(let rest):
+      table.unlockRow(rest)
+      tellAll()
     default: performForProcess(effect)
     }
   }

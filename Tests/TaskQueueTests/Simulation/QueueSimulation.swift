@@ -27,6 +27,7 @@ struct QueueSimulation {
     case promote(task: Int)
     case promoted(task: Int)
     case released(lease: Int)
+    case cancelled(rest: [Int])
 
     /// The worker without whose process it cannot happen.
     var process: Int? {
@@ -136,6 +137,7 @@ struct QueueSimulation {
     switch below(32) {
     case 0..<4: submit(count: below(4) + 1, group: below(2))
     case 4 where below(4) == 0: disturb()
+    case 5: if let rest = table.lockRow(below(8)) { pending.append(.cancelled(rest: rest)) }
     default: if let index = nextEffect() { perform(pending.swapRemove(at: index)) }
     }
   }
