@@ -156,16 +156,17 @@ final class Keeper {
     let rescued = try await room.queue.carryOut(verdict, seenAt: beat.clockSeconds, on: reactor)
     room.metrics.rescued.add(Int(rescued))
     if rescued > 0 { log.warning("took over tasks of a lost worker", [("tasks", "\(rescued)")]) }
-    let waiting = beat.waiting.filter { task in asleep.contains { $0.runs(task) } }
+    let waiting = beat.waiting.filter { task in asked.contains { $0.runs(task) } }
     if !isStopping, !waiting.isEmpty {
       // Their notification may be on its way, or others may come for them: only what is left then is a find.
       await reactor.sleep(for: .milliseconds(200))
       let left = try await room.queue.stillWaiting(waiting, on: reactor)
-      for gate in asleep where gate.sleeperCount > 0 {
+      for gate in asked where gate.sleeperCount > 0 {
         let lines = Set(left.filter(gate.runs).map(\.line))
         if lines.isEmpty { continue }
-        // What waits because people want it to is no find; but it may be run by now.
-        if !lines.allSatisfy(room.orders.holdsUp) {
+        // What waits because people want it to, or for its turn alone, is no find; but it may be run by now.
+        let waitsForTurn = gate.slots.isForSuspects && room.soleRun.pause(at: reactor.now) != nil
+        if !lines.allSatisfy(room.orders.holdsUp), !waitsForTurn {
           room.metrics.sweepFinds.increment()
           log.warning("a task waited that nobody was told of", [("slots", gate.slots.name)])
         }
