@@ -82,7 +82,7 @@ public final class QueueBenchmark {
       outcome = .failure(error)
     }
     for worker in [worker, sleepy] {
-      try? await worker.leave(until: reactor.now + Limits.leavePatience, on: reactor)
+      try? await worker.leave(held: [], until: reactor.now + Limits.leavePatience, on: reactor)
       worker.close(on: reactor)
     }
     client.close(on: reactor)

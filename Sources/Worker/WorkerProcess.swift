@@ -112,7 +112,8 @@ public final class WorkerProcess: Role {
     }
     await publisher.drain(on: reactor)
     await server?.drain(until: reactor.now + .milliseconds(100), on: reactor)
-    try? await queue.leave(until: reactor.now + (isReachable ? Limits.leavePatience : .milliseconds(0)), on: reactor)
+    let patience = isReachable ? Limits.leavePatience : .milliseconds(0)
+    try? await queue.leave(held: Array(room.heldLeases), until: reactor.now + patience, on: reactor)
     queue.close(on: reactor)
     log.info("stopped")
   }

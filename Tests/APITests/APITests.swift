@@ -316,7 +316,7 @@ import HTTPSyntax
         let text = try await api.send(.get, "/readyz", on: reactor).text
         #expect(text.hasPrefix(#"{"status":"\#(status)""#), "\(text)")
       }
-      try await api.worker.leave(until: .never, on: reactor)
+      try await api.worker.leave(held: [], until: .never, on: reactor)
       // A good answer is remembered for a while.
       let deadline = reactor.now + .seconds(20 as UInt64)
       var answer = try await api.send(.get, "/readyz", on: reactor)

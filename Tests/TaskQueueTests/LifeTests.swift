@@ -132,10 +132,14 @@ extension QueueHarness {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("leaves", on: reactor)
       let (leaver, other) = (await queue.worker("leaver", on: reactor), await queue.worker("other", on: reactor))
-      _ = try await queue.queue(queue.submission("x"), on: reactor)
-      _ = try await leaver.claim(1, on: reactor)
+      for text in ["x", "y"] { _ = try await queue.queue(queue.submission(text), on: reactor) }
+      let held = try await leaver.claim(1, on: reactor)[0]
+      let lost = try await leaver.claim(1, on: reactor)[0]
       #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 2)
-      try await leaver.queue.leave(until: .never, on: reactor)
+      try await leaver.queue.leave(held: [held.lease], until: .never, on: reactor)
+      // What it does not know of was never begun, and is there again at once.
+      let again = try await other.claim(2, on: reactor)
+      #expect(again.map(\.id) == [lost.id] && again[0].attemptsBefore == 0)
       _ = try await leaver.beat(on: reactor)
       #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 1)
       leaver.queue.close(on: reactor)
@@ -143,13 +147,13 @@ extension QueueHarness {
       // What it held belongs to nobody.
       try await queue.run("update millrace.lease set claimed_at = now() - interval '8 s'", on: reactor)
       _ = try await other.beat(on: reactor)
-      #expect(try await other.claim(1, on: reactor).count == 1)
+      #expect(try await other.claim(1, on: reactor).map(\.id) == [held.id])
       // Whoever was taken for dead by mistake is there again, and can leave.
       try await queue.run("delete from millrace.worker", on: reactor)
       _ = try await other.beat(on: reactor)
       #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 1)
       try await queue.run("delete from millrace.worker", on: reactor)
-      try await other.queue.leave(until: .never, on: reactor)
+      try await other.queue.leave(held: [], until: .never, on: reactor)
       _ = try await other.beat(on: reactor)
       #expect(try await queue.client.livingWorkers(until: .never, on: reactor) == 0)
       // An announcement of its that comes late does not stay.

@@ -56,17 +56,14 @@ extension QueueWorker {
     parameters.add(schedule.longest.seconds)
     parameters.add(Int16(isAtRest ? 1 : 0))
     parameters.add(Int16(tests ? 1 : 0))
-    var (me, unknown) = (PostgresParameters(), PostgresParameters())
+    var me = PostgresParameters()
     me.add(id)
-    unknown.add(id)
-    unknown.add(held)
-    unknown.add(leaseSeconds)
     do {
       let connection = try await client.connection(on: reactor)
       // What nobody here knows of was never begun: it is given back before the beat would take it for lost. Whoever
       // takes over locks the row of the worker before its leases.
       let steps = [
-        (QueueWorker.lockStatement, me), (QueueWorker.giveBackStatement, unknown),
+        (QueueWorker.lockStatement, me), QueueWorker.givingBack(of: id, held: held, leaseSeconds: leaseSeconds),
         (QueueWorker.beatStatement, parameters),
       ]
       let result = try await connection.execute(steps, on: reactor)[2]
@@ -77,6 +74,17 @@ extension QueueWorker {
       if tests { lifeline.abandonTest() }
       throw QueueError(error)
     }
+  }
+
+  /// Gives leases of the worker back that are none of those `held` and `leaseSeconds` old or older.
+  private static func givingBack(
+    of id: Int64, held: [Int64], leaseSeconds: Double
+  ) -> (PostgresStatement, PostgresParameters) {
+    var parameters = PostgresParameters()
+    parameters.add(id)
+    parameters.add(held)
+    parameters.add(leaseSeconds)
+    return (giveBackStatement, parameters)
   }
 
   private static func read(_ result: PostgresResult) -> Beat {
@@ -200,17 +208,26 @@ extension QueueWorker {
     }
   }
 
-  /// Leaves: the row says so, and the place among the sleepers goes. A worker that is just being registered waits for
-  /// its id: closed before that, its row would stay and look like one that was killed.
+  /// Leaves: the row says so, and the place among the sleepers goes. What was claimed by a turn whose answer was lost,
+  /// and so was never begun, is given back: leases other than those `held`. A worker that is just being registered
+  /// waits for its id: closed before that, its row would stay and look like one that was killed.
   /// - Throws: `QueueError`; others find out then that it is gone.
-  public func leave(until deadline: MonotonicTime, on reactor: isolated Reactor) async throws(QueueError) {
+  public func leave(
+    held: [Int64], until deadline: MonotonicTime, on reactor: isolated Reactor
+  ) async throws(QueueError) {
     await lifeline.settle(until: deadline, on: reactor)
     guard let id else { return }
-    var parameters = PostgresParameters()
+    var (me, parameters) = (PostgresParameters(), PostgresParameters())
+    me.add(id)
     parameters.add(id)
     parameters.add(text: name)
+    let steps = [
+      (QueueWorker.lockStatement, me), QueueWorker.givingBack(of: id, held: held, leaseSeconds: 0),
+      (QueueWorker.leaveStatement, parameters),
+    ]
     try await asQueue { () throws(PostgresError) in
-      _ = try await client.execute(QueueWorker.leaveStatement, parameters, until: deadline, on: reactor)
+      _ = try await client.connection(until: deadline, on: reactor)
+        .execute(steps, until: deadline, on: reactor)
     }
   }
 
