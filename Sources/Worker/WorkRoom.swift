@@ -118,6 +118,16 @@ final class WorkRoom: EventHandler {
     }
   }
 
+  /// A last attempt waits. Returns whether it is this worker that makes room for it: not if another one does, or may
+  /// have room already.
+  /// - Throws: `QueueError`.
+  func hasSoleTurn(on reactor: isolated Reactor) async throws(QueueError) -> Bool {
+    if soleRun.leavesToOthers(at: reactor.now) { return false }
+    if try await queue.takeSoleTurn(on: reactor) { return true }
+    soleRun.leave(at: reactor.now)
+    return false
+  }
+
   /// A last attempt waits. Returns whether nothing runs here, and it can be claimed.
   func beginSoleRun(on reactor: isolated Reactor) -> Bool {
     soleRun.begin(at: reactor.now)
@@ -159,6 +169,7 @@ final class WorkRoom: EventHandler {
   func endSoleRun(on reactor: isolated Reactor) {
     soleRun.end(at: reactor.now)
     resume()
+    Task.immediate(executorPreference: reactor.queue) { await queue.endSoleTurn(on: reactor) }
   }
 
   /// Waits for other orders, for the end of what is run alone, or for the stop.

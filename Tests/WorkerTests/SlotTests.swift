@@ -172,7 +172,8 @@ private final class SomeSlots: QueueListener {
       let slots = try await SomeSlots([.quick, .long, .suspect], silence: .seconds(0.0), on: reactor)
       let (long, quick) = (Lane(line: 5, priority: .normal), Lane(line: 0, priority: .normal))
       let second = #"{"task_type":"io_intensive","duration":1}"#
-      let before = try await slots.queue("longtask", second, long, .long, on: reactor)
+      let before = try await slots.queue(
+        "longtask", #"{"task_type":"io_intensive","duration":500}"#, long, .long, on: reactor)
       slots.run(on: reactor)
       while slots.room.metrics.claimed.value == 0 { await reactor.sleep(for: .milliseconds(1)) }
       let last = try await slots.queue("md5", "last", .suspects(of: 0), .suspect, maxAttempts: 1, on: reactor)
@@ -182,14 +183,16 @@ private final class SomeSlots: QueueListener {
       // What is quick goes on until all that takes long is over; nothing is begun that takes long.
       let meanwhile = try await slots.queue("md5", "quick", quick, .quick, on: reactor)
       let after = try await slots.queue("longtask", #"{"task":"x","duration":0}"#, long, .long, on: reactor)
+      _ = try await slots.completed(meanwhile, on: reactor)
+      #expect(try await slots.client.task(last, on: reactor)?.state == .queued)
+      #expect(try await slots.client.cancel(before, on: reactor))
       let times = try await (
-        before: slots.completed(before, on: reactor), meanwhile: slots.completed(meanwhile, on: reactor),
-        last: slots.completed(last, on: reactor), after: slots.completed(after, on: reactor)
+        before: slots.client.task(before, on: reactor)!, last: slots.completed(last, on: reactor),
+        after: slots.completed(after, on: reactor)
       )
       func span(_ task: TaskRecord) -> ClosedRange<Int64> {
         (task.startedAt?.microseconds ?? 0)...(task.completedAt?.microseconds ?? 0)
       }
-      #expect(span(times.meanwhile).upperBound < span(times.before).upperBound)
       #expect(span(times.before).upperBound <= span(times.last).lowerBound)
       #expect(span(times.last).upperBound <= span(times.after).lowerBound)
       #expect(times.last.attempts == 1 && slots.room.metrics.soleRuns.value == 1)
@@ -203,6 +206,39 @@ private final class SomeSlots: QueueListener {
       )
       #expect(spans.1.upperBound < spans.0.upperBound && slots.room.metrics.soleRuns.value == 1)
       await slots.stop(on: reactor)
+    }
+  }
+
+  @Test func `one worker of all makes room for a last attempt, and the others go on`() async throws {
+    try await onReactor { reactor in
+      let classes = [SlotClass.quick, .long, .suspect]
+      let lane = Lane(line: 5, priority: .normal)
+      let endless = #"{"task_type":"io_intensive","duration":500}"#
+      var workers: [(slots: SomeSlots, runs: Int64)] = []
+      for _ in 0..<2 {
+        let slots = try await SomeSlots(classes, silence: .seconds(0.0), on: reactor)
+        slots.run(on: reactor)
+        let id = try await slots.queue("longtask", endless, lane, .long, on: reactor)
+        while try await slots.client.task(id, on: reactor)?.state != .running {}
+        workers.append((slots, id))
+      }
+      let client = workers[0].slots.client
+      let last = try await workers[0].slots.queue(
+        "md5", "last", .suspects(of: 0), .suspect, maxAttempts: 1, on: reactor)
+      func makesRoom(_ index: Int) -> Bool { workers[index].slots.room.soleRun.holdsBack(slow: true) }
+      while !makesRoom(0), !makesRoom(1) { await reactor.sleep(for: .milliseconds(1)) }
+      let (one, other) = makesRoom(0) ? (0, 1) : (1, 0)
+      // The other has nothing to do now, and looks for something at once.
+      #expect(try await client.cancel(workers[other].runs, on: reactor))
+      let next = try await workers[0].slots.queue("longtask", #"{"task":"x","duration":0}"#, lane, .long, on: reactor)
+      _ = try await workers[0].slots.completed(next, on: reactor)
+      #expect(makesRoom(one) && !makesRoom(other))
+      #expect(try await client.task(last, on: reactor)?.state == .queued)
+      #expect(try await client.cancel(workers[one].runs, on: reactor))
+      #expect(try await workers[0].slots.completed(last, on: reactor).attempts == 1)
+      #expect(workers[one].slots.room.metrics.soleRuns.value == 1)
+      #expect(workers[other].slots.room.metrics.soleRuns.value == 0)
+      for worker in workers { await worker.slots.stop(on: reactor) }
     }
   }
 

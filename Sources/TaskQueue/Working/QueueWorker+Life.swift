@@ -137,6 +137,16 @@ extension QueueWorker {
     }
   }
 
+  /// Whether this worker is the one of all that makes room for a last attempt, until `endSoleTurn`: if all did so at
+  /// the same time nobody would do anything else.
+  /// - Throws: `QueueError`.
+  public func takeSoleTurn(on reactor: isolated Reactor) async throws(QueueError) -> Bool {
+    try await lifeline.takeSoleTurn(on: reactor)
+  }
+
+  /// Lets another one make room.
+  public func endSoleTurn(on reactor: isolated Reactor) async { await lifeline.endSoleTurn(on: reactor) }
+
   /// Carries out a verdict on what was seen at `clockSeconds`, and tells how many tasks were taken over.
   /// - Throws: `QueueError`.
   public func carryOut(

@@ -163,6 +163,7 @@ final class Slot {
         let isWaitedFor = try await work.queue.lastAttemptsWait(in: wish.places, on: reactor)
         waits(false, at: reactor.now)
         if !isWaitedFor || work.isStopping { return true }
+        if try await !work.hasSoleTurn(on: reactor) || work.isStopping { return true }
         if !work.beginSoleRun(on: reactor) {
           gate.claimFailed(claim, on: reactor)
           // What it is told of meanwhile is for others.

@@ -9,6 +9,9 @@ import Basics
 ///
 ///     a last attempt waits ─► slow slots empty ─► all slots empty ─► claimed and run, one after the other ─► others
 ///
+/// One worker of all makes room at a time, or nobody would do anything else; and one that has something to do lets
+/// others try first, which may have nothing to do.
+///
 /// Where a task takes too long for that, last attempts are run beside it; one that takes long itself gets company after
 /// a while; and where there are many, the others get as much time between them as those have had.
 struct SoleRun {
@@ -24,6 +27,7 @@ struct SoleRun {
   private var began = MonotonicTime(nanoseconds: 0)
   private var aloneFrom = MonotonicTime(nanoseconds: 0)
   private var nextFrom = MonotonicTime(nanoseconds: 0)
+  private var leftAt = MonotonicTime(nanoseconds: 0)
   /// When the slots that are waited for have had their time.
   private(set) var due = MonotonicTime(nanoseconds: 0)
   /// Slots that have claimed, or are about to, by whether their tasks take long.
@@ -59,6 +63,17 @@ struct SoleRun {
 
   /// Until when the others are to be left in peace; nil if they have had their time.
   func pause(at now: MonotonicTime) -> MonotonicTime? { phase == .none && now < nextFrom ? nextFrom : nil }
+
+  /// A last attempt waits. Whether others are to try first to make room: something runs here, and may not there.
+  mutating func leavesToOthers(at now: MonotonicTime) -> Bool {
+    let runs = occupied.slow + occupied.quick > 0
+    guard runs, now.since(leftAt) > Limits.soleRunLeftFor else { return false }
+    leave(at: now)
+    return true
+  }
+
+  /// Others make room for it, or may.
+  mutating func leave(at now: MonotonicTime) { (leftAt, nextFrom) = (now, now + Limits.soleRunPauseMin) }
 
   /// A last attempt waits.
   mutating func begin(at now: MonotonicTime) {
