@@ -117,7 +117,7 @@ public final class QueueBenchmark {
     _ = try await measure(few, perPlace: 1, submits: true, drains: nil, on: reactor)
     report(
       "claim + complete, \(options.connections) connections, one by one",
-      .perSecond(try await measure(few, submits: false, drains: 1, on: reactor)))
+      .perSecond(try await measure(few, perPlace: 1, submits: false, drains: 1, on: reactor)))
     try await measureWakeUps(halfLoad: together / 2, report: report, on: reactor)
   }
 
@@ -331,7 +331,8 @@ private final class Tally {
     do throws(QueueError) {
       while toComplete > 0 || !done.isEmpty, failure == nil {
         let wish = ClaimWish(
-          group: 0, places: floors.places(lanes.next(), findsAll: false, at: reactor.now), count: batch, announces: nil)
+          group: 0, places: floors.places(lanes.next(), findsAll: false, at: reactor.now), count: batch, announces: nil,
+          sharesPlaces: perPlace > 1)
         let turn = try await worker.turn(
           completing: done.map {
             Completion(id: $0.id, lease: $0.lease, outcome: .completed(result: Array(#"{"result":"0123456789"}"#.utf8)))

@@ -253,7 +253,7 @@ extension QueueHarness {
   }
 
   /// A line may have been one of quick tasks in a program of before.
-  @Test func `of a row whose line has a bound nothing is lost`() async throws {
+  @Test func `of a row in a line whose tasks are claimed one by one nothing is lost`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("place_bounded_row", on: reactor)
       let worker = await queue.worker(on: reactor)
@@ -263,6 +263,12 @@ extension QueueHarness {
       let turn = try await worker.queue.turn(completing: [], isRepeated: false, claiming: wish, on: reactor)
       #expect(turn.claimed.map(\.id).sorted() == ids && turn.isFull)
       #expect(try await worker.complete(turn.claimed, on: reactor).count == 3)
+      // Without a bound likewise.
+      let others = try await queue.submitTogether(2, on: reactor)
+      let lane = ClaimWish.Place(Lane(line: 0, priority: .normal), floor: 0)
+      let one = ClaimWish(group: 0, places: [lane], count: 1, announces: nil, sharesPlaces: false)
+      let second = try await worker.queue.turn(completing: [], isRepeated: false, claiming: one, on: reactor)
+      #expect(second.claimed.map(\.id).sorted() == others && second.isFull)
       queue.close(on: reactor)
     }
   }

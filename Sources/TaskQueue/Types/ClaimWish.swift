@@ -37,15 +37,20 @@ public struct ClaimWish: Sendable {
   public let announces: WakeProtocol.Rows?
   /// Which tasks; anything but all for tasks whose worker was lost.
   public let attempts: Attempts
+  /// Whether tasks of these lanes share places in line. Where none do, a single one is claimed by a cheaper statement,
+  /// which would take all of a place.
+  let sharesPlaces: Bool
 
   /// A wish; see the properties.
   public init(
-    group: Int16, places: [Place], count: Int, announces: WakeProtocol.Rows?, attempts: Attempts = .any
+    group: Int16, places: [Place], count: Int, announces: WakeProtocol.Rows?, attempts: Attempts = .any,
+    sharesPlaces: Bool = true
   ) {
     self.group = group
     self.places = places
     self.count = count
     self.announces = announces
     self.attempts = attempts
+    self.sharesPlaces = sharesPlaces
   }
 }

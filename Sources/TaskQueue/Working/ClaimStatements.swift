@@ -13,7 +13,10 @@ enum ClaimStatements {
     parameters.add(worker)
     parameters.add(wish.places.map(\.lane.number))
     parameters.add(wish.places.map(\.floor))
-    guard let one = ones[One(attempts: wish.attempts, isLimited: !limited.isEmpty)] else {
+    let isSimple = wish.attempts == .any && limited.isEmpty
+    guard !isSimple || !wish.sharesPlaces && wish.count == 1,
+      let one = ones[One(attempts: wish.attempts, isLimited: !limited.isEmpty)]
+    else {
       parameters.add(Int32(clamping: max(wish.count, 1)))
       return [(claim, parameters)]
     }
@@ -66,8 +69,10 @@ enum ClaimStatements {
     let isLimited: Bool
   }
 
-  /// Claims of a single task, in lanes where each has a place of its own. All others go by `claim`.
+  /// Claims of a single task, in lanes where each has a place of its own: without a function, 17 us cheaper than
+  /// `claim`.
   private static let ones = [
+    One(attempts: .any, isLimited: false): one("queue_claim_one"),
     One(attempts: .any, isLimited: true): one("queue_claim_limited", lanes: isBelowBound),
     One(attempts: .allButLast, isLimited: false): one("queue_claim_all_but_last", rows: "and \(isLast) is not true"),
     One(attempts: .allButLast, isLimited: true): one(
@@ -76,9 +81,8 @@ enum ClaimStatements {
     One(attempts: .last, isLimited: true): one("queue_claim_limited_last", lanes: isBelowBound, rows: "and \(isLast)"),
   ]
 
-  /// The first row of those that the conditions `lanes` and `rows` let through, for which `millrace.claim` has no
-  /// parameters. The rows must be such as are never updated, those of one task: the deletion does not see a version
-  /// that is newer than the statement.
+  /// The first row of those that the conditions `lanes` and `rows` let through. The rows must be such as are never
+  /// updated, those of one task: the deletion does not see a version that is newer than the statement.
   private static func one(_ name: String, lanes: String = "", rows: String = "") -> PostgresStatement {
     PostgresStatement(
       name,

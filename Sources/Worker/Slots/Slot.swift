@@ -141,7 +141,8 @@ final class Slot {
       : floors.places(lanes, runningMax: work.orders.runningMax, findsAll: fromStart, at: now)
     fromStart = fromStart || floors.sweepDue == nil
     return ClaimWish(
-      group: gate.slots.group, places: places, count: gate.claimMax, announces: claim.announces, attempts: attempts)
+      group: gate.slots.group, places: places, count: gate.claimMax, announces: claim.announces, attempts: attempts,
+      sharesPlaces: gate.slots.tasksPerPlace > 1)
   }
 
   /// Whether a claim of tasks whose worker was lost is to be taken for what it has brought. Either last attempts were
