@@ -190,6 +190,13 @@ final class WorkRoom: EventHandler {
     await withUnsafeContinuation { awaitingBeat.append($0) }
   }
 
+  /// A claim has failed that may have been carried out. Should it have been, its lease is given back by the first beat
+  /// that finds it old enough: one comes as soon as it is.
+  func claimFailed(on reactor: isolated Reactor) {
+    beats.lookBack(at: reactor.now + .seconds(configuration.leaseSeconds) + Limits.lookBackAfter)
+    beatOrdered()
+  }
+
   /// A beat was answered, or has failed.
   func beatEnded() {
     for waiter in awaitingBeat { waiter.resume() }

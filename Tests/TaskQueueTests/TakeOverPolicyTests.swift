@@ -159,6 +159,24 @@ private func suspect(_ silent: Double, gone: Bool, promised: Double = 5) -> Take
     #expect(due(schedule, isAtRest: true) == 21)
   }
 
+  @Test func `a beat looks back at the first claim whose answer was lost, and one at the last`() {
+    var schedule = schedule()
+    for second in [30.0, 33, 41] { schedule.lookBack(at: Self.time(Self.start + second)) }
+    func beat(at second: Double) {
+      schedule.sent(share: 0, at: Self.time(Self.start + second))
+      schedule.answered(promisedSeconds: 15)
+    }
+    // Beats that come before change nothing of that.
+    for second in [0.0, 10] { beat(at: second) }
+    #expect(due(schedule, isAtRest: true) == 25)
+    beat(at: 25)
+    #expect(due(schedule, isAtRest: true) == 30 && due(schedule, isAtRest: false) == 30)
+    beat(at: 30)
+    #expect(due(schedule, isAtRest: true) == 41 && due(schedule, isAtRest: false) == 35)
+    beat(at: 41)
+    #expect(due(schedule, isAtRest: true) == 56)
+  }
+
   /// A worker that has settled rests from `start` on with a promise of ten seconds, and another one is killed at once.
   /// Whether it takes that for dead with a beat that it sends `late` seconds after its alarm or an order to wake up.
   private func judges(wokenAfter seconds: Double, byOrder: Bool, isAtRest: Bool = false, late: Double = 0) -> Bool {

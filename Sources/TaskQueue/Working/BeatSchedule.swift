@@ -25,6 +25,8 @@ public struct BeatSchedule: Sendable {
   private var early = 0.0
   /// A time at which one is wanted in any case.
   private var wanted: MonotonicTime
+  /// When what was claimed without being heard of can be given back: the first such time to come, and the last.
+  private var looksBack = (first: MonotonicTime.never, last: MonotonicTime.never)
   /// Until when the worker has waited, or will.
   private var alarm: MonotonicTime
 
@@ -53,7 +55,7 @@ public struct BeatSchedule: Sendable {
   /// When the next beat is to be sent by a worker that has been at rest since the last one, or has not.
   public func due(isAtRest: Bool) -> MonotonicTime {
     let pause = isAtRest ? promised : min(promised, beat)
-    return min(wanted, lastSent + .seconds(pause.seconds * (1 - early)))
+    return min(wanted, looksBack.first, lastSent + .seconds(pause.seconds * (1 - early)))
   }
 
   /// The worker waits until `time`, or until a beat is ordered.
@@ -71,6 +73,7 @@ public struct BeatSchedule: Sendable {
   public mutating func sent(share: Double, at now: MonotonicTime) {
     lastSent = now
     wanted = .never
+    if now >= looksBack.first { looksBack.first = now >= looksBack.last ? .never : looksBack.last }
     promised = beat
     early = share / 10
   }
@@ -83,6 +86,11 @@ public struct BeatSchedule: Sendable {
 
   /// A beat is wanted at `time`.
   public mutating func order(at time: MonotonicTime) { wanted = min(wanted, time) }
+
+  /// A beat is wanted at `time`, whatever beats come before: a claim whose answer was lost can be given back then.
+  public mutating func lookBack(at time: MonotonicTime) {
+    looksBack = (min(looksBack.first, time), time)
+  }
 
   /// Whether this worker can be sure that others do not take it for dead.
   public func mayClaim(at now: MonotonicTime) -> Bool { now.since(lastHeard) < claimsFor }

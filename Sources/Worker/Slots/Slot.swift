@@ -93,6 +93,7 @@ final class Slot {
       if error.isAnswer { waits(false, at: reactor.now) }
       isRepeated = true
       floors.forget()
+      if wish != nil, !error.isAnswer { work.claimFailed(on: reactor) }
       // Nobody else is to wait for what this slot cannot get rid of.
       if gate.slots.isForSuspects, work.soleRun.isAlone { work.endSoleRun(on: reactor) }
       if let claim { gate.claimFailed(claim, on: reactor) }
