@@ -49,6 +49,8 @@ public enum Limits {
   static let maintenanceRounds = 64
   /// So many times as long as one that works a worker at rest may go without a beat.
   static let restBeats: UInt64 = 3
+  /// How often one looks for claims whose answers were lost while some are about to be old enough.
+  static let lookBackPause = TimeSpan.seconds(2 as UInt64)
   /// How much later than a beat was due it has certainly been missed.
   static let beatGrace = TimeSpan.milliseconds(1500)
   /// How long others have, after an outage, to come back before one may take them for dead.

@@ -118,12 +118,13 @@ final class WorkRoom: EventHandler {
     }
   }
 
-  /// A last attempt waits. Returns whether it is this worker that makes room for it: not if another one does, or may
-  /// have room already.
+  /// A last attempt waits. Returns whether it is this worker that makes room for it, or has room already.
   /// - Throws: `QueueError`.
   func hasSoleTurn(on reactor: isolated Reactor) async throws(QueueError) -> Bool {
-    if soleRun.leavesToOthers(at: reactor.now) { return false }
-    if try await queue.takeSoleTurn(on: reactor) { return true }
+    let isAlone = soleRun.isAlone || soleRun.isEmpty
+    let seconds =
+      isAlone ? Limits.soleRunMax.seconds : Limits.clearingMax.seconds + Limits.quickClearingMax.seconds
+    if try await queue.takeSoleTurn(isAlone: isAlone, seconds: seconds, on: reactor) { return true }
     soleRun.leave(at: reactor.now)
     return false
   }
@@ -149,8 +150,13 @@ final class WorkRoom: EventHandler {
       let waits = try? await queue.lastAttemptsWait(in: places, on: reactor)
       waitEnded(at: reactor.now)
       if isStopping { return }
-      if waits == false, !soleRun.isAlone { return endSoleRun(on: reactor) }
+      if waits == false || orders.isQuiet, !soleRun.isAlone { return endSoleRun(on: reactor) }
     }
+    // One that had nothing to do may have been faster.
+    waitBegan(at: reactor.now)
+    let isTurn = try? await hasSoleTurn(on: reactor)
+    waitEnded(at: reactor.now)
+    if isTurn != true { return endSoleRun(on: reactor) }
     metrics.soleRuns.increment()
   }
 

@@ -118,9 +118,6 @@ public enum Limits {
   static let soleRunPauseMin = TimeSpan.seconds(1 as UInt64)
   /// How long after the time of a lease one looks for a claim whose answer was lost.
   static let lookBackAfter = TimeSpan.milliseconds(500)
-  /// How long ago a worker that has something to do has left a last attempt to others at the most when it makes room
-  /// for it itself.
-  static let soleRunLeftFor = TimeSpan.seconds(2 as UInt64)
   /// How often one worker looks what is in the queue.
   static let measurePause = TimeSpan.seconds(15 as UInt64)
   /// The shortest pause between two looks for scheduled tasks.

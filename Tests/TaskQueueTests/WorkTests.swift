@@ -220,6 +220,33 @@ import Testing
     }
   }
 
+  @Test func `one worker of all has the turn to make room, until it ends or the worker does`() async throws {
+    try await onReactor { reactor in
+      let queue = try await QueueHarness.make("turn", on: reactor)
+      let (one, two) = (await queue.worker("one", on: reactor).queue, await queue.worker("two", on: reactor).queue)
+      func takes(_ worker: QueueWorker, isAlone: Bool = false) async throws -> Bool {
+        try await worker.takeSoleTurn(isAlone: isAlone, seconds: 30, on: reactor)
+      }
+      #expect(try await takes(one))
+      #expect(try await takes(one))
+      #expect(try await !takes(two))
+      // Who has room already goes before who does not, and then keeps it.
+      #expect(try await takes(two, isAlone: true))
+      #expect(try await !takes(one))
+      #expect(try await !takes(one, isAlone: true))
+      await one.endSoleTurn(on: reactor)
+      #expect(try await !takes(one))
+      await two.endSoleTurn(on: reactor)
+      #expect(try await takes(one, isAlone: true))
+      // Of one that is frozen the time passes, and of one that is dead it need not.
+      try await queue.run("update millrace.sole_turn set ends_at = now()", on: reactor)
+      #expect(try await takes(two, isAlone: true))
+      try await queue.run("delete from millrace.worker where id = \(two.id!)", on: reactor)
+      #expect(try await takes(one))
+      queue.close(on: reactor)
+    }
+  }
+
   @Test func `I5 the most urgent comes first, and goes back to its own lane`() async throws {
     try await onReactor { reactor in
       let queue = try await QueueHarness.make("urgent", on: reactor)

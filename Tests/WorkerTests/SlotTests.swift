@@ -228,16 +228,22 @@ private final class SomeSlots: QueueListener {
       func makesRoom(_ index: Int) -> Bool { workers[index].slots.room.soleRun.holdsBack(slow: true) }
       while !makesRoom(0), !makesRoom(1) { await reactor.sleep(for: .milliseconds(1)) }
       let (one, other) = makesRoom(0) ? (0, 1) : (1, 0)
-      // The other has nothing to do now, and looks for something at once.
-      #expect(try await client.cancel(workers[other].runs, on: reactor))
-      let next = try await workers[0].slots.queue("longtask", #"{"task":"x","duration":0}"#, lane, .long, on: reactor)
-      _ = try await workers[0].slots.completed(next, on: reactor)
+      // The other has asked, and leaves it to that one.
+      while workers[other].slots.room.soleRun.pause(at: reactor.now) == nil {
+        await reactor.sleep(for: .milliseconds(1))
+      }
       #expect(makesRoom(one) && !makesRoom(other))
       #expect(try await client.task(last, on: reactor)?.state == .queued)
-      #expect(try await client.cancel(workers[one].runs, on: reactor))
+      // With nothing else to do it need not wait.
+      #expect(try await client.cancel(workers[other].runs, on: reactor))
       #expect(try await workers[0].slots.completed(last, on: reactor).attempts == 1)
-      #expect(workers[one].slots.room.metrics.soleRuns.value == 1)
-      #expect(workers[other].slots.room.metrics.soleRuns.value == 0)
+      #expect(try await client.task(workers[one].runs, on: reactor)?.state == .running)
+      while makesRoom(one) || makesRoom(other) { await reactor.sleep(for: .milliseconds(1)) }
+      let next = try await workers[0].slots.queue("longtask", #"{"task":"x","duration":0}"#, lane, .long, on: reactor)
+      _ = try await workers[0].slots.completed(next, on: reactor)
+      #expect(workers[one].slots.room.metrics.soleRuns.value == 0)
+      #expect(workers[other].slots.room.metrics.soleRuns.value == 1)
+      #expect(try await client.cancel(workers[one].runs, on: reactor))
       for worker in workers { await worker.slots.stop(on: reactor) }
     }
   }

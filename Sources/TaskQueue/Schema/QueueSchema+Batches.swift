@@ -32,6 +32,14 @@ extension QueueSchema {
       return new;
     end $$
     """,
+    // Which worker makes room for a task that must run alone, and how long it may: one at a time, or nobody would do
+    // anything else. A row that passes by itself, lest one that is stopped in the middle keeps everybody from it.
+    """
+    create table millrace.sole_turn (
+      is_only boolean primary key default true check (is_only), worker_id bigint not null,
+      is_alone boolean not null, ends_at timestamptz not null
+    ) with (fillfactor = 50)
+    """,
     "create trigger one_by_one instead of insert on millrace.ready for each row execute function millrace.make_ready()",
     // Takes `wanted` tasks out of the line, lane after lane, each from its floor on, and leases them. Whether a row is
     // taken is decided by its place alone, and rows that others hold are passed over. They are fetched one by one, for
@@ -200,7 +208,7 @@ extension QueueSchema {
         delete from millrace.ready_batch r where r.ctid = place and r.ids = array[wanted];
         update millrace.ready_batch r set seq = (array_remove(r.ids, wanted))[1], ids = array_remove(r.ids, wanted)
           where r.ctid = place;
-        perform pg_notify('millrace_ready', '');
+        if found then perform pg_notify('millrace_ready', ''); end if;
         return true;
       end if;
       delete from millrace.ready_batch r where r.lane = (its_lane / 8 * 8 + 7)::smallint and r.ids = array[wanted];
@@ -242,7 +250,7 @@ extension QueueSchema {
         places := array(select r.ctid from millrace.ready_batch r where case when cardinality(left_over) <= 8
           then r.ids && left_over
           else exists (select from unnest(r.ids) as u (id) where (u.id in (select unnest(left_over))) is true) end
-          for update);
+          order by r.lane, r.seq for update);
         delete from millrace.ready_batch r where r.ctid = any(places) and not exists (
           select from unnest(r.ids) as u (id) where (u.id in (select unnest(left_over))) is not true);
         update millrace.ready_batch r set

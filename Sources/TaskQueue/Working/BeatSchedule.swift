@@ -25,7 +25,7 @@ public struct BeatSchedule: Sendable {
   private var early = 0.0
   /// A time at which one is wanted in any case.
   private var wanted: MonotonicTime
-  /// When what was claimed without being heard of can be given back: the first such time to come, and the last.
+  /// When what was claimed without being heard of can be given back: when one looks next, and when for the last time.
   private var looksBack = (first: MonotonicTime.never, last: MonotonicTime.never)
   /// Until when the worker has waited, or will.
   private var alarm: MonotonicTime
@@ -73,7 +73,9 @@ public struct BeatSchedule: Sendable {
   public mutating func sent(share: Double, at now: MonotonicTime) {
     lastSent = now
     wanted = .never
-    if now >= looksBack.first { looksBack.first = now >= looksBack.last ? .never : looksBack.last }
+    if now >= looksBack.first {
+      looksBack.first = now >= looksBack.last ? .never : min(looksBack.last, now + Limits.lookBackPause)
+    }
     promised = beat
     early = share / 10
   }

@@ -20,8 +20,6 @@ final class Lifeline: PostgresNotificationReceiver {
   static let lockClass: Int32 = 1_296_649_047
   /// Held by the one worker that looks after partitions.
   private static let leaderLock: Int64 = 1_296_649_048
-  /// Whoever makes room for what must run alone has it.
-  private static let soleLock: Int64 = 1_296_649_049
 
   private let configuration: PostgresConfiguration
   private let name: String
@@ -35,8 +33,6 @@ final class Lifeline: PostgresNotificationReceiver {
   private var isListening = false
   /// Whether it looks after partitions, as far as it has asked.
   private(set) var isLeader = false
-  /// Whether it is the one that makes room for what must run alone.
-  private var hasSoleTurn = false
   /// Why it is not.
   private var failure: PostgresError?
   /// Whether the table may be giving this worker an id, and who waits for the end of that.
@@ -71,7 +67,6 @@ final class Lifeline: PostgresNotificationReceiver {
         await connection?.whenLost(on: reactor)
         isListening = false
         isLeader = false
-        hasSoleTurn = false
         listener.deafened(on: reactor)
         if !isStopping { log.warning("lifeline lost, reconnecting") }
         // It may have been ended alone, and then nothing is wrong with the server.
@@ -150,31 +145,6 @@ final class Lifeline: PostgresNotificationReceiver {
     // The connection may have been replaced meanwhile, and the lock gone with it.
     self.isLeader = isLeader && connection === self.connection && connection.isOpen
     return self.isLeader
-  }
-
-  /// Whether this worker is the one of all that makes room for what must run alone, until `endSoleTurn`, or until its
-  /// lifeline breaks.
-  func takeSoleTurn(on reactor: isolated Reactor) async throws(QueueError) -> Bool {
-    guard isListening, let connection else { return false }
-    if hasSoleTurn { return true }
-    let statement = PostgresStatement("worker_alone", "select pg_try_advisory_lock(\(Lifeline.soleLock))")
-    let hasTurn = try await asQueue { () throws(PostgresError) in
-      try await connection.execute(statement, on: reactor).bool(0, 0)
-    }
-    hasSoleTurn = hasTurn && connection === self.connection && connection.isOpen
-    return hasSoleTurn
-  }
-
-  /// Lets others have their turn. If that cannot be said the connection is gone, and the lock with it.
-  func endSoleTurn(on reactor: isolated Reactor) async {
-    guard hasSoleTurn, let connection else { return }
-    hasSoleTurn = false
-    let statement = PostgresStatement("worker_not_alone", "select pg_advisory_unlock(\(Lifeline.soleLock))")
-    do {
-      _ = try await connection.execute(statement, on: reactor)
-    } catch {
-      connection.close(on: reactor)
-    }
   }
 
   /// Called before a beat. Tells whether it has to send a notification to all: a lifeline that has been quiet for

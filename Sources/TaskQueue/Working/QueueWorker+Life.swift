@@ -137,15 +137,29 @@ extension QueueWorker {
     }
   }
 
-  /// Whether this worker is the one of all that makes room for a last attempt, until `endSoleTurn`: if all did so at
-  /// the same time nobody would do anything else.
-  /// - Throws: `QueueError`.
-  public func takeSoleTurn(on reactor: isolated Reactor) async throws(QueueError) -> Bool {
-    try await lifeline.takeSoleTurn(on: reactor)
+  /// Whether this worker is, for the next `seconds`, the one of all that makes room for a last attempt: if all did so
+  /// at the same time nobody would do anything else. One that `isAlone` already goes before one that is not yet.
+  /// - Throws: `QueueError`; whoever has the turn then has it for no longer.
+  public func takeSoleTurn(isAlone: Bool, seconds: Double, on reactor: isolated Reactor) async throws(QueueError)
+    -> Bool
+  {
+    guard let id else { return false }
+    var parameters = PostgresParameters()
+    parameters.add(id)
+    parameters.add(Int16(isAlone ? 1 : 0))
+    parameters.add(seconds)
+    return try await asQueue { () throws(PostgresError) in
+      try await client.execute(QueueWorker.takeTurnStatement, parameters, on: reactor).rowCount > 0
+    }
   }
 
-  /// Lets another one make room.
-  public func endSoleTurn(on reactor: isolated Reactor) async { await lifeline.endSoleTurn(on: reactor) }
+  /// Lets another one make room. If that cannot be said, its time passes.
+  public func endSoleTurn(on reactor: isolated Reactor) async {
+    guard let id else { return }
+    var parameters = PostgresParameters()
+    parameters.add(id)
+    _ = try? await client.execute(QueueWorker.endTurnStatement, parameters, on: reactor)
+  }
 
   /// Carries out a verdict on what was seen at `clockSeconds`, and tells how many tasks were taken over.
   /// - Throws: `QueueError`.
@@ -260,6 +274,22 @@ extension QueueWorker {
       and l.claimed_at < now() - make_interval(secs => $3::float8)
     """)
 
+  private static let takeTurnStatement = PostgresStatement(
+    "worker_take_turn",
+    """
+    insert into millrace.sole_turn as s (worker_id, is_alone, ends_at)
+    values ($1::bigint, $2::smallint = 1, now() + make_interval(secs => $3::float8))
+    on conflict (is_only) do update set worker_id = excluded.worker_id, is_alone = excluded.is_alone,
+        ends_at = excluded.ends_at
+      where s.worker_id = excluded.worker_id or s.ends_at <= now() or excluded.is_alone and not s.is_alone
+        or not exists (select from millrace.worker w where w.id = s.worker_id and not w.has_left)
+    returning worker_id
+    """)
+
+  private static let endTurnStatement = PostgresStatement(
+    "worker_end_turn",
+    "update millrace.sole_turn set ends_at = now() where worker_id = $1::bigint and ends_at > now()")
+
   private static let stillWaitingStatement = PostgresStatement(
     "worker_still_waiting",
     """
@@ -304,6 +334,8 @@ extension QueueWorker {
     with gone as (
       insert into millrace.worker (id, name, has_left) overriding system value values ($1::bigint, $2::text, true)
       on conflict (id) do update set has_left = true returning id
+    ), turn as (
+      update millrace.sole_turn set ends_at = now() where worker_id = $1::bigint and ends_at > now()
     )
     delete from millrace.sleeper where worker_id = (select id from gone)
     """)

@@ -163,9 +163,9 @@ final class Slot {
       waits(true, at: reactor.now)
       do {
         let isWaitedFor = try await work.queue.lastAttemptsWait(in: wish.places, on: reactor)
+        let hasTurn = isWaitedFor && !work.isStopping ? try await work.hasSoleTurn(on: reactor) : false
         waits(false, at: reactor.now)
-        if !isWaitedFor || work.isStopping { return true }
-        if try await !work.hasSoleTurn(on: reactor) || work.isStopping { return true }
+        if !hasTurn || work.isStopping { return true }
         if !work.beginSoleRun(on: reactor) {
           gate.claimFailed(claim, on: reactor)
           // What it is told of meanwhile is for others.

@@ -9,8 +9,8 @@ import Basics
 ///
 ///     a last attempt waits ─► slow slots empty ─► all slots empty ─► claimed and run, one after the other ─► others
 ///
-/// One worker of all makes room at a time, or nobody would do anything else; and one that has something to do lets
-/// others try first, which may have nothing to do.
+/// One worker of all makes room at a time, or nobody would do anything else; but one that has nothing to do need not
+/// wait for another that has to make room first.
 ///
 /// Where a task takes too long for that, last attempts are run beside it; one that takes long itself gets company after
 /// a while; and where there are many, the others get as much time between them as those have had.
@@ -27,7 +27,6 @@ struct SoleRun {
   private var began = MonotonicTime(nanoseconds: 0)
   private var aloneFrom = MonotonicTime(nanoseconds: 0)
   private var nextFrom = MonotonicTime(nanoseconds: 0)
-  private var leftAt = MonotonicTime(nanoseconds: 0)
   /// When the slots that are waited for have had their time.
   private(set) var due = MonotonicTime(nanoseconds: 0)
   /// Slots that have claimed, or are about to, by whether their tasks take long.
@@ -64,16 +63,11 @@ struct SoleRun {
   /// Until when the others are to be left in peace; nil if they have had their time.
   func pause(at now: MonotonicTime) -> MonotonicTime? { phase == .none && now < nextFrom ? nextFrom : nil }
 
-  /// A last attempt waits. Whether others are to try first to make room: something runs here, and may not there.
-  mutating func leavesToOthers(at now: MonotonicTime) -> Bool {
-    let runs = occupied.slow + occupied.quick > 0
-    guard runs, now.since(leftAt) > Limits.soleRunLeftFor else { return false }
-    leave(at: now)
-    return true
-  }
+  /// Whether nothing runs, and no room has to be made.
+  var isEmpty: Bool { occupied.slow + occupied.quick == 0 }
 
-  /// Others make room for it, or may.
-  mutating func leave(at now: MonotonicTime) { (leftAt, nextFrom) = (now, now + Limits.soleRunPauseMin) }
+  /// Another worker makes room for it: it is looked after that a while later.
+  mutating func leave(at now: MonotonicTime) { nextFrom = now + Limits.soleRunPauseMin }
 
   /// A last attempt waits.
   mutating func begin(at now: MonotonicTime) {
