@@ -110,7 +110,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
       }
       let key = bytes("foo")
       try await eventually(on: reactor) {
-        try await client.set(key, bytes("kept"), lifetimeMs: 60_000, on: reactor)
+        try await client.set(key, bytes("kept"), lifetimeMs: 3_600_000, on: reactor)
       }
       try await eventually(on: reactor) {
         let size = try await group.ask(7004, "DBSIZE", on: reactor).integer
