@@ -58,8 +58,14 @@ import Testing
       let held = try await stage.number("select count(*) from millrace.lease", on: reactor)
       // Another claim may have brought others of these tasks.
       try stage.expect(held >= 1, "nothing was claimed")
-      // A lease lasts 30 s, and the beat that finds it follows 15 s later at most.
-      try await stage.allOver(within: 90, on: reactor)
+      // A lease lasts 30 s, and a beat comes for it as soon as it is over; nothing of it was begun before.
+      try await stage.allOver(within: 60, on: reactor)
+      let longest = try await stage.number(
+        "select extract(epoch from max(finished_at - created_at))::bigint from millrace.task where attempt = 1",
+        on: reactor)
+      try stage.expect(longest >= 30, "nothing has waited for a lease: the longest took \(longest) s")
+      let again = try await stage.number("select count(*) from millrace.task where attempt <> 1", on: reactor)
+      try stage.expect(again == 0, "\(again) tasks have lost an attempt")
       await stage.clients.lookAtAll(on: reactor)
     }
   }
