@@ -8,6 +8,8 @@ public enum Limits {
   static let acceptsPerTurn = 256
   /// How long a listener rests when the process is out of descriptors.
   static let acceptPauseMs: UInt64 = 100
+  /// How long a listener that ends waits for connections that are being made: one within a machine takes microseconds.
+  static let lastHandshakesMs: UInt64 = 1
   /// Connections that may wait in the kernel for `accept`.
   static let backlog: Int32 = 4096
   /// Jobs that may wait for a compute pool before it refuses more.

@@ -226,7 +226,8 @@ private final class SwappingHandler: EventHandler {
   }
 }
 
-private final class Greeter: ConnectionAcceptor {
+/// Says hello to whoever comes, and no more.
+final class Greeter: ConnectionAcceptor {
   func accepted(_ fd: CInt, from peer: SocketAddress, on reactor: isolated Reactor) {
     write(fd, "hello", 5)
     close(fd)

@@ -271,8 +271,9 @@ final class ProxyReactor: EventHandler, ConnectionAcceptor {
   /// Takes what the kernel has accepted already, stops listening, closes what is idle, and returns when the requests in
   /// progress have ended or `deadline` has passed.
   private func drain(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
+    // Whoever comes in last is not sent away before its request has come, too.
+    await listener?.closeAfterLast(on: reactor)
     isDraining = true
-    listener?.closeAfterLast(on: reactor)
     listener = nil
     for session in sessions { session.announceDrain(on: reactor) }
     let grace = min(deadline, reactor.now + BalancerLimits.drainGrace)

@@ -2,6 +2,7 @@
 #ifndef CLINUX_H
 #define CLINUX_H
 
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>

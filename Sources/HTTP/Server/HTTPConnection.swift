@@ -130,7 +130,7 @@ final class HTTPConnection: SlowHolder, HTTPPartTaker {
       isIdle = true
       idleSince = reactor.now
       server.becameIdle(on: reactor)
-      if server.isDraining, !stream.hasNews(on: reactor) || stream.input.isEmpty { return .gone }
+      if server.isDraining, hadRequest, !stream.hasNews(on: reactor) || stream.input.isEmpty { return .gone }
       guard await waitForRequest(on: reactor) else { return .gone }
       isIdle = false
     }

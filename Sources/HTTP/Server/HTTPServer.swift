@@ -141,9 +141,9 @@ public final class HTTPServer: ConnectionAcceptor {
   /// `Connection: close`, ends idle connections, lets requests in progress end, and returns when all connections are
   /// gone; at `deadline` it cuts what is left.
   public func drain(until deadline: MonotonicTime, on reactor: isolated Reactor) async {
-    for listener in listeners { listener.closeAfterLast(on: reactor) }
-    listeners.removeAll()
     isDraining = true
+    for listener in listeners { await listener.closeAfterLast(on: reactor) }
+    listeners.removeAll()
     if !connections.isEmpty {
       await drained.wait(until: min(deadline, reactor.now + times.drainGrace), on: reactor)
     }

@@ -71,10 +71,17 @@ public final class Listener: EventHandler {
   }
 
   /// Takes what the kernel has accepted already, and stops listening: whoever was let in there is served, and whoever
-  /// comes later is refused. A Unix socket's file goes first, so that nobody new can come in meanwhile.
-  public func closeAfterLast(on reactor: isolated Reactor) {
+  /// comes later is refused. Nobody new can come in between the last look and the end, whose request would be lost: a
+  /// Unix socket's file goes first, and at a port the kernel lets nobody begin any more, for the time that others need
+  /// to come in whole.
+  public func closeAfterLast(on reactor: isolated Reactor) async {
     guard isOpen else { return }
     removeFile()
+    // A socket that was handed over stays, with all that wait at it.
+    if !address.isUnix, !InheritedSockets.contain(address) {
+      Socket.dropNewcomers(fd)
+      await reactor.sleep(for: .milliseconds(Limits.lastHandshakesMs))
+    }
     while isOpen, take(beyondBounds: true, on: reactor) {}
     close(on: reactor)
   }

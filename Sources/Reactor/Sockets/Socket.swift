@@ -65,6 +65,23 @@ public enum Socket {
     setsockopt(fd, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
   }
 
+  /// Has the kernel drop who wants to connect to `fd`, a listening TCP socket, from now on: without an answer they ask
+  /// again about a second later. Connections that are being made go on.
+  static func dropNewcomers(_ fd: CInt) {
+    // A program of the classic kind (bpf(4)) that sees a segment from its TCP header on: of the flags, SYN and ACK.
+    var program = [
+      sock_filter(code: UInt16(BPF_LD | BPF_B | BPF_ABS), jt: 0, jf: 0, k: 13),
+      sock_filter(code: UInt16(BPF_ALU | BPF_AND | BPF_K), jt: 0, jf: 0, k: 0x12),
+      sock_filter(code: UInt16(BPF_JMP | BPF_JEQ | BPF_K), jt: 0, jf: 1, k: 0x02),
+      sock_filter(code: UInt16(BPF_RET | BPF_K), jt: 0, jf: 0, k: 0),
+      sock_filter(code: UInt16(BPF_RET | BPF_K), jt: 0, jf: 0, k: .max),
+    ]
+    program.withUnsafeMutableBufferPointer {
+      var filter = sock_fprog(len: UInt16($0.count), filter: $0.baseAddress)
+      setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, socklen_t(MemoryLayout<sock_fprog>.size))
+    }
+  }
+
   /// Has `close` reset the connection instead of ending it in order (SO_LINGER 0, socket(7)).
   static func resetOnClose(_ fd: CInt) {
     var option = linger(l_onoff: 1, l_linger: 0)
