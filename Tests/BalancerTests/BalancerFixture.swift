@@ -130,7 +130,9 @@ final class BalancerFixture {
   func restart(_ number: Int, within span: TimeSpan, on reactor: isolated Reactor) async throws(SystemError) {
     await servers[number].drain(until: reactor.now + span, on: reactor)
     let place = addresses[number].description
-    servers[number] = try OriginServer.start("\(number + 1)", at: place, ledger: ledger, on: reactor).0
+    servers[number] = try await onceFree(on: reactor) { () throws(SystemError) in
+      try OriginServer.start("\(number + 1)", at: place, ledger: ledger, on: reactor).0
+    }
   }
 }
 

@@ -35,7 +35,9 @@ import Testing
     try await onReactor { reactor in
       defer { visitors.isOver.store(true, ordering: .relaxed) }
       for _ in 0..<200 {
-        let listener = try Listener(on: address, acceptor: Greeter(), on: reactor)
+        let listener = try await onceFree(on: reactor) { () throws(SystemError) in
+          try Listener(on: address, acceptor: Greeter(), on: reactor)
+        }
         let enough = visitors.greeted.load(ordering: .relaxed) + 20
         while visitors.greeted.load(ordering: .relaxed) < enough { await reactor.sleep(for: .milliseconds(1)) }
         await listener.closeAfterLast(on: reactor)
