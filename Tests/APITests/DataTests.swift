@@ -285,7 +285,7 @@ extension APITests {
         let first = Task.immediate(executorPreference: reactor.queue) { await user.crowd(1, on: reactor) }
         while try await !user.isAnybodyLocked(on: reactor) {}
         // Longer than the age up to which a value is believed without a proof, which is what this is about.
-        await reactor.sleep(for: .milliseconds(1000))
+        await reactor.sleep(for: TimeSpan(nanoseconds: Caching.Limits.coherenceTrust.nanoseconds + 100_000_000))
         // With a proof from now whoever asks next waits for nothing but that load.
         #expect(try await user.get("/data?key=2", on: reactor).status == 200)
         let second = Task.immediate(executorPreference: reactor.queue) { await user.crowd(1, on: reactor) }
@@ -305,8 +305,8 @@ extension APITests {
         let data = user.api.service.data
         let query = DataQuery(key: DataKey(.item, "1"))
         while try await data.value(query, on: reactor).level != .l1 {}
-        // The whole loop stands still, and with it the time at which its turn began.
-        usleep(1_100_000)
+        // The whole loop stands still, and with it the time at which its turn began, for longer than that age.
+        usleep(UInt32(Caching.Limits.coherenceTrust.nanoseconds / 1000) + 200_000)
         let askedAt = MonotonicTime.current()
         let found = try await data.value(query, on: reactor)
         let provenAt = try #require(data.coherence.provenAt)
