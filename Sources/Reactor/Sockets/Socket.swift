@@ -68,7 +68,7 @@ public enum Socket {
   /// Has the kernel drop who wants to connect to `fd`, a listening TCP socket, from now on: without an answer they ask
   /// again about a second later. Connections that are being made go on.
   static func dropNewcomers(_ fd: CInt) {
-    // A program of the classic kind (bpf(4)) that sees a segment from its TCP header on: of the flags, SYN and ACK.
+    // SO_ATTACH_FILTER (socket(7)): the program sees a segment from its TCP header on; of the flags, SYN and ACK.
     var program = [
       sock_filter(code: UInt16(BPF_LD | BPF_B | BPF_ABS), jt: 0, jf: 0, k: 13),
       sock_filter(code: UInt16(BPF_ALU | BPF_AND | BPF_K), jt: 0, jf: 0, k: 0x12),
